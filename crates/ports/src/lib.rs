@@ -1,1 +1,53 @@
-//! Skeleton.
+//! Doors between capabilities.
+//!
+//! Capabilities never depend on each other. What one needs of another goes through a trait of this crate: the
+//! one who has it implements the trait, the server hands the implementation over when it builds the modules.
+//! A port is small, speaks plain records, and says nothing of how its side stores them.
+//!
+//! Invariants
+//! - A record is a copy taken at one moment. Followers learn of changes from the event log and read again;
+//!   nothing here calls back, except [`ServiceDirectory::watch`], whose state lives in memory only.
+//! - Pages are ordered by id and resumed by the last id seen, so that a follower can load a million rows in
+//!   bounded steps while others write.
+//! - No port takes a tenant's data across: directories that span tenants ([`TenantDirectory`],
+//!   [`KeyDirectory`]) are for the platform's own planes (gateway, authentication), never for a handler's reply.
+//!
+//! Deliberately absent: writes. A capability changes its own rows only; what others may want to know it puts
+//! into the event log. The one exception is [`SectionApply`], by which the project file is applied to all
+//! capabilities in a single transaction.
+
+mod access;
+mod directory;
+mod section;
+mod service;
+mod tenancy;
+
+pub use access::{
+    ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner, AuthError, Authenticate, LogSink,
+};
+pub use directory::{
+    EnvironmentDirectory, EnvironmentRecord, Isolation, KeyDirectory, KeyRecord, PlanDirectory, PlanRecord,
+    ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
+};
+pub use section::{ApplyError, Change, ChangeKind, SectionApply, TenantRows};
+pub use service::{Endpoint, HealthCheck, ServiceDirectory, ServiceRecord};
+pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, TenantRows};
+
+/// A boxed future, as object-safe async methods return it.
+pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
+
+/// The other side of a port could not answer, for a reason that is logged where it happened. Worth a retry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is unavailable")]
+pub struct Unavailable {
+    /// What could not be read, such as `tenants`. Never data.
+    pub what: &'static str,
+}
+
+impl Unavailable {
+    /// Names what could not be read.
+    #[must_use]
+    pub fn new(what: &'static str) -> Self {
+        Self { what }
+    }
+}

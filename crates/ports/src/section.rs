@@ -1,0 +1,93 @@
+//! How the project file reaches the capabilities: all in one transaction.
+
+use base::{EnvironmentId, TenantId};
+use db::SystemTx;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A capability's part of the project file.
+pub trait SectionApply: Send + Sync + 'static {
+    /// The top-level key, such as `services`.
+    fn key(&self) -> &'static str;
+
+    /// Brings what the file manages in `environment` in line with `section`; `None` means that the file has no
+    /// such section. `prune` allows removing what holds data. Runs inside the one transaction of the apply and
+    /// may be repeated, so it has no effect outside of it. Returns what it changed; nothing when all was so already.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the whole apply is then undone.
+    fn apply(
+        &self,
+        tx: &mut SystemTx,
+        environment: EnvironmentId,
+        section: Option<&Value>,
+        prune: bool,
+    ) -> Result<Vec<Change>, ApplyError>;
+}
+
+/// A capability's rows of a tenant that is removed for good.
+pub trait TenantRows: Send + Sync + 'static {
+    /// Removes all rows that the capability holds for `tenant`, in the one transaction that removes the tenant.
+    ///
+    /// # Errors
+    /// When the store fails; nothing is removed then.
+    fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error>;
+}
+
+/// What happened to a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new.
+    Created,
+    /// It was there and differs now.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// One thing that an apply changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To what, such as `plan free`.
+    pub what: String,
+}
+
+impl Change {
+    /// `what` is new.
+    #[must_use]
+    pub fn created(what: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Created, what: what.into() }
+    }
+
+    /// `what` differs from before.
+    #[must_use]
+    pub fn changed(what: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Changed, what: what.into() }
+    }
+
+    /// `what` is gone.
+    #[must_use]
+    pub fn removed(what: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Removed, what: what.into() }
+    }
+}
+
+/// Why the project file was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The section says something that cannot be; pointers are relative to the whole file.
+    #[error("the project file has {} mistake(s)", .0.len())]
+    Invalid(Vec<shape::Fault>),
+    /// Things would be removed that hold data, and `prune` was not given.
+    #[error("these hold data and would be removed: {}", .0.join(", "))]
+    HoldsData(Vec<String>),
+    /// The file claims a thing that is managed by API.
+    #[error("{0} is managed by API, not by the project file")]
+    ManagedByApi(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] db::Error),
+}

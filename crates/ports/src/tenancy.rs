@@ -1,0 +1,57 @@
+//! What capabilities ask each other about tenants inside one transaction.
+
+use base::{KeyId, ProjectId, Slug, TenantId, Timestamp};
+use db::SystemTx;
+
+/// Knows plans. Plans implement it; tenants ask before they put a tenant on a plan.
+pub trait PlanLookup: Send + Sync + 'static {
+    /// Whether any environment of the project has a plan of that name. Read in the caller's transaction, so
+    /// that a plan removed at the same time is noticed by one of the two.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn exists(&self, tx: &mut SystemTx, project: ProjectId, plan: &Slug) -> Result<bool, db::Error>;
+}
+
+/// How many tenants are on a plan, and some of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlanUsers {
+    /// All of them, cancelled ones too: they hold the plan's name until they are deleted.
+    pub count: u64,
+    /// Those among them whose own rate stands in for the plan's.
+    pub overridden: u64,
+    /// Slugs of the first ones by age, as many as were asked for.
+    pub examples: Vec<Slug>,
+}
+
+/// Knows who is on a plan. Tenants implement it; plans ask before they remove or change one.
+pub trait PlanUse: Send + Sync + 'static {
+    /// The tenants of a project on a plan, with up to `examples_max` of their slugs.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn users(
+        &self,
+        tx: &mut SystemTx,
+        project: ProjectId,
+        plan: &Slug,
+        examples_max: u32,
+    ) -> Result<PlanUsers, db::Error>;
+}
+
+/// Has rows of tenants. A capability that keeps some implements it, so that deleting a tenant removes them in
+/// the same transaction.
+pub trait TenantRows: Send + Sync + 'static {
+    /// Removes all rows of the tenant that the capability has.
+    ///
+    /// # Errors
+    /// When the store fails; the tenant then stays.
+    fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error>;
+}
+
+/// Notes that a key was used. Identity implements it; the gateway calls it for each request with a key.
+pub trait KeyUse: Send + Sync + 'static {
+    /// Never waits. Kept in memory and written in batches; a note that finds no room is dropped, since the next
+    /// use makes it again.
+    fn used(&self, tenant: TenantId, key: KeyId, at: Timestamp);
+}
