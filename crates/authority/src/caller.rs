@@ -1,0 +1,175 @@
+//! Callers: who a credential turned out to be.
+
+use crate::{Audience, Origin, Pattern, Permission, Principal, Role, SystemCtx, TenantCtx};
+use base::{EnvironmentId, Slug, TenantId};
+
+/// The right to make authenticated callers. `identity` and the test kit may name it, and nobody else; a check of the
+/// repository sees to that.
+#[derive(Debug)]
+pub struct Mint(());
+
+impl Mint {
+    /// For `identity`, once, when it is built.
+    pub const fn for_identity() -> Self {
+        Self(())
+    }
+}
+
+/// Why a caller may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nobody is known, and somebody must be.
+    #[error("a credential is needed")]
+    Unauthenticated,
+    /// Known, but not permitted.
+    #[error("not permitted")]
+    Forbidden,
+    /// It is another's, which looks the same as not being there.
+    #[error("not found")]
+    NotFound,
+}
+
+/// Whose rights a caller has.
+#[derive(Debug, Clone)]
+enum Standing {
+    Operator { role: Role },
+    Tenant { tenant: TenantId, role: Role, scopes: Option<Vec<Pattern>>, environment: Option<EnvironmentId> },
+    Nobody,
+}
+
+/// What a credential of a tenant allows: the tenant, the role, and what narrows it further.
+#[derive(Debug, Clone)]
+pub struct TenantGrant {
+    /// The one tenant.
+    pub tenant: TenantId,
+    /// What its role grants.
+    pub role: Role,
+    /// Narrows the role; `None` leaves it whole.
+    pub scopes: Option<Vec<Pattern>>,
+    /// The one environment in which it holds; `None` for all.
+    pub environment: Option<EnvironmentId>,
+}
+
+/// Whoever makes a request, as far as authentication could tell.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    standing: Standing,
+    principal: Principal,
+    origin: Origin,
+}
+
+impl Caller {
+    /// Somebody of the team that runs the installation, with every right.
+    pub const fn operator(_: &Mint, principal: Principal, origin: Origin) -> Self {
+        Self { standing: Standing::Operator { role: Role::Owner }, principal, origin }
+    }
+
+    /// A member or key of a tenant.
+    pub fn tenant(_: &Mint, grant: TenantGrant, principal: Principal, origin: Origin) -> Self {
+        let TenantGrant { tenant, role, scopes, environment } = grant;
+        Self { standing: Standing::Tenant { tenant, role, scopes, environment }, principal, origin }
+    }
+
+    /// Somebody without a credential. Needs no mint: it grants nothing.
+    pub fn nobody(origin: Origin) -> Self {
+        Self { standing: Standing::Nobody, principal: Principal::nobody(), origin }
+    }
+
+    /// Whether this caller has a permission in an environment (`None` for what belongs to none). Within a tenant it takes
+    /// the role and, where there are any, the scopes; operators' permissions are never given there.
+    pub fn may(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
+        match &self.standing {
+            Standing::Operator { role } => role.allows(permission, environment),
+            Standing::Tenant { role, scopes, .. } => {
+                permission.audience == Audience::Tenant
+                    && role.allows(permission, environment)
+                    && scopes.as_ref().is_none_or(|all| all.iter().any(|one| one.allows(permission, environment)))
+            }
+            Standing::Nobody => false,
+        }
+    }
+
+    /// [`Caller::may`] as a result: [`Denied::Unauthenticated`] for nobody, else [`Denied::Forbidden`].
+    pub fn require(&self, permission: &Permission, environment: Option<&Slug>) -> Result<(), Denied> {
+        match (&self.standing, self.may(permission, environment)) {
+            (_, true) => Ok(()),
+            (Standing::Nobody, false) => Err(Denied::Unauthenticated),
+            (Standing::Operator { .. } | Standing::Tenant { .. }, false) => Err(Denied::Forbidden),
+        }
+    }
+
+    /// The way to one tenant's rows. Operators reach every tenant; members and keys their own, and for them any other is
+    /// [`Denied::NotFound`], whether it exists or not.
+    pub fn tenant_ctx(&self, wanted: TenantId) -> Result<TenantCtx, Denied> {
+        let environment = match &self.standing {
+            Standing::Operator { .. } => None,
+            Standing::Tenant { tenant, environment, .. } if *tenant == wanted => *environment,
+            Standing::Tenant { .. } => return Err(Denied::NotFound),
+            Standing::Nobody => return Err(Denied::Unauthenticated),
+        };
+        Ok(TenantCtx::made(wanted, environment, self.principal.clone(), self.origin.clone()))
+    }
+
+    /// The way to rows of all tenants: operators alone, with the reason.
+    pub fn system_ctx(&self, reason: &'static str) -> Result<SystemCtx, Denied> {
+        match &self.standing {
+            Standing::Operator { .. } => {
+                Ok(SystemCtx::made(reason, self.principal.clone(), self.origin.clone()))
+            }
+            Standing::Tenant { .. } => Err(Denied::Forbidden),
+            Standing::Nobody => Err(Denied::Unauthenticated),
+        }
+    }
+
+    /// The tenant that the credential belongs to; `None` for operators and nobody.
+    pub const fn tenant_id(&self) -> Option<TenantId> {
+        match &self.standing {
+            Standing::Tenant { tenant, .. } => Some(*tenant),
+            Standing::Operator { .. } | Standing::Nobody => None,
+        }
+    }
+
+    /// The environment that the credential is bound to.
+    pub const fn environment(&self) -> Option<EnvironmentId> {
+        match &self.standing {
+            Standing::Tenant { environment, .. } => *environment,
+            Standing::Operator { .. } | Standing::Nobody => None,
+        }
+    }
+
+    /// The role; `None` for nobody.
+    pub const fn role(&self) -> Option<&Role> {
+        match &self.standing {
+            Standing::Operator { role } | Standing::Tenant { role, .. } => Some(role),
+            Standing::Nobody => None,
+        }
+    }
+
+    /// What narrows the role; `None` leaves it whole.
+    pub fn scopes(&self) -> Option<&[Pattern]> {
+        match &self.standing {
+            Standing::Tenant { scopes, .. } => scopes.as_deref(),
+            Standing::Operator { .. } | Standing::Nobody => None,
+        }
+    }
+
+    /// Whether the team that runs the installation calls.
+    pub const fn is_operator(&self) -> bool {
+        matches!(self.standing, Standing::Operator { .. })
+    }
+
+    /// Whether nobody is known.
+    pub const fn is_nobody(&self) -> bool {
+        matches!(self.standing, Standing::Nobody)
+    }
+
+    /// Who.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// From where.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}

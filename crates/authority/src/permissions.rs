@@ -1,0 +1,135 @@
+//! THE table of permissions. A route declares one of these; a test walks all routes and proves that each refuses every
+//! role that lacks it. A line is added together with the first route that needs it.
+
+use crate::{Audience, Permission, Role, Verb};
+use std::fmt::Write;
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident = $verb:ident $resource:literal for $audience:ident;)+) => {
+        $($(#[$doc])* pub const $name: Permission =
+            Permission { verb: Verb::$verb, resource: $resource, audience: Audience::$audience };)+
+        /// Every permission, in the order of this file.
+        pub static ALL: &[Permission] = &[$($name),+];
+    };
+}
+
+permissions! {
+    /// Who I am and what I may.
+    ME_READ = Read "me" for Tenant;
+
+    /// Projects.
+    PROJECTS_READ = Read "projects" for Operator;
+    /// Making and changing projects.
+    PROJECTS_WRITE = Write "projects" for Operator;
+    /// Environments: their base domains and rules of resolution.
+    ENVIRONMENTS_READ = Read "environments" for Operator;
+    /// Making and changing environments.
+    ENVIRONMENTS_WRITE = Write "environments" for Operator;
+    /// The project file that is in force.
+    CONFIGURATION_READ = Read "configuration" for Operator;
+    /// Applying a project file, which can change everything that it manages.
+    CONFIGURATION_WRITE = Write "configuration" for Operator;
+
+    /// Tenants; within a tenant, itself.
+    TENANTS_READ = Read "tenants" for Tenant;
+    /// Making tenants, changing plan and status.
+    TENANTS_WRITE = Write "tenants" for Operator;
+    /// Erasing tenants.
+    TENANTS_DELETE = Delete "tenants" for Operator;
+    /// A tenant's own host names.
+    DOMAINS_READ = Read "domains" for Tenant;
+    /// Adding host names.
+    DOMAINS_WRITE = Write "domains" for Tenant;
+    /// Removing host names.
+    DOMAINS_DELETE = Delete "domains" for Tenant;
+
+    /// API keys, without their secrets.
+    KEYS_READ = Read "keys" for Tenant;
+    /// Making and rotating API keys.
+    KEYS_WRITE = Write "keys" for Tenant;
+    /// Revoking API keys.
+    KEYS_DELETE = Delete "keys" for Tenant;
+    /// Members and their roles.
+    MEMBERS_READ = Read "members" for Tenant;
+    /// Inviting members and changing roles below owner.
+    MEMBERS_WRITE = Write "members" for Tenant;
+    /// Removing members below owner.
+    MEMBERS_DELETE = Delete "members" for Tenant;
+    /// Making somebody an owner, or no longer one.
+    OWNERS_WRITE = Write "owners" for Tenant;
+
+    /// Plans and their limits.
+    PLANS_READ = Read "plans" for Tenant;
+    /// Making and changing plans.
+    PLANS_WRITE = Write "plans" for Operator;
+    /// Removing plans.
+    PLANS_DELETE = Delete "plans" for Operator;
+    /// A tenant's limits and what it used of them.
+    USAGE_READ = Read "usage" for Tenant;
+
+    /// Routes of the gateway.
+    ROUTES_READ = Read "routes" for Operator;
+    /// Making and changing routes.
+    ROUTES_WRITE = Write "routes" for Operator;
+    /// Removing routes.
+    ROUTES_DELETE = Delete "routes" for Operator;
+    /// Services and their replicas.
+    SERVICES_READ = Read "services" for Operator;
+    /// Changing, restarting and scaling services.
+    SERVICES_WRITE = Write "services" for Operator;
+    /// Removing services.
+    SERVICES_DELETE = Delete "services" for Operator;
+    /// Deployments.
+    DEPLOYMENTS_READ = Read "deployments" for Operator;
+    /// Making deployments and rolling back.
+    DEPLOYMENTS_WRITE = Write "deployments" for Operator;
+
+    /// Logs of services and requests; within a tenant, its own requests.
+    LOGS_READ = Read "logs" for Tenant;
+    /// The record of changes; within a tenant, its own.
+    EVENTS_READ = Read "events" for Tenant;
+    /// Verifying the chains of events.
+    AUDIT_READ = Read "audit" for Operator;
+    /// The state of the installation: health, readiness in detail, metrics.
+    STATUS_READ = Read "status" for Operator;
+    /// Stopping the installation.
+    STATUS_WRITE = Write "status" for Operator;
+    /// Backups.
+    BACKUPS_READ = Read "backups" for Operator;
+    /// Making, verifying and restoring backups.
+    BACKUPS_WRITE = Write "backups" for Operator;
+    /// Removing backups.
+    BACKUPS_DELETE = Delete "backups" for Operator;
+}
+
+/// Whether any permission has this resource.
+pub fn is_resource(name: &str) -> bool {
+    ALL.iter().any(|permission| permission.resource == name)
+}
+
+/// The matrix of permissions and built-in roles as text, for the snapshot of the surface. A cell is `yes`, `no`, or
+/// `dev+test` where the answer depends on the environment; operators hold every permission.
+pub fn matrix() -> String {
+    let development = base::Slug::parse("development").expect("a literal slug");
+    let production = base::Slug::parse("production").expect("a literal slug");
+    let cell = |role: &Role, permission: &Permission| {
+        let audience = permission.audience == Audience::Tenant;
+        match (audience, role.allows(permission, Some(&production)), role.allows(permission, Some(&development))) {
+            (true, true, _) => "yes",
+            (true, false, true) => "dev+test",
+            (false, ..) | (true, false, false) => "no",
+        }
+    };
+    let mut text = format!("{:<22} {:<9}", "permission", "operator");
+    for role in &Role::BUILT_IN {
+        let _ = write!(text, " {:<9}", role.to_string());
+    }
+    for permission in ALL {
+        let _ = write!(text, "\n{:<22} {:<9}", permission.to_string(), "yes");
+        for role in &Role::BUILT_IN {
+            let _ = write!(text, " {:<9}", cell(role, permission));
+        }
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,1 @@
+//! Rules of authority hold for every combination.
