@@ -1,0 +1,109 @@
+//! `anyOf` and `oneOf`: which of several shapes was meant, so that only its faults are told.
+
+use crate::check::Walk;
+use crate::fault::{Fault, push, shown};
+use crate::scalar::{expectation, has_type};
+use serde_json::Value;
+
+/// Checks a value against several shapes, of which one is to fit. Takes the faults of the shape that was probably meant.
+pub(crate) fn check_choice(walk: &Walk<'_>, branches: &[Value], value: &Value, pointer: &str) -> Vec<Fault> {
+    let branches: Vec<&Value> = branches.iter().map(|branch| walk.resolve(branch)).collect();
+    if let Some(allowed) = constants_of(walk, &branches) {
+        if allowed.iter().any(|constant| *constant == value) {
+            return Vec::new();
+        }
+        return vec![constant_fault(&allowed, value, pointer)];
+    }
+    if let Some((tag, meant)) = by_tag(walk, &branches, value) {
+        return match meant {
+            Ok(branch) => walk.faults(branch, value, pointer),
+            Err(allowed) => {
+                let found = value.get(tag).unwrap_or(&Value::Null);
+                vec![constant_fault(&allowed, found, &push(pointer, tag))]
+            }
+        };
+    }
+    // Some shape fits, or the one of the right type with the fewest faults was meant.
+    let fitting = branches.iter().filter(|branch| accepts(walk, branch, value));
+    let best = fitting.map(|branch| walk.faults(branch, value, pointer)).min_by_key(Vec::len);
+    best.unwrap_or_else(|| {
+        let mut words: Vec<String> = branches.iter().map(|branch| expected(walk, branch)).collect();
+        words.dedup();
+        words.retain(|word| word != "null");
+        vec![Fault::new(pointer, shown(value), format!("{} is expected", words.join(" or ")))]
+    })
+}
+
+fn expected(walk: &Walk<'_>, branch: &Value) -> String {
+    match constants_of(walk, &[branch]) {
+        Some(constants) => list(&constants),
+        None => expectation(branch),
+    }
+}
+
+/// Whether the value's type is one that a branch takes at all.
+fn accepts(walk: &Walk<'_>, branch: &Value, value: &Value) -> bool {
+    match inner(branch) {
+        Some(inner) => inner.iter().any(|one| accepts(walk, walk.resolve(one), value)),
+        None => match branch.get("const") {
+            Some(constant) => constant == value,
+            None => has_type(branch, value),
+        },
+    }
+}
+
+fn inner(schema: &Value) -> Option<&Vec<Value>> {
+    schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array)
+}
+
+/// The values that these shapes allow, when each of them is a constant, a list of constants or a choice of such.
+fn constants_of<'a>(walk: &Walk<'a>, branches: &[&'a Value]) -> Option<Vec<&'a Value>> {
+    let mut all = Vec::new();
+    for branch in branches {
+        if let Some(constant) = branch.get("const") {
+            all.push(constant);
+        } else if let Some(values) = branch.get("enum").and_then(Value::as_array) {
+            all.extend(values);
+        } else {
+            let nested: Vec<&Value> = inner(branch)?.iter().map(|one| walk.resolve(one)).collect();
+            all.extend(constants_of(walk, &nested)?);
+        }
+    }
+    Some(all)
+}
+
+/// A tag and the branch that its value chooses, or the values that would have chosen one.
+type Tagged<'a> = (&'a str, Result<&'a Value, Vec<&'a Value>>);
+
+/// Chooses by a property that is a constant in every branch of objects (serde's `tag`).
+fn by_tag<'a>(walk: &Walk<'a>, branches: &[&'a Value], value: &Value) -> Option<Tagged<'a>> {
+    let object = value.as_object()?;
+    let constants = |branch: &'a Value, tag: &str| -> Option<Vec<&'a Value>> {
+        let property = branch.get("properties")?.get(tag)?;
+        constants_of(walk, &[walk.resolve(property)])
+    };
+    let objects: Vec<&Value> = branches.iter().copied().filter(|branch| branch.get("properties").is_some()).collect();
+    let first = objects.first()?.get("properties")?.as_object()?;
+    let tag = first.keys().find(|key| objects.iter().all(|branch| constants(branch, key).is_some()))?;
+    let found = object.get(tag).unwrap_or(&Value::Null);
+    let meant = objects.iter().find(|branch| constants(branch, tag).is_some_and(|all| all.contains(&found)));
+    Some((
+        tag,
+        meant.copied().ok_or_else(|| objects.iter().filter_map(|branch| constants(branch, tag)).flatten().collect()),
+    ))
+}
+
+/// A value that is none of the allowed ones.
+pub(crate) fn constant_fault(allowed: &[&Value], value: &Value, pointer: &str) -> Fault {
+    let words = allowed.iter().filter_map(|constant| constant.as_str());
+    let nearest = value.as_str().and_then(|text| base::nearest(text, words));
+    Fault::new(pointer, shown(value), format!("allowed: {}", list(allowed))).or_nearest(nearest)
+}
+
+fn list(constants: &[&Value]) -> String {
+    let words = constants.iter().filter(|constant| !constant.is_null()).map(|constant| match constant {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}

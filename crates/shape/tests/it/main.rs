@@ -1,0 +1,1 @@
+//! Shapes are checked whole.
