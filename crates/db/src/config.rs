@@ -1,0 +1,75 @@
+//! What a store is opened with.
+
+use std::path::PathBuf;
+
+use base::{Secret, SharedClock, SharedRandom};
+use vault::Vault;
+
+use crate::MigrationSet;
+
+/// Where the store is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// An embedded store: `<dir>/switchyard.db`, owned by this process through `<dir>/lock`.
+    Sqlite {
+        /// The data folder; made when missing.
+        dir: PathBuf,
+    },
+    /// A PostgreSQL database that any number of processes share. The role needs to own its schema and to be able to
+    /// create roles (or find `sy_tenant_…` and `sy_system_…` made and granted to it).
+    Postgres {
+        /// `postgres://user:password@host:port/database`.
+        url: Secret<String>,
+    },
+}
+
+/// What [`crate::Db::open`] needs. Make it with [`Options::new`], then change what differs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the store is.
+    pub location: Location,
+    /// Wall clock and monotonic time.
+    pub clock: SharedClock,
+    /// Randomness for ids.
+    pub random: SharedRandom,
+    /// Holder of the master key, open or sealed.
+    pub vault: Vault,
+    /// The migrations of every capability.
+    pub sets: Vec<MigrationSet>,
+    /// Version of this binary, recorded with each migration that it applies.
+    pub version: &'static str,
+    /// Threads that read an embedded store. Each keeps a page cache of at most 2 MiB.
+    pub readers: usize,
+    /// Connections to PostgreSQL, each with its thread.
+    pub lanes: usize,
+    /// Closures that may wait for the writer, and for the readers, before [`crate::Error::Busy`].
+    pub queue_max: usize,
+    /// Name of a SQLite file layer to use instead of the system's: fault tests only.
+    pub vfs: Option<&'static str>,
+}
+
+/// Reader threads of an embedded store: readers never wait for the writer, four cover two to four cores.
+const READERS: usize = 4;
+/// Connections to PostgreSQL: past the number of cores of a small server they only contend.
+const LANES: usize = 8;
+/// Waiting closures: at 20,000 small ones a second half a second of work, about 2 MiB.
+const QUEUE_MAX: usize = 8_192;
+
+impl Options {
+    /// Options with the default threads and limits.
+    #[must_use]
+    pub fn new(location: Location, clock: SharedClock, random: SharedRandom, vault: Vault, sets: Vec<MigrationSet>) -> Self {
+        Self {
+            location,
+            clock,
+            random,
+            vault,
+            sets,
+            version: env!("CARGO_PKG_VERSION"),
+            readers: READERS,
+            lanes: LANES,
+            queue_max: QUEUE_MAX,
+            vfs: None,
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! [`Db`]: the handle that everybody holds.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authority::{SystemCtx, TenantCtx};
+use base::Timestamp;
+use lifecycle::Stop;
+
+use crate::clock::StoreClock;
+use crate::engine::Engine;
+use crate::events::{Head, Sequencer};
+use crate::job::{Job, Reply, Scope, job};
+use crate::lock::Lock;
+use crate::queue::Refused;
+use crate::shared::Shared;
+use crate::tx::Core;
+use crate::{
+    Error, EventLog, ExportReport, Location, OpenError, Options, StatsSnapshot, SystemTx, TenantTx, export,
+    idempotency, open,
+};
+
+/// Which database is underneath.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The embedded one.
+    Sqlite,
+    /// The server.
+    Postgres,
+}
+
+/// Whether the store takes changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    Ok,
+    /// It can be read, not written, for this reason. Writes are tried anew and clear this when one succeeds.
+    ReadOnly(String),
+    /// A sync failed: no write until a restart.
+    Fenced(String),
+}
+
+/// A handle of the store; cloning shares it. The store's threads end when the last handle is dropped, after all
+/// that was queued.
+#[derive(Clone)]
+pub struct Db(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) head: Arc<Head>,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<StoreClock>,
+    /// Held for the life of the store; released after the engine (fields drop in order).
+    pub(crate) _lock: Option<Lock>,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("kind", &self.kind()).field("status", &self.status()).finish()
+    }
+}
+
+impl Db {
+    /// Opens the store: takes the lock of an embedded one, checks versions, migrates, proves the isolation of
+    /// tenants (PostgreSQL) and recognises its master key (see [`Db::sealed`]).
+    ///
+    /// # Errors
+    /// Each [`OpenError`] names what to do next; nothing was changed but whole migrations.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        lifecycle::blocking(move || open::open(options))
+            .await
+            .unwrap_or_else(|| Err(Error::Panicked.into()))
+            .map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// True while nothing was ever stored there: then, and only then, a master key may be made.
+    ///
+    /// # Errors
+    /// [`OpenError`] when that cannot be told.
+    pub async fn first_start(location: &Location) -> Result<bool, OpenError> {
+        let location = location.clone();
+        lifecycle::blocking(move || open::first_start(&location))
+            .await
+            .unwrap_or_else(|| Err(Error::Panicked.into()))
+    }
+
+    /// Runs `f` in a durable transaction of one tenant. Answers after the commit is on disk. Dropping the future
+    /// does not undo it.
+    ///
+    /// # Errors
+    /// What `f` answers, or an [`Error`] of the store.
+    pub async fn write<T, E, F>(&self, ctx: &TenantCtx, f: F) -> Result<T, E>
+    where
+        F: Fn(&mut TenantTx<'_>) -> Result<T, E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = tenant_job(ctx, f);
+        self.send_write(job)?;
+        answer(reply).await
+    }
+
+    /// Runs `f` on one snapshot of one tenant's rows. A statement that writes fails.
+    ///
+    /// # Errors
+    /// What `f` answers, or an [`Error`] of the store.
+    pub async fn read<T, E, F>(&self, ctx: &TenantCtx, f: F) -> Result<T, E>
+    where
+        F: Fn(&mut TenantTx<'_>) -> Result<T, E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = tenant_job(ctx, f);
+        self.send_read(job)?;
+        answer(reply).await
+    }
+
+    /// [`Db::write`] across tenants, for the reason that `ctx` states.
+    ///
+    /// # Errors
+    /// What `f` answers, or an [`Error`] of the store.
+    pub async fn write_system<T, E, F>(&self, ctx: &SystemCtx, f: F) -> Result<T, E>
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = system_job(ctx, f);
+        self.send_write(job)?;
+        answer(reply).await
+    }
+
+    /// [`Db::read`] across tenants, for the reason that `ctx` states.
+    ///
+    /// # Errors
+    /// What `f` answers, or an [`Error`] of the store.
+    pub async fn read_system<T, E, F>(&self, ctx: &SystemCtx, f: F) -> Result<T, E>
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = system_job(ctx, f);
+        self.send_read(job)?;
+        answer(reply).await
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn events(&self) -> EventLog {
+        EventLog::new(self.clone())
+    }
+
+    /// Gives events their positions until `stop`. To be run once a process, as a flusher: it empties the tail
+    /// before it ends. On PostgreSQL one process holds the lease, the others stand by.
+    ///
+    /// # Errors
+    /// Never by itself: a failing store is tried again with pauses.
+    pub fn run_sequencer(&self, stop: Stop) -> impl Future<Output = ()> + Send + 'static {
+        Sequencer::new(self.clone()).run(stop)
+    }
+
+    /// Samples the store's clock every 10 s until `stop`; see [`Db::store_now`]. To be run once a process.
+    pub fn run_clock(&self, stop: Stop) -> impl Future<Output = ()> + Send + 'static {
+        crate::clock::run(self.clone(), stop)
+    }
+
+    /// The store's wall clock, for deadlines that several processes share. On SQLite the clock of this process.
+    #[must_use]
+    pub fn store_now(&self) -> Timestamp {
+        self.0.clock.now(&*self.0.shared.clock)
+    }
+
+    /// A round trip to the store; how long it took.
+    ///
+    /// # Errors
+    /// [`Error`] when it does not answer.
+    pub async fn probe(&self) -> Result<Duration, Error> {
+        let clock = self.0.shared.clock.clone();
+        let started = clock.monotonic();
+        self.read_core(|mut core| crate::clock::sample(&mut core)).await?;
+        Ok(clock.monotonic().saturating_sub(started))
+    }
+
+    /// Whether the store takes changes.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.engine.status()
+    }
+
+    /// Which database is underneath.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.engine.kind()
+    }
+
+    /// Why nothing can be sealed or opened: the master key is missing, or another one than this store's. Such a
+    /// store answers [`Error::Sealed`] to every change that has an event, and is never initialised anew.
+    #[must_use]
+    pub fn sealed(&self) -> Option<String> {
+        self.0.shared.sealed.clone()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> StatsSnapshot {
+        let (writes, reads) = self.0.engine.waiting();
+        self.0.shared.stats.snapshot(writes, reads)
+    }
+
+    /// Deletes idempotency rows that expired at `now`, batch by batch; answers how many.
+    ///
+    /// # Errors
+    /// [`Error`] of the store; what was deleted stays deleted.
+    pub async fn sweep_idempotency(&self, now: Timestamp) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let swept = self.write_core(Scope::System, move |mut core| idempotency::sweep(&mut core, now)).await?;
+            total += swept;
+            if swept < idempotency::SWEEP_ROWS_MAX.unsigned_abs() {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Writes every table as compressed NDJSON to `sink`, from one consistent snapshot, and gives the sink back.
+    /// Format: see `export`. Takes as long as the store is large; nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error`] of the store, or [`Error::Unavailable`] when the sink fails.
+    pub async fn export<W>(&self, ctx: &SystemCtx, sink: W) -> Result<(W, ExportReport), Error>
+    where
+        W: std::io::Write + Send + 'static,
+    {
+        tracing::info!(reason = ctx.reason(), actor = %ctx.principal(), "export the store");
+        let inner = self.0.clone();
+        lifecycle::blocking(move || export::export(&inner, sink)).await.unwrap_or(Err(Error::Panicked))
+    }
+
+    /// Removes a tenant's data key from memory, after its row was deleted.
+    pub fn forget_key(&self, tenant: base::TenantId) {
+        self.0.shared.forget_key(&tenant.to_string());
+    }
+
+    pub(crate) async fn write_core<T, F>(&self, scope: Scope, f: F) -> Result<T, Error>
+    where
+        F: Fn(Core<'_>) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = job(scope, f);
+        self.send_write(job)?;
+        answer(reply).await
+    }
+
+    pub(crate) async fn read_core<T, F>(&self, f: F) -> Result<T, Error>
+    where
+        F: Fn(Core<'_>) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, reply) = job(Scope::System, f);
+        self.send_read(job)?;
+        answer(reply).await
+    }
+
+    fn send_write(&self, job: Box<dyn Job>) -> Result<(), Error> {
+        self.0.engine.send_write(job).map_err(|refused| self.refused(&refused))
+    }
+
+    fn send_read(&self, job: Box<dyn Job>) -> Result<(), Error> {
+        self.0.engine.send_read(job).map_err(|refused| self.refused(&refused))
+    }
+
+    fn refused(&self, refused: &Refused<Box<dyn Job>>) -> Error {
+        match refused {
+            Refused::Full(_) => {
+                self.0.shared.stats.refused();
+                Error::Busy
+            }
+            Refused::Closed(_) => Error::Unavailable("the store is stopping".into()),
+        }
+    }
+}
+
+fn tenant_job<T, E, F>(ctx: &TenantCtx, f: F) -> (Box<dyn Job>, Reply<T, E>)
+where
+    F: Fn(&mut TenantTx<'_>) -> Result<T, E> + Send + 'static,
+    E: From<Error> + Send + 'static,
+    T: Send + 'static,
+{
+    let ctx = ctx.clone();
+    let scope = Scope::Tenant(ctx.tenant().to_string());
+    job(scope, move |core: Core<'_>| f(&mut TenantTx::new(core, Cow::Borrowed(&ctx))))
+}
+
+fn system_job<T, E, F>(ctx: &SystemCtx, f: F) -> (Box<dyn Job>, Reply<T, E>)
+where
+    F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+    E: From<Error> + Send + 'static,
+    T: Send + 'static,
+{
+    let ctx = ctx.clone();
+    job(Scope::System, move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx))))
+}
+
+async fn answer<T, E: From<Error>>(reply: Reply<T, E>) -> Result<T, E> {
+    reply.await.unwrap_or_else(|_| Err(E::from(Error::Unavailable("the store is stopping".into()))))
+}
