@@ -1,1 +1,38 @@
-//! Skeleton.
+//! Every HTTP request that Switchyard makes, in two clients.
+//!
+//! - [`Control`] speaks to Switchyard itself: the command line to an installation, parts of the platform over
+//!   loopback. Its address comes from the operator. JSON in and out, problem documents as typed errors, lines for
+//!   what is followed.
+//! - [`Guarded`] speaks to addresses that **tenants** give (webhooks, uptime checks, key sets of issuers). It must
+//!   assume that each of them tries to reach what only Switchyard can reach (SPEC 19).
+//!
+//! Life of a guarded request: the URL is parsed ([`Target`]), anything odd in it is refused; its name is resolved
+//! once; **all** addresses must be public, or within a range that the operator allows; the connection goes to one of
+//! these very addresses, so that a second answer of the name server has no say; the peer's address is looked at once
+//! more; the reply is read within caps of header count, size and time, never decompressed, never followed elsewhere
+//! unless asked to, and then by the same way.
+//!
+//! Invariants
+//! - Whatever is refused, unreachable or closed gives the same [`Unreachable`], no sooner than a floor of time, so
+//!   that a tenant cannot map a network by its errors (TORTURE W7). The reason is in the log at debug level.
+//! - Nothing is sent before the address has passed.
+//!
+//! Deliberately absent: TLS (an `https` address is answered with [`Error::TlsNotYet`]), cookies, proxies from the
+//! environment, connection pools for guarded requests (each target is somebody else's), and HTTP/2. The gateway's
+//! way to upstreams is not here either: it has a data path of its own.
+
+mod address;
+mod control;
+mod guarded;
+mod lines;
+mod target;
+
+pub use address::{AddressPolicy, Cidr, CidrError};
+pub use control::{
+    CONNECT_TIME_MAX, Control, ControlError, REPLY_BYTES_MAX, REQUEST_TIME_MAX, Remote, RemoteFault,
+};
+pub use guarded::{
+    Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
+};
+pub use lines::{LINE_BYTES_MAX, LineError, Lines};
+pub use target::{Target, TargetError};

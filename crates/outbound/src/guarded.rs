@@ -1,0 +1,349 @@
+//! The client for addresses that tenants give.
+
+use crate::address::AddressPolicy;
+use crate::target::{Host, Target, TargetError};
+use base::SharedClock;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Addresses of one name that are looked at; more is not a name of somebody's server.
+const ADDRESSES_MAX: usize = 32;
+/// Addresses of one name to which a connection is tried.
+const CONNECTS_MAX: usize = 3;
+
+/// Caps of one guarded request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Time for a connection, name resolution included.
+    pub connect_time_max: Duration,
+    /// Time for everything.
+    pub total_time_max: Duration,
+    /// Bytes of the reply's head.
+    pub head_bytes_max: usize,
+    /// Header lines of the reply.
+    pub headers_max: usize,
+    /// Bytes of the reply's body that are kept; the rest is not read.
+    pub body_bytes_max: usize,
+    /// Redirects that are followed, for GET and HEAD only.
+    pub redirects_max: u8,
+    /// A failure is told no sooner than this after the start, and at multiples of it, so that its time tells little.
+    pub failure_floor: Duration,
+}
+
+impl Default for Limits {
+    /// As webhooks need them (SPEC 7: 10 s in all).
+    fn default() -> Self {
+        Self {
+            connect_time_max: Duration::from_secs(5),
+            total_time_max: Duration::from_secs(10),
+            head_bytes_max: 16 * 1024,
+            headers_max: 100,
+            body_bytes_max: 64 * 1024,
+            redirects_max: 0,
+            failure_floor: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Turns a name into addresses.
+pub trait Resolve: Send + Sync + 'static {
+    /// All addresses of a name, asked once.
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.take(ADDRESSES_MAX + 1).map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// A request to an address that a tenant gave.
+#[derive(Debug, Clone)]
+pub struct GuardedRequest {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub target: Target,
+    /// Headers; those of the connection's own (`host`, `content-length` …) are replaced. A value that is marked
+    /// sensitive, `authorization` and `cookie` are credentials: never sent in clear text, nor to another host.
+    pub headers: HeaderMap,
+    /// The body, sent whole.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct GuardedResponse {
+    /// The status; a redirect that was not followed is one of these.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// At most [`Limits::body_bytes_max`] bytes, as they came (never decompressed).
+    pub body: Bytes,
+    /// Whether there was more.
+    pub truncated: bool,
+}
+
+/// The address cannot be reached, or may not be: the two are not told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the address cannot be reached")]
+pub struct Unreachable;
+
+/// Why a guarded request gave no reply. All of it may be shown to the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The URL itself is refused.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The address is `https`, which is not spoken yet.
+    #[error("https addresses cannot be called yet")]
+    TlsNotYet,
+    /// Credentials would go over the wire in clear text.
+    #[error("credentials are not sent over plain http")]
+    Credentials,
+    /// Anything else.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+/// The client. Clones share its settings; there are no shared connections.
+#[derive(Clone)]
+pub struct Guarded {
+    policy: AddressPolicy,
+    limits: Limits,
+    resolver: Arc<dyn Resolve>,
+    clock: SharedClock,
+}
+
+impl Guarded {
+    /// A client of these rules.
+    #[must_use]
+    pub fn new(policy: AddressPolicy, limits: Limits, resolver: Arc<dyn Resolve>, clock: SharedClock) -> Self {
+        Self { policy, limits, resolver, clock }
+    }
+
+    /// Sends a request and reads its reply within the limits.
+    ///
+    /// # Errors
+    /// [`Error`]; each failure after the URL was read looks the same.
+    pub async fn send(&self, request: GuardedRequest) -> Result<GuardedResponse, Error> {
+        let started = self.clock.monotonic();
+        let result = match tokio::time::timeout(self.limits.total_time_max, self.follow(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(unreachable("no reply in time")),
+        };
+        if matches!(result, Err(Error::Unreachable(_))) {
+            let floor = self.limits.failure_floor;
+            let took = self.clock.monotonic().saturating_sub(started);
+            tokio::time::sleep(until_next_multiple(took, floor)).await;
+        }
+        result
+    }
+
+    async fn follow(&self, mut request: GuardedRequest) -> Result<GuardedResponse, Error> {
+        let mut followed = 0;
+        loop {
+            let response = self.exchange(&request).await?;
+            let location = redirect_of(&request.method, &response);
+            let Some(location) = location.filter(|_| followed < self.limits.redirects_max) else {
+                return Ok(response);
+            };
+            let next = request.target.join(&location).map_err(|error| unreachable(&error.to_string()))?;
+            if next.https != request.target.https {
+                return Err(unreachable("a redirect to another scheme"));
+            }
+            if next.host != request.target.host || next.port != request.target.port {
+                request.headers = without_credentials(&request.headers);
+            }
+            request.target = next;
+            followed += 1;
+        }
+    }
+
+    async fn exchange(&self, request: &GuardedRequest) -> Result<GuardedResponse, Error> {
+        if request.target.https {
+            return Err(Error::TlsNotYet);
+        }
+        if request.headers.iter().any(|(name, value)| is_credential(name, value)) {
+            return Err(Error::Credentials);
+        }
+        let connect = tokio::time::timeout(self.limits.connect_time_max, self.connect(&request.target));
+        let stream = connect.await.map_err(|_| unreachable("no connection in time"))??;
+        self.speak(stream, request).await.map_err(|error| unreachable(&error.to_string()))
+    }
+
+    /// A connection to one of the addresses that passed, and to no other.
+    async fn connect(&self, target: &Target) -> Result<TcpStream, Error> {
+        let addresses = match &target.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => {
+                self.resolver.resolve(name).await.map_err(|error| unreachable(&error.to_string()))?
+            }
+        };
+        // One that may not be reached spoils all: whoever mixes them is after something.
+        let fine = !addresses.is_empty()
+            && addresses.len() <= ADDRESSES_MAX
+            && addresses.iter().all(|address| self.policy.permits(*address));
+        if !fine {
+            return Err(unreachable("an address that may not be reached, or none"));
+        }
+        for address in addresses.into_iter().take(CONNECTS_MAX) {
+            let Ok(stream) = TcpStream::connect(SocketAddr::new(address, target.port)).await else { continue };
+            return self.check_peer(stream, address);
+        }
+        Err(unreachable("no address accepts a connection"))
+    }
+
+    /// A last look before anything is sent: a peer with our own address is this machine, whatever its range.
+    fn check_peer(&self, stream: TcpStream, address: IpAddr) -> Result<TcpStream, Error> {
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+            return Err(unreachable("a connection without addresses"));
+        };
+        if peer.ip() != address || (local.ip() == peer.ip() && !self.policy.names(address)) {
+            return Err(unreachable("this machine itself"));
+        }
+        // Without it small requests wait for acknowledgements; failing to set it is no reason to fail.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn speak(&self, stream: TcpStream, request: &GuardedRequest) -> Result<GuardedResponse, hyper::Error> {
+        let (mut sender, connection) = http1::Builder::new()
+            .max_headers(self.limits.headers_max)
+            .max_buf_size(self.limits.head_bytes_max.max(8 * 1024))
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let message = wire_request(request);
+        let exchange = async {
+            let (head, body) = sender.send_request(message).await?.into_parts();
+            let (body, truncated) = read_capped(body, self.limits.body_bytes_max).await?;
+            Ok(GuardedResponse { status: head.status, headers: head.headers, body, truncated })
+        };
+        let mut exchange = pin!(exchange);
+        let mut connection = pin!(connection);
+        let mut closed = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut exchange => return result,
+                // Its error is also the exchange's; what it read before stays to be taken.
+                _ = &mut connection, if !closed => closed = true,
+            }
+        }
+    }
+}
+
+fn wire_request(request: &GuardedRequest) -> Request<Full<Bytes>> {
+    let mut message = Request::new(Full::new(request.body.clone()));
+    *message.method_mut() = request.method.clone();
+    if let Ok(path) = request.target.path_and_query.parse() {
+        *message.uri_mut() = path;
+    }
+    let mut headers = request.headers.clone();
+    for own in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::EXPECT] {
+        headers.remove(own);
+    }
+    if let Ok(host) = HeaderValue::from_str(&request.target.authority()) {
+        headers.insert(header::HOST, host);
+    }
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    *message.headers_mut() = headers;
+    message
+}
+
+async fn read_capped(mut body: Incoming, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
+    let mut kept = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame?;
+        let Some(data) = frame.data_ref() else { continue };
+        let room = bytes_max - kept.len();
+        kept.extend_from_slice(data.get(..room).unwrap_or(data));
+        if data.len() > room {
+            return Ok((kept.freeze(), true));
+        }
+    }
+    Ok((kept.freeze(), false))
+}
+
+fn redirect_of(method: &Method, response: &GuardedResponse) -> Option<String> {
+    let safe = *method == Method::GET || *method == Method::HEAD;
+    let moved = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers.get(header::LOCATION)?.to_str().ok()?;
+    (safe && moved).then(|| location.to_owned())
+}
+
+fn is_credential(name: &HeaderName, value: &HeaderValue) -> bool {
+    value.is_sensitive()
+        || [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION].contains(name)
+        || name.as_str() == "x-api-key"
+}
+
+fn without_credentials(headers: &HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, value)| !is_credential(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn unreachable(why: &str) -> Error {
+    tracing::debug!(why, "a guarded request failed");
+    Error::Unreachable(Unreachable)
+}
+
+fn until_next_multiple(took: Duration, step: Duration) -> Duration {
+    let step_us = step.as_micros();
+    if step_us == 0 {
+        return Duration::ZERO;
+    }
+    let over = took.as_micros() % step_us;
+    let rest = if over == 0 && !took.is_zero() { 0 } else { step_us - over };
+    Duration::from_micros(u64::try_from(rest).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w7_failures_are_told_at_multiples_of_the_floor() {
+        let step = Duration::from_millis(250);
+        assert_eq!(until_next_multiple(Duration::ZERO, step), step);
+        assert_eq!(until_next_multiple(Duration::from_millis(1), step), Duration::from_millis(249));
+        assert_eq!(until_next_multiple(Duration::from_millis(250), step), Duration::ZERO);
+        assert_eq!(until_next_multiple(Duration::from_millis(251), step), Duration::from_millis(249));
+        assert_eq!(until_next_multiple(Duration::from_millis(9), Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn w12_credentials_are_known_by_name_and_by_mark() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        headers.insert("x-api-key", HeaderValue::from_static("x"));
+        headers.insert("x-plain", HeaderValue::from_static("x"));
+        let mut marked = HeaderValue::from_static("x");
+        marked.set_sensitive(true);
+        headers.insert("x-marked", marked);
+        let left = without_credentials(&headers);
+        assert_eq!(left.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-plain"]);
+    }
+}
