@@ -1,2 +1,45 @@
-//! Skeleton.
-fn main() {}
+//! The repository's own tool: `cargo xtask <verb>`.
+//!
+//! - `check`: the rules that a machine can keep (layers, statements without their tenant, sizes, …).
+//! - `test`: everything, from an empty machine with a Rust toolchain to a verdict. What `.ci/run` calls.
+//! - `surface`: writes `tests/surface/`, what others write against; `check` fails when it is stale.
+//! - `fresh`: clones into an empty folder and runs both of the README's commands. By hand, as it takes minutes.
+//!
+//! It reports to people on standard output and by its exit code: 0 fine, 1 something was found, 2 wrong usage.
+
+mod check;
+mod fresh;
+mod peers;
+mod process;
+mod surface;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use crate::process::say;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "usage: cargo xtask check | test [FILTER …] | surface | fresh";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["check"] => Workspace::here().and_then(|workspace| check::run(&workspace)),
+        ["test", filters @ ..] => Workspace::here().and_then(|workspace| test::run(&workspace, filters)),
+        ["surface"] => Workspace::here().and_then(|workspace| surface::write(&workspace)),
+        ["fresh"] => Workspace::here().and_then(|workspace| fresh::run(&workspace)),
+        _ => {
+            say(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("\nxtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What tests need beyond the Rust toolchain, installed where it is missing: PostgreSQL from the system's
+//! packages, Node-RED from npm and Datasette from PyPI into `target/peers`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::{self, found, run, say};
+use crate::workspace::Workspace;
+
+/// Debian's packages. `nodejs` and `npm` run Node-RED, `python3-venv` makes Datasette's folder.
+const POSTGRES: &[&str] = &["postgresql"];
+const NODE: &[&str] = &["nodejs", "npm"];
+const PYTHON: &[&str] = &["python3", "python3-venv"];
+/// Versions that were seen to work; newer ones come by changing these lines.
+const NODE_RED: &str = "node-red@4.1.1";
+const DATASETTE: &str = "datasette==0.65.1";
+
+/// Programs of others that tests run, by the variable that names each to them.
+pub(crate) struct Peers(pub(crate) Vec<(&'static str, PathBuf)>);
+
+/// Installs what is missing. What cannot be had is left out, and the tests that need it fail with a sentence.
+pub(crate) fn install(workspace: &Workspace) -> Peers {
+    let folder = workspace.root.join("target/peers");
+    let postgres =
+        || found("initdb").or_else(|| Path::new("/usr/lib/postgresql").exists().then(PathBuf::new));
+    if postgres().is_none() {
+        note(packages(workspace, POSTGRES));
+    }
+    let mut peers = Vec::new();
+    match node_red(workspace, &folder.join("node-red")) {
+        Ok(program) => peers.push(("SWITCHYARD_TEST_NODE_RED", program)),
+        Err(error) => note(Err(error)),
+    }
+    match datasette(workspace, &folder.join("datasette")) {
+        Ok(program) => peers.push(("SWITCHYARD_TEST_DATASETTE", program)),
+        Err(error) => note(Err(error)),
+    }
+    Peers(peers)
+}
+
+fn node_red(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {
+    let program = folder.join("node_modules/.bin/node-red");
+    if program.is_file() {
+        return Ok(program);
+    }
+    if found("npm").is_none() {
+        packages(workspace, NODE)?;
+    }
+    fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+    // A manifest of its own keeps npm from looking for one in the folders above.
+    fs::write(folder.join("package.json"), r#"{"private": true}"#)
+        .map_err(|error| format!("write package.json: {error}"))?;
+    run(
+        folder,
+        &["npm", "install", "--no-audit", "--no-fund", "--no-progress", "--ignore-scripts", NODE_RED],
+    )?;
+    Ok(program)
+}
+
+fn datasette(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {
+    let program = folder.join("bin/datasette");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let shown = folder.to_str().ok_or("the path of the repository is not UTF-8")?;
+    let make = ["python3", "-m", "venv", "--clear", shown];
+    if run(&workspace.root, &make).is_err() {
+        packages(workspace, PYTHON)?;
+        run(&workspace.root, &make)?;
+    }
+    // setuptools: Datasette's plugin loader still imports pkg_resources, which newer Pythons do not bring.
+    run(
+        folder,
+        &["bin/pip", "install", "--quiet", "--disable-pip-version-check", "setuptools<81", DATASETTE],
+    )?;
+    Ok(program)
+}
+
+/// Installs packages of the system, where we may.
+fn packages(workspace: &Workspace, names: &[&str]) -> Result<(), String> {
+    let names_shown = names.join(" ");
+    if found("apt-get").is_none() {
+        return Err(format!("this machine has no apt-get; please install by hand: {names_shown}"));
+    }
+    let is_root = process::output(&workspace.root, &["id", "-u"])?.trim() == "0";
+    if !is_root {
+        return Err(format!("please install as root: apt-get install {names_shown}"));
+    }
+    run(&workspace.root, &["apt-get", "update", "-qq"])?;
+    let mut words = vec![
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "install",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+    ];
+    words.extend(names);
+    run(&workspace.root, &words)
+}
+
+fn note(outcome: Result<(), String>) {
+    if let Err(error) = outcome {
+        say(&format!("note: {error}"));
+    }
+}

@@ -1,0 +1,61 @@
+//! `tests/surface/`: what others write against, as the product prints it. A change of it is seen in review.
+
+use std::fs;
+use std::path::Path;
+
+use crate::check::Finding;
+use crate::process;
+use crate::workspace::Workspace;
+
+const FOLDER: &str = "tests/surface";
+
+/// Writes the snapshots.
+///
+/// # Errors
+/// What cargo or the product says.
+pub(crate) fn write(workspace: &Workspace) -> Result<(), String> {
+    let folder = workspace.root.join(FOLDER);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| format!("empty {FOLDER}: {error}"))?;
+    }
+    print(workspace, &folder)
+}
+
+/// Compares the snapshots with what the product prints now.
+///
+/// # Errors
+/// What cargo or the product says.
+pub(crate) fn check(workspace: &Workspace) -> Result<Vec<Finding>, String> {
+    let fresh = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    print(workspace, fresh.path())?;
+    let (old, new) = (names(&workspace.root.join(FOLDER)), names(fresh.path()));
+    let mut all: Vec<&String> = old.iter().chain(&new).collect();
+    all.sort();
+    all.dedup();
+    let read = |folder: &Path, name: &str| fs::read(folder.join(name)).ok();
+    Ok(all
+        .into_iter()
+        .filter(|name| read(&workspace.root.join(FOLDER), name) != read(fresh.path(), name))
+        .map(|name| {
+            Finding::new(
+                format!("{FOLDER}/{name}"),
+                "is stale: run `cargo xtask surface` and look at the difference",
+            )
+        })
+        .collect())
+}
+
+/// Lets the product write its surface into a folder.
+fn print(workspace: &Workspace, folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+    let folder = folder.to_str().ok_or("the path of the folder for the surface is not UTF-8")?;
+    process::run(
+        &workspace.root,
+        &["cargo", "run", "--quiet", "--package", "server", "--bin", "switchyard", "--", "surface", folder],
+    )
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
