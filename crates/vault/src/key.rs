@@ -262,3 +262,51 @@ impl fmt::Debug for Vault {
 fn wrap_aad(scope: &str) -> Vec<u8> {
     aad(&[b"data key", scope.as_bytes()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::SystemRandom;
+
+    #[test]
+    fn s2_a_session_ends_at_its_limit_and_the_next_takes_over() {
+        let key = DataKey::with_limit([7; 32], SystemRandom::shared(), 3);
+        let sealed: Vec<Vec<u8>> = (0..10).map(|_| key.seal(b"a", b"x").expect("small enough")).collect();
+        let salts: Vec<&[u8]> = sealed.iter().map(|envelope| &envelope[9..25]).collect();
+        for group in salts.chunks(3) {
+            assert!(group.iter().all(|salt| *salt == group[0]), "three messages share a session");
+        }
+        assert_eq!(salts.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        assert!(sealed.iter().all(|envelope| key.open(b"a", envelope).is_ok()));
+        assert_eq!(SESSION_MESSAGES_MAX, 4_294_967_296);
+    }
+
+    #[test]
+    fn s2_no_session_passes_its_limit_under_contention() {
+        let key = DataKey::with_limit([7; 32], SystemRandom::shared(), 10);
+        let salts: Mutex<HashMap<Vec<u8>, u64>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let envelope = key.seal(b"", b"x").expect("small enough");
+                        *salts.lock().entry(envelope[9..25].to_vec()).or_default() += 1;
+                    }
+                });
+            }
+        });
+        assert!(salts.lock().values().all(|messages| *messages <= 10));
+        assert_eq!(salts.lock().values().sum::<u64>(), 2_000);
+    }
+
+    #[test]
+    fn forged_salts_take_no_place() {
+        let key = DataKey::new([7; 32], SystemRandom::shared());
+        let mut envelope = key.seal(b"", b"x").expect("small enough");
+        for byte in 0..=255 {
+            envelope[9] = byte;
+            let _ = key.open(b"", &envelope);
+        }
+        assert!(key.0.opening.lock().is_empty());
+    }
+}

@@ -30,6 +30,8 @@ mod envelope;
 mod error;
 mod key;
 mod master;
+#[cfg(test)]
+mod salamander;
 
 pub use envelope::{ENVELOPE_OVERHEAD_BYTES, PLAINTEXT_BYTES_MAX, aad};
 pub use error::{Error, KeyError};

@@ -1,0 +1,300 @@
+//! Records: what is kept of a log line or a request.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{ReplicaId, RequestId, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::write_json_string;
+
+/// How much a record matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// What helps to find a mistake.
+    Debug,
+    /// What happened.
+    Info,
+    /// Something is wrong but was dealt with.
+    Warn,
+    /// A person must act.
+    Error,
+}
+
+impl Level {
+    /// `trace`, `debug`, `info`, `warn`, `error`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+    }
+
+    /// Reads what [`Level::as_str`] gives, in any case; also `warning` and `fatal`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Level> {
+        match text.to_ascii_lowercase().as_str() {
+            "trace" => Some(Level::Trace),
+            "debug" => Some(Level::Debug),
+            "info" => Some(Level::Info),
+            "warn" | "warning" => Some(Level::Warn),
+            "error" | "fatal" => Some(Level::Error),
+            _ => None,
+        }
+    }
+}
+
+impl From<&tracing::Level> for Level {
+    fn from(level: &tracing::Level) -> Level {
+        match *level {
+            tracing::Level::TRACE => Level::Trace,
+            tracing::Level::DEBUG => Level::Debug,
+            tracing::Level::INFO => Level::Info,
+            tracing::Level::WARN => Level::Warn,
+            tracing::Level::ERROR => Level::Error,
+        }
+    }
+}
+
+/// Which of a process's two outputs a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Who a record comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Source {
+    /// Switchyard itself.
+    Platform,
+    /// A line that a replica of a service wrote.
+    Service {
+        /// The service's name.
+        service: String,
+        /// The replica's id.
+        replica: String,
+        /// The deployment's id.
+        deployment: String,
+        /// Where it wrote to.
+        stream: Stream,
+    },
+    /// A request through the gateway.
+    Access,
+}
+
+/// One record as it is stored and shown: one line of JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogRecord {
+    /// When it was captured.
+    pub at: Timestamp,
+    /// How much it matters.
+    pub level: Level,
+    /// Reads alone. At most 16 KiB are kept.
+    pub message: String,
+    /// Who it comes from.
+    pub source: Source,
+    /// The tenant's id (`ten_…`), when it belongs to one. Tenants see the records that name them, no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What can be searched for by name.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+impl LogRecord {
+    /// A record of Switchyard itself, without fields.
+    #[must_use]
+    pub fn platform(at: Timestamp, level: Level, message: impl Into<String>) -> LogRecord {
+        LogRecord {
+            at,
+            level,
+            message: message.into(),
+            source: Source::Platform,
+            tenant: None,
+            fields: serde_json::Map::new(),
+        }
+    }
+
+    /// The service it is about: the one that wrote it, or that answered the request.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match &self.source {
+            Source::Service { service, .. } => Some(service),
+            Source::Access | Source::Platform => self.fields.get("service").and_then(serde_json::Value::as_str),
+        }
+    }
+}
+
+/// One request through the gateway, compact: what is shared is shared by pointer, and nothing is formatted before the
+/// record is written, on another thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessRecord {
+    /// When its head was read.
+    pub at: Timestamp,
+    /// Its id, as the app and the client saw it.
+    pub request: RequestId,
+    /// The tenant's id (`ten_…`), when it was found.
+    pub tenant: Option<Arc<str>>,
+    /// The tenant's slug.
+    pub tenant_slug: Option<Arc<str>>,
+    /// The environment's slug.
+    pub environment: Option<Arc<str>>,
+    /// The route's pattern, not the path: `*.localhost/`.
+    pub route: Option<Arc<str>>,
+    /// The service's name.
+    pub service: Option<Arc<str>>,
+    /// Who answered, if a replica did.
+    pub replica: Option<ReplicaId>,
+    /// Who called: a key's or user's id.
+    pub principal: Option<Arc<str>>,
+    /// The method as received; unknown ones are truncated by the gateway.
+    pub method: Box<str>,
+    /// The canonical host.
+    pub host: Box<str>,
+    /// Path without query: queries carry secrets.
+    pub path: Box<str>,
+    /// Status of the answer, 0 when the client had gone.
+    pub status: u16,
+    /// The problem's code when Switchyard itself refused.
+    pub code: Option<&'static str>,
+    /// From the head's first byte to the answer's last.
+    pub duration: Duration,
+    /// Until the upstream's head was there; `None` when none was asked.
+    pub upstream: Option<Duration>,
+    /// How often an upstream was tried.
+    pub tries: u8,
+    /// Body bytes received.
+    pub bytes_in: u64,
+    /// Body bytes sent.
+    pub bytes_out: u64,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
+    /// The client's `User-Agent`, truncated by the gateway.
+    pub agent: Option<Box<str>>,
+}
+
+impl AccessRecord {
+    /// `error` for what is Switchyard's or the upstream's fault, `warn` for refusals, else `info`.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self.status {
+            500.. => Level::Error,
+            401 | 403 | 429 => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+
+    /// Appends the JSON object that the same record has as a [`LogRecord`], without a newline. The hot form: no map.
+    pub fn write_json(&self, out: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, r#"{{"at":"{}","level":"{}","message":"#, self.at, self.level().as_str());
+        write_json_string(out, &self.message());
+        out.push_str(r#","source":{"kind":"access"}"#);
+        if let Some(tenant) = &self.tenant {
+            out.push_str(r#","tenant":"#);
+            write_json_string(out, tenant);
+        }
+        let _ = write!(out, r#","fields":{{"request.id":"{}","method":"#, self.request);
+        write_json_string(out, &self.method);
+        for (name, value) in self.texts() {
+            if let Some(value) = value {
+                let _ = write!(out, r#","{name}":"#);
+                write_json_string(out, value);
+            }
+        }
+        if let Some(replica) = &self.replica {
+            let _ = write!(out, r#","replica":"{replica}""#);
+        }
+        if let Some(upstream) = self.upstream {
+            let _ = write!(out, r#","upstream_us":{}"#, upstream.as_micros());
+        }
+        let _ = write!(
+            out,
+            r#","status":{},"duration_us":{},"tries":{},"bytes_in":{},"bytes_out":{},"client":"{}"}}}}"#,
+            self.status,
+            self.duration.as_micros(),
+            self.tries,
+            self.bytes_in,
+            self.bytes_out,
+            self.client
+        );
+    }
+
+    fn message(&self) -> String {
+        format!("{} {} {}", self.method, self.path, self.status)
+    }
+
+    fn texts(&self) -> [(&'static str, Option<&str>); 9] {
+        [
+            ("tenant.slug", self.tenant_slug.as_deref()),
+            ("environment", self.environment.as_deref()),
+            ("route", self.route.as_deref()),
+            ("service", self.service.as_deref()),
+            ("principal", self.principal.as_deref()),
+            ("host", Some(&self.host)),
+            ("path", Some(&self.path)),
+            ("code", self.code),
+            ("user_agent", self.agent.as_deref()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{ManualClock, SeededRandom};
+
+    #[test]
+    fn an_access_record_reads_as_a_log_record() {
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let random = SeededRandom::new(1);
+        let access = AccessRecord {
+            at: Timestamp::from_micros(1_700_000_000_000_000),
+            request: RequestId::new(&clock, &random),
+            tenant: Some("ten_01".into()),
+            tenant_slug: Some("acme".into()),
+            environment: None,
+            route: Some("*.localhost/".into()),
+            service: Some("web".into()),
+            replica: Some(ReplicaId::new(&clock, &random)),
+            principal: None,
+            method: "GET".into(),
+            host: "acme.localhost".into(),
+            path: "/a\n\"b\"".into(),
+            status: 429,
+            code: Some("rate_limited"),
+            duration: Duration::from_micros(1234),
+            upstream: None,
+            tries: 0,
+            bytes_in: 0,
+            bytes_out: 17,
+            client: "127.0.0.1".parse().expect("an address"),
+            agent: Some("curl\u{1b}[31m".into()),
+        };
+        let mut line = String::new();
+        access.write_json(&mut line);
+        assert!(!line.contains(['\n', '\u{1b}']));
+        let record: LogRecord = serde_json::from_str(&line).expect("the line is a record");
+        assert_eq!((record.at, record.level), (access.at, Level::Warn));
+        assert_eq!((record.tenant.as_deref(), record.service()), (Some("ten_01"), Some("web")));
+        assert_eq!(record.source, Source::Access);
+        assert_eq!(record.message, "GET /a\n\"b\" 429");
+        assert_eq!(record.fields["status"], 429);
+        assert_eq!(record.fields["user_agent"], "curl\u{1b}[31m");
+    }
+}
