@@ -69,14 +69,16 @@ pub fn refusal(status: u16, message: &str) -> String {
 }
 
 fn document(title: &str, header: &str, main: &str) -> String {
+    let app = std::env::var("AGENTS_TITLE").unwrap_or_else(|_| "Agents".to_owned());
     format!(
         r#"<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{} · Agents</title>
+<html lang="en"><head><meta charset="utf-8"><title>{title} · {app}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css"><script src="/page.js" defer></script></head>
-<body><header><h1>Agents</h1>{header}</header><main>{main}</main></body></html>
+<body><header><h1>{app}</h1>{header}</header><main>{main}</main></body></html>
 "#,
-        Text(title)
+        title = Text(title),
+        app = Text(&app),
     )
 }
 
