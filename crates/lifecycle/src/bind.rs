@@ -117,7 +117,8 @@ fn holder(address: SocketAddr) -> Option<String> {
     let pid = processes.take(PROCESSES_MAX).find(|pid| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
         descriptors.is_ok_and(|all| {
-            all.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+            all.flatten()
+                .any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
         })
     })?;
     let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -183,7 +184,7 @@ mod tests {
             "SWITCHYARD_GATEWAY_ADDR",
             "`gateway_addr`",
         ] {
-            assert!(text.contains(part.as_ref() as &str), "{part} is not in: {text}");
+            assert!(text.contains(part), "{part} is not in: {text}");
         }
     }
 

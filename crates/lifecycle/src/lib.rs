@@ -39,5 +39,7 @@ pub use readiness::Readiness;
 pub use run::Exit;
 pub use signals::{Signal, Signals};
 pub use stop::{Phase, Stop, StopHandle};
-pub use supervisor::{Cut, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, Supervisor, TaskError, TaskFailure, TaskKind};
+pub use supervisor::{
+    Cut, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, Supervisor, TaskError, TaskFailure, TaskKind,
+};
 pub use tasks::{LocalTask, Tasks, blocking, spawn_local, thread};

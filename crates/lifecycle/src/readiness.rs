@@ -86,7 +86,10 @@ mod tests {
         let readiness = Readiness::new();
         readiness.expect("store");
         readiness.set("gateway", Err("no routes".to_owned()));
-        assert_eq!(readiness.ready(), Err(vec!["gateway: no routes".to_owned(), "store: not yet".to_owned()]));
+        assert_eq!(
+            readiness.ready(),
+            Err(vec!["gateway: no routes".to_owned(), "store: not yet".to_owned()])
+        );
         readiness.set("store", Ok(()));
         readiness.set("gateway", Ok(()));
         readiness.wait().await;

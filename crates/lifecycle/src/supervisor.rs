@@ -44,7 +44,8 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// In the order of stopping.
-    pub const ALL: [TaskKind; 4] = [TaskKind::Listener, TaskKind::Reconciler, TaskKind::Worker, TaskKind::Flusher];
+    pub const ALL: [TaskKind; 4] =
+        [TaskKind::Listener, TaskKind::Reconciler, TaskKind::Worker, TaskKind::Flusher];
 
     /// The part of the grace period, in percent, by which tasks of this kind must have ended by themselves. The
     /// rest is for the kinds after it and for cutting.
@@ -328,7 +329,10 @@ impl Supervisor {
 
     fn sets_of(&self, kind: TaskKind) -> Vec<(String, Tasks)> {
         let sets = self.0.sets.lock();
-        sets.iter().filter(|(of, ..)| *of == kind).map(|(_, name, tasks)| (name.clone(), tasks.clone())).collect()
+        sets.iter()
+            .filter(|(of, ..)| *of == kind)
+            .map(|(_, name, tasks)| (name.clone(), tasks.clone()))
+            .collect()
     }
 
     fn stops(&self, kind: TaskKind) -> &(StopHandle, Stop) {
@@ -393,6 +397,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let message = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let message =
+        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", message.unwrap_or("without a message"))
 }

@@ -208,7 +208,8 @@ mod tests {
         assert_eq!(lines, SERIES_MAX + 1);
         let other = 1_000_000 - SERIES_MAX;
         assert!(text.contains(&format!("requests_total{{path=\"other\",tenant_id=\"other\"}} {other}\n")));
-        let named: HashSet<&str> = text.split("tenant_id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let named: HashSet<&str> =
+            text.split("tenant_id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(named.len(), 11, "ten tenants and other");
     }
 

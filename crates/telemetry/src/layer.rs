@@ -51,7 +51,9 @@ pub struct LogConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The level is none, nor directives.
-    #[error("LOG_LEVEL is {found:?}: expected trace, debug, info, warn, error, off, or like info,gateway=debug")]
+    #[error(
+        "LOG_LEVEL is {found:?}: expected trace, debug, info, warn, error, off, or like info,gateway=debug"
+    )]
     Level {
         /// What was given.
         found: String,
@@ -164,7 +166,9 @@ where
         for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().into_iter().rev() {
             spans.push(span.name());
             if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.others.extend(of_span.others.iter().map(|(name, value)| (name.clone(), value.clone())));
+                fields
+                    .others
+                    .extend(of_span.others.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
         }
         event.record(&mut fields);

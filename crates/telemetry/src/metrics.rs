@@ -54,32 +54,27 @@ impl Metrics {
         let overflowed = Counter::new();
         let metrics = Metrics(Arc::new(Mutex::new(Inner { registry, known: BTreeMap::new(), overflowed })));
         let counter = metrics.0.lock().overflowed.clone();
-        metrics.register(
-            "switchyard_metrics_series_refused_total",
-            "Look-ups of series above a family's cap, counted under other instead.",
-            "counter",
-            &[],
-            counter,
-        );
+        let help = "Look-ups of series above a family's cap, counted under other instead.";
+        metrics.register(describe("switchyard_metrics_series_refused_total", help, "counter", &[]), counter);
         metrics
     }
 
     /// A counter. `name` with or without `_total`; `help` is one sentence. Asking for a name again gives the same one.
     #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> Counter {
-        self.register(name, help, "counter", &[], Counter::new())
+        self.register(describe(name, help, "counter", &[]), Counter::new())
     }
 
     /// A gauge; see [`Metrics::counter`].
     #[must_use]
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
-        self.register(name, help, "gauge", &[], Gauge::new())
+        self.register(describe(name, help, "gauge", &[]), Gauge::new())
     }
 
     /// A histogram of durations; its name ends in `_seconds`. See [`Metrics::counter`].
     #[must_use]
     pub fn histogram(&self, name: &str, help: &str) -> Histogram {
-        self.register(name, help, "histogram", &[], Histogram::new())
+        self.register(describe(name, help, "histogram", &[]), Histogram::new())
     }
 
     /// A counter for each combination of label values.
@@ -126,30 +121,37 @@ impl Metrics {
         M: EncodeMetric + Clone + Default + fmt::Debug + Send + Sync + 'static,
     {
         let overflowed = self.0.lock().overflowed.clone();
-        self.register(name, help, kind, labels, Family::new(labels, SERIES_MAX, overflowed))
+        self.register(describe(name, help, kind, labels), Family::new(labels, SERIES_MAX, overflowed))
     }
 
-    fn register<M>(&self, name: &str, help: &str, kind: &'static str, labels: &[&'static str], metric: M) -> M
+    fn register<M>(&self, description: Description, metric: M) -> M
     where
         M: EncodeMetric + Clone + fmt::Debug + Send + Sync + 'static,
     {
         let mut inner = self.0.lock();
-        let bare = name.strip_suffix("_total").unwrap_or(name);
-        if let Some(known) = inner.known.get(bare) {
+        if let Some(known) = inner.known.get(&description.name) {
             if let Some(handle) = known.handle.downcast_ref::<M>() {
                 return handle.clone();
             }
             // Two meanings of one name: the first is exposed. Found by any test that looks at either.
-            tracing::error!(metric = name, "metric is registered twice with different types");
+            tracing::error!(metric = description.name, "metric is registered twice with different types");
             return metric;
         }
-        let help_bare = help.strip_suffix('.').unwrap_or(help);
-        inner.registry.register(bare, help_bare, metric.clone());
-        let exposed = if kind == "counter" { format!("{bare}_total") } else { bare.to_owned() };
-        let description = Description { name: exposed, kind, help: help.to_owned(), labels: labels.to_vec() };
-        inner.known.insert(bare.to_owned(), Known { description, handle: Box::new(metric.clone()) });
+        // The encoder adds `_total` to counters and a full stop to the help by itself.
+        let name = description.name.strip_suffix("_total").unwrap_or(&description.name);
+        let help = description.help.strip_suffix('.').unwrap_or(&description.help);
+        inner.registry.register(name, help, metric.clone());
+        let handle = Box::new(metric.clone());
+        inner.known.insert(description.name.clone(), Known { description, handle });
         metric
     }
+}
+
+/// Counters are exposed with `_total`, whether or not they are named so.
+fn describe(name: &str, help: &str, kind: &'static str, labels: &[&'static str]) -> Description {
+    let bare = name.strip_suffix("_total").unwrap_or(name);
+    let name = if kind == "counter" { format!("{bare}_total") } else { name.to_owned() };
+    Description { name, kind, help: help.to_owned(), labels: labels.to_vec() }
 }
 
 impl Default for Metrics {

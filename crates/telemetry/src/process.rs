@@ -29,7 +29,9 @@ struct Usage {
 impl ProcessCollector {
     pub(crate) fn new() -> ProcessCollector {
         let booted = fs::read_to_string("/proc/stat").ok().and_then(|text| {
-            text.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|seconds| seconds.trim().parse().ok())
+            text.lines()
+                .find_map(|line| line.strip_prefix("btime "))
+                .and_then(|seconds| seconds.trim().parse().ok())
         });
         ProcessCollector {
             ticks_per_second: rustix::param::clock_ticks_per_second() as f64,
@@ -59,8 +61,18 @@ impl Collector for ProcessCollector {
             let cpu = ConstCounter::new(usage.cpu_seconds);
             let help = "User and system CPU time.";
             cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, cpu.metric_type())?)?;
-            gauge(&mut encoder, "process_resident_memory_bytes", "Resident memory.", usage.resident_bytes as f64)?;
-            gauge(&mut encoder, "process_virtual_memory_bytes", "Virtual memory.", usage.virtual_bytes as f64)?;
+            gauge(
+                &mut encoder,
+                "process_resident_memory_bytes",
+                "Resident memory.",
+                usage.resident_bytes as f64,
+            )?;
+            gauge(
+                &mut encoder,
+                "process_virtual_memory_bytes",
+                "Virtual memory.",
+                usage.virtual_bytes as f64,
+            )?;
             gauge(&mut encoder, "process_threads", "Threads.", usage.threads as f64)?;
             gauge(&mut encoder, "process_start_time_seconds", "Start, since 1970.", usage.started)?;
         }
@@ -77,7 +89,13 @@ impl Collector for ProcessCollector {
 /// The soft limit; `None` when there is none.
 fn open_files_max() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {

@@ -135,7 +135,9 @@ impl LogRecord {
     pub fn service(&self) -> Option<&str> {
         match &self.source {
             Source::Service { service, .. } => Some(service),
-            Source::Access | Source::Platform => self.fields.get("service").and_then(serde_json::Value::as_str),
+            Source::Access | Source::Platform => {
+                self.fields.get("service").and_then(serde_json::Value::as_str)
+            }
         }
     }
 }

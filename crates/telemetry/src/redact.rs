@@ -77,7 +77,9 @@ static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
 /// Whether a field or header of this name is secret as a whole.
 #[must_use]
 pub fn is_sensitive_name(name: &str) -> bool {
-    FINDER.find_iter(name).any(|found| matches!(WORDS[found.pattern().as_usize()].1, Rule::Name | Rule::Header))
+    FINDER
+        .find_iter(name)
+        .any(|found| matches!(WORDS[found.pattern().as_usize()].1, Rule::Name | Rule::Header))
 }
 
 /// Hides what looks like a secret: Switchyard's and other well-known keys, bearer and basic credentials, JSON web
@@ -91,7 +93,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     while let Some(found) = FINDER.find(Input::new(text).range(at..)) {
         let word = &WORDS[found.pattern().as_usize()];
         match secret_at(text, found.start(), found.end(), word.1) {
-            Some(secret) if !secret.is_empty() && &text[secret.clone()] != REDACTED => {
+            Some(secret) if text[secret.start..].starts_with(REDACTED) => at = secret.start + REDACTED.len(),
+            Some(secret) if !secret.is_empty() => {
                 out.push_str(&text[kept_from..secret.start]);
                 out.push_str(REDACTED);
                 kept_from = secret.end;
@@ -116,11 +119,13 @@ fn secret_at(text: &str, start: usize, end: usize, rule: Rule) -> Option<Range<u
             (stop - end >= TOKEN_CHARS_MIN).then_some(end..stop)
         }
         Rule::Scheme => {
-            let stop = run(bytes, end, |byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b','));
+            let stop =
+                run(bytes, end, |byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b','));
             (stop - end >= TOKEN_CHARS_MIN).then_some(end..stop)
         }
         Rule::WebToken => {
-            let stop = run(bytes, end, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+            let stop =
+                run(bytes, end, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
             let token = &text[start..stop];
             (token.starts_with("eyJ") && token.matches('.').count() >= 2).then_some(start..stop)
         }
@@ -206,7 +211,9 @@ impl Redactor {
         if values.is_empty() {
             return Redactor::default();
         }
-        Redactor { values: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostLongest).build(values).ok() }
+        Redactor {
+            values: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostLongest).build(values).ok(),
+        }
     }
 
     /// The text without the values and without what looks like a secret.
@@ -250,7 +257,8 @@ mod tests {
 
     #[test]
     fn harmless_text_is_borrowed() {
-        for text in ["plain", "basic idea", "see https://example.com/a@b", "secrets are hidden", "größe=1"] {
+        for text in ["plain", "basic idea", "see https://example.com/a@b", "secrets are hidden", "größe=1"]
+        {
             assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }

@@ -12,6 +12,9 @@ pub const QUEUE_LINES_MAX: usize = 8_192;
 /// Bytes given to the sink at once.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 
+/// Between looks at a full queue when flushing.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(1);
+
 enum Message {
     Line(String),
     Flush(SyncSender<()>),
@@ -37,7 +40,9 @@ impl Writer {
 
     /// Queues a line that ends in a newline, or drops and counts it.
     pub(crate) fn write(&self, line: String) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(Message::Line(line)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue.try_send(Message::Line(line))
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -49,9 +54,21 @@ impl Writer {
     /// Waits until all that was queued before is out. Returns whether it was within `patience`: a sink may hang.
     pub(crate) fn flush(&self, patience: Duration) -> bool {
         let (done, finished) = sync_channel(1);
-        match self.queue.try_send(Message::Flush(done)) {
-            Ok(()) => !matches!(finished.recv_timeout(patience), Err(RecvTimeoutError::Timeout)),
-            Err(_) => false,
+        let mut message = Message::Flush(done);
+        let mut left = patience;
+        loop {
+            match self.queue.try_send(message) {
+                Ok(()) => return !matches!(finished.recv_timeout(left), Err(RecvTimeoutError::Timeout)),
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => message = back,
+            }
+            // The queue has no waiting with a limit; this is called at the end of the process, not in its course.
+            if left.is_zero() {
+                return false;
+            }
+            let pause = left.min(FULL_QUEUE_PAUSE);
+            std::thread::sleep(pause);
+            left -= pause;
         }
     }
 }

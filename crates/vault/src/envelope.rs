@@ -129,11 +129,7 @@ impl SessionKeys {
         let mut body = parts.body.to_vec();
         let plaintext = self
             .cipher
-            .open_in_place(
-                aead::Nonce::assume_unique_for_key(parts.nonce),
-                aead::Aad::from(aad),
-                &mut body,
-            )
+            .open_in_place(aead::Nonce::assume_unique_for_key(parts.nonce), aead::Aad::from(aad), &mut body)
             .map_err(|_| Error::Damaged)?
             .len();
         body.truncate(plaintext);
