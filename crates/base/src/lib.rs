@@ -24,6 +24,7 @@ pub mod id;
 mod clock;
 mod name;
 mod nearest;
+mod network;
 mod page;
 mod quantity;
 mod random;
@@ -38,6 +39,7 @@ pub use id::{
 };
 pub use name::{Email, EmailError, HostError, HostName, RESERVED_SLUGS, Slug, SlugError};
 pub use nearest::nearest;
+pub use network::{Cidr, CidrError};
 pub use page::{CURSOR_BYTES_MAX, Cursor, CursorError, LIMIT_DEFAULT, LIMIT_MAX, LimitError, Page, PageRequest};
 pub use quantity::{ByteSize, DURATION_MAX, DurationError, HumanDuration, Rate, RateError, SizeError};
 pub use random::{Random, SeededRandom, SharedRandom, SystemRandom};

@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
             faults.push(Fault::new(push(pointer, key), "nothing", format!("the key is needed: {expected}")));
         }
         for (key, value) in entries {
-            faults.extend(self.entry_faults(schema, entries, (key, value), pointer));
+            faults.extend(self.entry_faults(schema, key, value, pointer));
             if faults.len() >= FAULTS_MAX {
                 break;
             }
@@ -163,13 +163,7 @@ impl<'a> Walk<'a> {
         faults
     }
 
-    fn entry_faults(
-        &self,
-        schema: &'a Value,
-        entries: &Map<String, Value>,
-        (key, value): (&String, &Value),
-        pointer: &str,
-    ) -> Vec<Fault> {
+    fn entry_faults(&self, schema: &'a Value, key: &str, value: &Value, pointer: &str) -> Vec<Fault> {
         let place = push(pointer, key);
         if let Some(own) = schema.get("properties").and_then(|all| all.get(key)) {
             return self.faults(own, value, &place);
@@ -182,24 +176,16 @@ impl<'a> Walk<'a> {
             return self.faults(own, value, &place);
         }
         match schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties")) {
-            Some(Value::Bool(false)) => vec![self.unknown_key(schema, entries, key, pointer)],
+            Some(Value::Bool(false)) => vec![self.unknown_key(schema, key, pointer)],
             Some(own) => self.faults(own, value, &place),
             None => Vec::new(),
         }
     }
 
-    fn unknown_key(
-        &self,
-        schema: &'a Value,
-        entries: &Map<String, Value>,
-        key: &str,
-        pointer: &str,
-    ) -> Fault {
+    fn unknown_key(&self, schema: &'a Value, key: &str, pointer: &str) -> Fault {
         let properties = schema.get("properties").and_then(Value::as_object);
         let known: Vec<&str> = properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-        // A key that is there already cannot be the one that was meant.
-        let free = known.iter().copied().filter(|name| !entries.contains_key(*name));
-        let nearest = base::nearest(key, free);
+        let nearest = base::nearest(key, known.iter().copied());
         let listed = &known[..known.len().min(ALLOWED_KEYS_MAX)];
         let allowed = if known.is_empty() { "no key".to_owned() } else { listed.join(", ") };
         Fault::new(push(pointer, key), "unknown key", format!("allowed: {allowed}")).or_nearest(nearest)

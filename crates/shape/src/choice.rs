@@ -5,9 +5,15 @@ use crate::fault::{Fault, push, shown};
 use crate::scalar::{expectation, has_type};
 use serde_json::Value;
 
+/// Choices within choices that are looked into; a type that is deeper has its faults told less precisely.
+const DEPTH_MAX: usize = 8;
+
+/// What a branch of type `null` allows (an `Option` is a choice between its content and null).
+static NULL: Value = Value::Null;
+
 /// Checks a value against several shapes, of which one is to fit. Takes the faults of the shape that was probably meant.
 pub(crate) fn check_choice(walk: &Walk<'_>, branches: &[Value], value: &Value, pointer: &str) -> Vec<Fault> {
-    let branches: Vec<&Value> = branches.iter().map(|branch| walk.resolve(branch)).collect();
+    let branches = flattened(walk, branches, 0);
     if let Some(allowed) = constants_of(walk, &branches) {
         if allowed.iter().any(|constant| *constant == value) {
             return Vec::new();
@@ -24,14 +30,27 @@ pub(crate) fn check_choice(walk: &Walk<'_>, branches: &[Value], value: &Value, p
         };
     }
     // Some shape fits, or the one of the right type with the fewest faults was meant.
-    let fitting = branches.iter().filter(|branch| accepts(walk, branch, value));
+    let fitting = branches.iter().filter(|branch| accepts(branch, value));
     let best = fitting.map(|branch| walk.faults(branch, value, pointer)).min_by_key(Vec::len);
     best.unwrap_or_else(|| {
         let mut words: Vec<String> = branches.iter().map(|branch| expected(walk, branch)).collect();
         words.dedup();
-        words.retain(|word| word != "null");
+        words.retain(|word| !word.is_empty() && word != "null");
         vec![Fault::new(pointer, shown(value), format!("{} is expected", words.join(" or ")))]
     })
+}
+
+/// The branches with those of choices within choices in their place.
+fn flattened<'a>(walk: &Walk<'a>, branches: &'a [Value], depth: usize) -> Vec<&'a Value> {
+    let mut flat = Vec::with_capacity(branches.len());
+    for branch in branches {
+        let branch = walk.resolve(branch);
+        match inner(branch).filter(|_| depth < DEPTH_MAX && branch.get("properties").is_none()) {
+            Some(nested) => flat.extend(flattened(walk, nested, depth + 1)),
+            None => flat.push(branch),
+        }
+    }
+    flat
 }
 
 fn expected(walk: &Walk<'_>, branch: &Value) -> String {
@@ -42,31 +61,25 @@ fn expected(walk: &Walk<'_>, branch: &Value) -> String {
 }
 
 /// Whether the value's type is one that a branch takes at all.
-fn accepts(walk: &Walk<'_>, branch: &Value, value: &Value) -> bool {
-    match inner(branch) {
-        Some(inner) => inner.iter().any(|one| accepts(walk, walk.resolve(one), value)),
-        None => match branch.get("const") {
-            Some(constant) => constant == value,
-            None => has_type(branch, value),
-        },
-    }
+fn accepts(branch: &Value, value: &Value) -> bool {
+    branch.get("const").map_or_else(|| has_type(branch, value), |constant| constant == value)
 }
 
-fn inner(schema: &Value) -> Option<&Vec<Value>> {
-    schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array)
+fn inner(schema: &Value) -> Option<&[Value]> {
+    schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array).map(Vec::as_slice)
 }
 
 /// The values that these shapes allow, when each of them is a constant, a list of constants or a choice of such.
 fn constants_of<'a>(walk: &Walk<'a>, branches: &[&'a Value]) -> Option<Vec<&'a Value>> {
     let mut all = Vec::new();
-    for branch in branches {
+    let within = |branch: &'a Value| inner(branch).map_or_else(|| vec![branch], |nested| flattened(walk, nested, 0));
+    for branch in branches.iter().flat_map(|branch| within(branch)) {
         if let Some(constant) = branch.get("const") {
             all.push(constant);
-        } else if let Some(values) = branch.get("enum").and_then(Value::as_array) {
-            all.extend(values);
+        } else if branch.get("type").is_some_and(|name| name == "null") {
+            all.push(&NULL);
         } else {
-            let nested: Vec<&Value> = inner(branch)?.iter().map(|one| walk.resolve(one)).collect();
-            all.extend(constants_of(walk, &nested)?);
+            all.extend(branch.get("enum")?.as_array()?);
         }
     }
     Some(all)

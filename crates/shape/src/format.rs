@@ -1,6 +1,6 @@
 //! Formats of strings that our schemas name.
 
-use base::{ByteSize, Email, HostName, HumanDuration, Rate, Slug, Timestamp};
+use base::{ByteSize, Cidr, Email, HostName, HumanDuration, Rate, Slug, Timestamp};
 use std::net::{IpAddr, SocketAddr};
 
 /// The formats that are checked, each with what is expected. Formats of numbers (`uint32` …) are apart.
@@ -42,7 +42,7 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         if fine { Ok(()) } else { Err(format!("{expected} is expected")) }
     };
     match name {
-        "cidr" => plain(is_cidr(text)),
+        "cidr" => Cidr::parse(text).map(drop).map_err(|e| said(&e)),
         "date-time" => Timestamp::parse(text).map(drop).map_err(|e| said(&e)),
         "duration" => HumanDuration::parse(text).map(drop).map_err(|e| said(&e)),
         "email" => Email::parse(text).map(drop).map_err(|e| said(&e)),
@@ -54,21 +54,6 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "socket-address" => plain(text.parse::<SocketAddr>().is_ok()),
         "uri" => plain(is_http_url(text)),
         _ => Ok(()),
-    }
-}
-
-/// Whether a text is an address, a slash and a length of prefix that fits it. Bits beyond the prefix are to be zero:
-/// `10.0.0.1/8` is more often a slip than a wish.
-pub fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    if length.is_empty() || length.len() > 3 || !length.bytes().all(|b| b.is_ascii_digit()) {
-        return false;
-    }
-    let Ok(length) = length.parse::<u32>() else { return false };
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(v4)) => length <= 32 && u32::from(v4).checked_shl(length).unwrap_or(0) == 0,
-        Ok(IpAddr::V6(v6)) => length <= 128 && u128::from(v6).checked_shl(length).unwrap_or(0) == 0,
-        Err(_) => false,
     }
 }
 

@@ -25,5 +25,5 @@ mod scalar;
 
 pub use check::{FAULTS_MAX, check, parse, schema_of};
 pub use fault::{FOUND_CHARS_MAX, Fault, shown};
-pub use format::{FORMATS, check_format, is_cidr};
+pub use format::{FORMATS, check_format};
 pub use json::parse_json;

@@ -1,1 +1,4 @@
 //! Shapes are checked whole.
+
+mod check;
+mod json;

@@ -1,0 +1,183 @@
+//! The settings of the server.
+
+use base::{Cidr, HumanDuration, Secret};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The ports of the listeners when nothing is said, all on loopback; see [`ServerSettings::gateway_addr`] for `public`.
+const GATEWAY_PORT: u16 = 8080;
+const CONTROL_PORT: u16 = 8081;
+const SERVICE_PORT: u16 = 8082;
+const PUBLIC_PORT: u16 = 80;
+
+/// How long stopping may take when nothing is said.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Where the data is, beside the project file, when nothing is said.
+const DATA_DIR: &str = ".switchyard";
+
+/// Which log records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// A person should look.
+    Warn,
+    /// What happens.
+    #[default]
+    Info,
+    /// What happens in detail.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How log records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `server.toml`, `[server]`, environment and flags may say; every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Layer {
+    /// The folder of everything that is kept; `.switchyard` beside the project file. Not in server.toml, which is in it.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The folder of the project file; the current one.
+    pub(crate) project_dir: Option<PathBuf>,
+    /// Where the gateway listens; 127.0.0.1:8080, or 0.0.0.0:80 with `public`.
+    #[schemars(with = "String", extend("format" = "socket-address"))]
+    pub(crate) gateway_addr: Option<SocketAddr>,
+    /// Where the control API listens, on loopback; 127.0.0.1:8081.
+    #[schemars(with = "String", extend("format" = "socket-address"))]
+    pub(crate) control_addr: Option<SocketAddr>,
+    /// Where the service API listens; 127.0.0.1:8082.
+    #[schemars(with = "String", extend("format" = "socket-address"))]
+    pub(crate) service_addr: Option<SocketAddr>,
+    /// A PostgreSQL to keep the store in (`postgres://user:password@host/database`); without it the store is embedded.
+    #[schemars(extend("writeOnly" = true))]
+    pub(crate) database_url: Option<String>,
+    /// The master key, 32 bytes in base64, for installations that keep it outside the data folder. From the environment
+    /// alone.
+    #[schemars(extend("writeOnly" = true))]
+    pub(crate) master_key: Option<String>,
+    /// Which log records are kept; info.
+    pub(crate) log_level: Option<LogLevel>,
+    /// How log records are written; auto, which is pretty on a terminal and json elsewhere.
+    pub(crate) log_format: Option<LogFormat>,
+    /// How long requests, jobs and services may take to end when Switchyard stops; 30s, at most 10m.
+    pub(crate) grace: Option<HumanDuration>,
+    /// Whether the gateway listens on all addresses; false.
+    pub(crate) public: Option<bool>,
+    /// Threads of the gateway; 0, which is one for each processor.
+    #[schemars(range(max = 256))]
+    pub(crate) gateway_threads: Option<u16>,
+    /// Proxies in front of the gateway whose `X-Forwarded-For` is believed, as ranges of addresses; none.
+    #[schemars(length(max = 64))]
+    pub(crate) trusted_proxies: Option<Vec<Cidr>>,
+    /// Private ranges of addresses that outbound calls may reach all the same; none.
+    #[schemars(length(max = 64))]
+    pub(crate) outbound_allow: Option<Vec<Cidr>>,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// The folder of the project file.
+    pub project_dir: PathBuf,
+    /// Where the gateway listens: 127.0.0.1:8080, with `public` 0.0.0.0:80. Port 0 takes a free one.
+    pub gateway_addr: SocketAddr,
+    /// Where the control API listens: 127.0.0.1:8081; loopback only, as long as it has no TLS.
+    pub control_addr: SocketAddr,
+    /// Where the service API listens: 127.0.0.1:8082.
+    pub service_addr: SocketAddr,
+    /// A PostgreSQL to keep the store in; `None` embeds it.
+    pub database_url: Option<Secret<String>>,
+    /// The master key in base64; `None` keeps it in the data folder.
+    pub master_key: Option<Secret<String>>,
+    /// Which log records are kept.
+    pub log_level: LogLevel,
+    /// How log records are written.
+    pub log_format: LogFormat,
+    /// How long stopping may take; 30 s.
+    pub grace: Duration,
+    /// Whether the gateway listens on all addresses.
+    pub public: bool,
+    /// Threads of the gateway; 0 is one for each processor.
+    pub gateway_threads: u16,
+    /// Proxies in front of the gateway that are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Private ranges that outbound calls may reach.
+    pub outbound_allow: Vec<Cidr>,
+}
+
+impl ServerSettings {
+    /// Fills in what was not said.
+    pub(crate) fn from_layer(layer: Layer) -> Self {
+        let public = layer.public.unwrap_or(false);
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let gateway = if public {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, PUBLIC_PORT))
+        } else {
+            loopback(GATEWAY_PORT)
+        };
+        let project_dir = layer.project_dir.unwrap_or_else(|| PathBuf::from("."));
+        Self {
+            data_dir: layer.data_dir.unwrap_or_else(|| project_dir.join(DATA_DIR)),
+            project_dir,
+            gateway_addr: layer.gateway_addr.unwrap_or(gateway),
+            control_addr: layer.control_addr.unwrap_or_else(|| loopback(CONTROL_PORT)),
+            service_addr: layer.service_addr.unwrap_or_else(|| loopback(SERVICE_PORT)),
+            database_url: layer.database_url.map(Secret::new),
+            master_key: layer.master_key.map(Secret::new),
+            log_level: layer.log_level.unwrap_or_default(),
+            log_format: layer.log_format.unwrap_or_default(),
+            grace: layer.grace.map_or(GRACE, |grace| grace.0),
+            public,
+            gateway_threads: layer.gateway_threads.unwrap_or(0),
+            trusted_proxies: layer.trusted_proxies.unwrap_or_default(),
+            outbound_allow: layer.outbound_allow.unwrap_or_default(),
+        }
+    }
+
+    /// The value of a key as text, as [`Setting`](crate::Setting) shows it.
+    pub(crate) fn shown(&self, key: &str) -> String {
+        let hidden = |secret: &Option<Secret<String>>| secret.as_ref().map(|_| "(hidden)".to_owned());
+        let lower = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        match key {
+            "data_dir" => self.data_dir.display().to_string(),
+            "project_dir" => self.project_dir.display().to_string(),
+            "gateway_addr" => self.gateway_addr.to_string(),
+            "control_addr" => self.control_addr.to_string(),
+            "service_addr" => self.service_addr.to_string(),
+            "database_url" => hidden(&self.database_url).unwrap_or_default(),
+            "master_key" => hidden(&self.master_key).unwrap_or_default(),
+            "log_level" => lower(&self.log_level),
+            "log_format" => lower(&self.log_format),
+            "grace" => HumanDuration(self.grace).to_string(),
+            "public" => self.public.to_string(),
+            "gateway_threads" => self.gateway_threads.to_string(),
+            "trusted_proxies" => joined(&self.trusted_proxies),
+            "outbound_allow" => joined(&self.outbound_allow),
+            _ => String::new(),
+        }
+    }
+}
+
+fn joined(ranges: &[Cidr]) -> String {
+    ranges.iter().map(Cidr::to_string).collect::<Vec<_>>().join(",")
+}
