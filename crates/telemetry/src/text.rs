@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use serde_json::{Map, Value};
+
 /// Control characters, and those that reorder or hide text on a terminal (Unicode's bidirectional controls, line and
 /// paragraph separators, the byte order mark).
 fn is_harmful(character: char) -> bool {
@@ -69,6 +71,42 @@ pub fn write_json_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Appends any value as JSON, its strings as [`write_json_string`] does.
+pub fn write_json_value(out: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => write_json_string(out, text),
+        Value::Array(values) => {
+            out.push('[');
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_json_value(out, value);
+            }
+            out.push(']');
+        }
+        Value::Object(fields) => write_json_object(out, fields),
+        plain => {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{plain}");
+        }
+    }
+}
+
+/// Appends an object as JSON, its strings as [`write_json_string`] does.
+pub(crate) fn write_json_object(out: &mut String, fields: &Map<String, Value>) {
+    out.push('{');
+    for (at, (name, value)) in fields.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        write_json_string(out, name);
+        out.push(':');
+        write_json_value(out, value);
+    }
+    out.push('}');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +125,15 @@ mod tests {
         assert_eq!(truncated("größe", 3), "gr");
         assert_eq!(truncated("größe", 4), "grö");
         assert_eq!(truncated("abc", 3), "abc");
+    }
+
+    #[test]
+    fn values_read_back() {
+        let value = serde_json::json!({"a\n": [1, -2.5, null, true, {"b": "\u{1b}\u{7f}"}], "c": {}});
+        let mut out = String::new();
+        write_json_value(&mut out, &value);
+        assert!(!out.chars().any(is_harmful));
+        assert_eq!(serde_json::from_str::<Value>(&out).ok(), Some(value));
     }
 
     proptest! {
