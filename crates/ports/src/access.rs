@@ -74,4 +74,14 @@ pub trait AssertionSigner: Send + Sync + 'static {
 pub trait LogSink: Send + Sync + 'static {
     /// Never waits: a record that finds no room is dropped and counted.
     fn append(&self, record: telemetry::LogRecord);
+
+    /// Many at once, for one lock.
+    fn append_batch(&self, records: Vec<telemetry::LogRecord>) {
+        records.into_iter().for_each(|record| self.append(record));
+    }
+
+    /// Requests of the gateway, many at once: nothing of them is formatted on the caller's thread.
+    fn append_access(&self, records: Vec<telemetry::AccessRecord>) {
+        records.iter().for_each(|record| self.append(record.to_record()));
+    }
 }
