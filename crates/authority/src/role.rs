@@ -45,7 +45,7 @@ impl Role {
             Self::Admin => !kept_from_admins(permission),
             Self::Developer => match permission.verb {
                 Verb::Read => true,
-                Verb::Write => in_development(),
+                Verb::Write => in_development() && !kept_from_admins(permission),
                 Verb::Delete | Verb::Reveal => false,
             },
             Self::Viewer => permission.verb == Verb::Read,

@@ -73,7 +73,7 @@ impl fmt::Display for HumanDuration {
         let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
         let (unit, scale) = DURATION_UNITS
             .iter()
-            .find(|(_, scale)| micros != 0 && micros % scale == 0)
+            .find(|(_, scale)| micros != 0 && micros.is_multiple_of(*scale))
             .unwrap_or(&DURATION_UNITS[3]);
         write!(f, "{}{unit}", micros / scale)
     }
@@ -127,7 +127,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, scale) = SIZE_UNITS
             .iter()
-            .find(|(_, scale)| self.0 != 0 && self.0 % scale == 0)
+            .find(|(_, scale)| self.0 != 0 && self.0.is_multiple_of(*scale))
             .unwrap_or(&SIZE_UNITS[8]);
         write!(f, "{}{unit}", self.0 / scale)
     }

@@ -49,7 +49,7 @@ impl ProjectFile {
             return Err(Faults(vec![empty.locate(fault)]));
         }
         let (text, broken) = Text::parse(text, name);
-        let broken_lines: HashSet<String> = broken.iter().map(|fault| line_of(fault)).collect();
+        let broken_lines: HashSet<String> = broken.iter().map(line_of).collect();
         let faults = everything_wrong(text.value(), sections);
         let located = faults.into_iter().map(|fault| text.locate(fault));
         // A line that could not be read gives a made-up value; what is wrong with that is no news.

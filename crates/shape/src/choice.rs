@@ -15,7 +15,7 @@ static NULL: Value = Value::Null;
 pub(crate) fn check_choice(walk: &Walk<'_>, branches: &[Value], value: &Value, pointer: &str) -> Vec<Fault> {
     let branches = flattened(walk, branches, 0);
     if let Some(allowed) = constants_of(walk, &branches) {
-        if allowed.iter().any(|constant| *constant == value) {
+        if allowed.contains(&value) {
             return Vec::new();
         }
         return vec![constant_fault(&allowed, value, pointer)];

@@ -1,1 +1,5 @@
 //! The words of the product hold what they promise.
+
+mod ids;
+mod quantities;
+mod words;

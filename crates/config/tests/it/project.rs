@@ -26,7 +26,6 @@ struct Replicas {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "stands for a capability's section: only its schema is used")]
 enum Isolation {
     Pool,
     Silo,
