@@ -106,12 +106,17 @@ impl Control {
     pub fn new(base: &str, key: Option<&Secret<String>>) -> Result<Self, ControlError> {
         let base = base.trim_end_matches('/').to_owned();
         if base.starts_with("https://") {
-            return Err(ControlError::Request("https is not spoken yet; use the loopback address over http".into()));
+            return Err(ControlError::Request(
+                "https is not spoken yet; use the loopback address over http".into(),
+            ));
         }
         if !base.starts_with("http://") {
-            return Err(ControlError::Request(format!("`{base}` is not an address like http://127.0.0.1:8081")));
+            return Err(ControlError::Request(format!(
+                "`{base}` is not an address like http://127.0.0.1:8081"
+            )));
         }
-        let authorization = key.map(|key| header_value(&format!("Bearer {}", key.expose()), true)).transpose()?;
+        let authorization =
+            key.map(|key| header_value(&format!("Bearer {}", key.expose()), true)).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
@@ -138,7 +143,12 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError`].
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ControlError> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ControlError> {
         let request = self.request(method, path, body, "application/json")?;
         let reply = self.within(REQUEST_TIME_MAX, self.whole(request)).await??;
         if reply.is_empty() {
@@ -175,8 +185,8 @@ impl Control {
     /// The response, if it is a success.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ControlError> {
         let sent = self.client.request(request).await;
-        let response =
-            sent.map_err(|source| ControlError::Unreachable { url: self.base.clone(), source: Some(source) })?;
+        let response = sent
+            .map_err(|source| ControlError::Unreachable { url: self.base.clone(), source: Some(source) })?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -136,7 +136,12 @@ pub struct Guarded {
 impl Guarded {
     /// A client of these rules.
     #[must_use]
-    pub fn new(policy: AddressPolicy, limits: Limits, resolver: Arc<dyn Resolve>, clock: SharedClock) -> Self {
+    pub fn new(
+        policy: AddressPolicy,
+        limits: Limits,
+        resolver: Arc<dyn Resolve>,
+        clock: SharedClock,
+    ) -> Self {
         Self { policy, limits, resolver, clock }
     }
 
@@ -206,7 +211,9 @@ impl Guarded {
             return Err(unreachable("an address that may not be reached, or none"));
         }
         for address in addresses.into_iter().take(CONNECTS_MAX) {
-            let Ok(stream) = TcpStream::connect(SocketAddr::new(address, target.port)).await else { continue };
+            let Ok(stream) = TcpStream::connect(SocketAddr::new(address, target.port)).await else {
+                continue;
+            };
             return self.check_peer(stream, address);
         }
         Err(unreachable("no address accepts a connection"))
@@ -225,7 +232,11 @@ impl Guarded {
         Ok(stream)
     }
 
-    async fn speak(&self, stream: TcpStream, request: &GuardedRequest) -> Result<GuardedResponse, hyper::Error> {
+    async fn speak(
+        &self,
+        stream: TcpStream,
+        request: &GuardedRequest,
+    ) -> Result<GuardedResponse, hyper::Error> {
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(self.limits.headers_max)
             .max_buf_size(self.limits.head_bytes_max.max(8 * 1024))
@@ -258,7 +269,9 @@ fn wire_request(request: &GuardedRequest) -> Request<Full<Bytes>> {
         *message.uri_mut() = path;
     }
     let mut headers = request.headers.clone();
-    for own in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::EXPECT] {
+    for own in
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::EXPECT]
+    {
         headers.remove(own);
     }
     if let Ok(host) = HeaderValue::from_str(&request.target.authority()) {

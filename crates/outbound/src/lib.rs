@@ -27,7 +27,7 @@ mod guarded;
 mod lines;
 mod target;
 
-pub use address::{AddressPolicy, Cidr, CidrError};
+pub use address::AddressPolicy;
 pub use control::{
     CONNECT_TIME_MAX, Control, ControlError, REPLY_BYTES_MAX, REQUEST_TIME_MAX, Remote, RemoteFault,
 };

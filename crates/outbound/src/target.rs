@@ -49,7 +49,8 @@ impl Target {
     /// # Errors
     /// [`TargetError`], which may be shown to whoever gave the URL.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
-        if url.len() > URL_BYTES_MAX || !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('\\') {
+        if url.len() > URL_BYTES_MAX || !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('\\')
+        {
             return Err(TargetError::Malformed);
         }
         let url = url.split('#').next().unwrap_or_default();
@@ -132,7 +133,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
 
 fn parse_host(text: &str) -> Result<Host, TargetError> {
     if let Some(inner) = text.strip_prefix('[') {
-        let address = inner.strip_suffix(']').ok_or(TargetError::Host)?.parse().map_err(|_| TargetError::Host)?;
+        let address =
+            inner.strip_suffix(']').ok_or(TargetError::Host)?.parse().map_err(|_| TargetError::Host)?;
         return Ok(Host::Address(IpAddr::V6(address)));
     }
     if let Ok(address) = text.parse() {
@@ -169,8 +171,17 @@ mod tests {
     #[test]
     fn w1_disguised_addresses_are_refused() {
         for url in [
-            "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0x7f.0.0.1/", "http://0177.0.0.1/",
-            "http://127.0.0.1.5/", "http://1.2.3.04/", "http://a.0x1/", "http://[::1%25lo]/", "http://[::1/", "http://①②⑦.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0x7f.0.0.1/",
+            "http://0177.0.0.1/",
+            "http://127.0.0.1.5/",
+            "http://1.2.3.04/",
+            "http://a.0x1/",
+            "http://[::1%25lo]/",
+            "http://[::1/",
+            "http://①②⑦.0.0.1/",
         ] {
             assert!(matches!(Target::parse(url), Err(TargetError::Host | TargetError::Malformed)), "{url}");
         }

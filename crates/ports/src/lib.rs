@@ -29,7 +29,7 @@ pub use directory::{
     EnvironmentDirectory, EnvironmentRecord, Isolation, KeyDirectory, KeyRecord, PlanDirectory, PlanRecord,
     ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
 };
-pub use section::{ApplyError, Change, ChangeKind, SectionApply, TenantRows};
+pub use section::{ApplyError, Change, ChangeKind, SectionApply};
 pub use service::{Endpoint, HealthCheck, ServiceDirectory, ServiceRecord};
 pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, TenantRows};
 

@@ -1,6 +1,6 @@
 //! How the project file reaches the capabilities: all in one transaction.
 
-use base::{EnvironmentId, TenantId};
+use base::EnvironmentId;
 use db::SystemTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,15 +23,6 @@ pub trait SectionApply: Send + Sync + 'static {
         section: Option<&Value>,
         prune: bool,
     ) -> Result<Vec<Change>, ApplyError>;
-}
-
-/// A capability's rows of a tenant that is removed for good.
-pub trait TenantRows: Send + Sync + 'static {
-    /// Removes all rows that the capability holds for `tenant`, in the one transaction that removes the tenant.
-    ///
-    /// # Errors
-    /// When the store fails; nothing is removed then.
-    fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error>;
 }
 
 /// What happened to a thing.

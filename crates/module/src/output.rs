@@ -1,0 +1,172 @@
+//! Where verbs write to, and ask.
+
+use crate::error::CliError;
+use crate::table::Table;
+use serde::Serialize;
+use std::io::{BufRead, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How output is to look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// JSON for programs instead of tables for people.
+    pub json: bool,
+    /// Colours; only ever with a terminal.
+    pub color: bool,
+    /// Whether both ends are a terminal, so that questions can be asked.
+    pub tty: bool,
+}
+
+/// Standard output, error and input of a verb. Clones share them. A closed pipe ends output quietly.
+#[derive(Clone)]
+pub struct Output {
+    options: OutputOptions,
+    out: Shared<dyn Write + Send>,
+    err: Shared<dyn Write + Send>,
+    input: Shared<dyn BufRead + Send>,
+}
+
+type Shared<T> = Arc<Mutex<T>>;
+
+/// What an [`Output`] of a test wrote.
+#[derive(Debug, Clone, Default)]
+pub struct CapturedOutput {
+    out: Arc<Mutex<Vec<u8>>>,
+    err: Arc<Mutex<Vec<u8>>>,
+}
+
+struct Tee(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl CapturedOutput {
+    /// What was written to standard output.
+    #[must_use]
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.out.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// What was written to standard error.
+    #[must_use]
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.err.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Output {
+    /// The process's own.
+    #[must_use]
+    pub fn standard(options: OutputOptions) -> Self {
+        Self {
+            options,
+            out: Arc::new(Mutex::new(std::io::stdout())),
+            err: Arc::new(Mutex::new(std::io::stderr())),
+            input: Arc::new(Mutex::new(std::io::BufReader::new(std::io::stdin()))),
+        }
+    }
+
+    /// One for tests, which reads `input`.
+    #[must_use]
+    pub fn captured(options: OutputOptions, input: &str) -> (Self, CapturedOutput) {
+        let captured = CapturedOutput::default();
+        let output = Self {
+            options,
+            out: Arc::new(Mutex::new(Tee(captured.out.clone()))),
+            err: Arc::new(Mutex::new(Tee(captured.err.clone()))),
+            input: Arc::new(Mutex::new(std::io::Cursor::new(input.as_bytes().to_vec()))),
+        };
+        (output, captured)
+    }
+
+    /// How output is to look.
+    #[must_use]
+    pub fn options(&self) -> OutputOptions {
+        self.options
+    }
+
+    /// A line for people; nothing with `--json`.
+    pub fn line(&self, text: impl AsRef<str>) {
+        if !self.options.json {
+            self.raw(text.as_ref());
+        }
+    }
+
+    /// A line whatever the form, for what is the result itself (a script, a schema, an event of a stream).
+    pub fn raw(&self, text: &str) {
+        // A reader that has gone is no failure of ours.
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+
+    /// A line to standard error, for what is not the result (progress, hints, warnings).
+    pub fn note(&self, text: impl AsRef<str>) {
+        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(err, "{}", text.as_ref()).and_then(|()| err.flush());
+    }
+
+    /// A value as JSON, whatever the form.
+    pub fn json(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.raw(&text),
+            Err(error) => self.note(format!("the result cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// A table for people.
+    pub fn table(&self, table: &Table) {
+        let (bold, plain) = if self.options.color { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+        for line in table.lines(bold, plain) {
+            self.line(line);
+        }
+    }
+
+    /// Writes an error as it ends the process: for people with what to do next, for programs as JSON.
+    pub fn error(&self, error: &CliError) {
+        if self.options.json {
+            let value = serde_json::json!({"error": {"message": error.message, "next": error.next, "code": error.code}});
+            return self.note(value.to_string());
+        }
+        let (red, plain) = if self.options.color { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
+        let shown: Vec<String> = error.message.lines().map(printable).collect();
+        self.note(format!("{red}error:{plain} {}", shown.join("\n")));
+        if let Some(next) = &error.next {
+            self.note(format!("  {}", printable(next)));
+        }
+    }
+
+    /// Asks and reads a line; `None` at the end of input.
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+        {
+            let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = write!(err, "{question}").and_then(|()| err.flush());
+        }
+        let mut answer = String::new();
+        let read = self.input.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut answer);
+        matches!(read, Ok(count) if count > 0).then(|| answer.trim().to_owned())
+    }
+}
+
+/// Text with its control characters escaped, so that it cannot drive a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Marks of direction reorder what is read; they are no letters either.
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            shown.extend(character.escape_default())
+        } else {
+            shown.push(character)
+        }
+    }
+    shown
+}

@@ -1,0 +1,355 @@
+//! One request, from its head to its reply.
+//!
+//! The order is the security of it: id and limits of the head, route, caller, permission; only then is a byte of
+//! the body read, then query and body are parsed, and the handler runs. Whatever happens, the reply has
+//! the request's id, the headers that browsers need, and one record in log and metrics.
+
+use crate::body;
+use crate::call::{Call, PathParams, RequestMeta};
+use crate::environment;
+use crate::etag::ETag;
+use crate::idempotency::{self, Idempotency};
+use crate::problem::Problem;
+use crate::query;
+use crate::record::{Recorder, Seen};
+use crate::reply::{Answer, AnswerContent};
+use crate::routes::Route;
+use crate::spec::{Access, StreamKind};
+use authority::{Caller, Origin};
+use axum::body::Body;
+use axum::response::Response;
+use base::{RequestId, SharedClock, SharedRandom, TenantId, codes};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream::{BoxStream, StreamExt, unfold};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use lifecycle::Stop;
+use ports::{Authenticate, EnvironmentDirectory};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of path and query together.
+pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of `User-Agent` that are kept.
+pub const AGENT_BYTES_MAX: usize = 256;
+/// A stream of events that has nothing to say sends a comment so often, so that both ends notice a dead peer.
+pub const SSE_PING: Duration = Duration::from_secs(15);
+
+/// The header with a request's id, in requests and replies.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const TENANT: HeaderName = HeaderName::from_static("switchyard-tenant");
+
+/// What all requests share.
+pub(crate) struct Api {
+    pub(crate) authenticate: Arc<dyn Authenticate>,
+    pub(crate) environments: Option<Arc<dyn EnvironmentDirectory>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) clock: SharedClock,
+    pub(crate) random: SharedRandom,
+}
+
+/// The methods of one path.
+pub(crate) struct Endpoint {
+    pub(crate) routes: Vec<Arc<Route>>,
+}
+
+/// What is known of a request before it is routed.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    pub(crate) id: RequestId,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) stop: Stop,
+}
+
+/// What the record of a request tells besides its head; travels in the reply's extensions.
+#[derive(Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) route: &'static str,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) principal: Option<String>,
+    pub(crate) code: Option<&'static str>,
+}
+
+impl Api {
+    /// The id of a request: the client's when it is one of ours in form, else a new one.
+    fn request_id(&self, headers: &HeaderMap) -> RequestId {
+        let mut given = headers.get_all(REQUEST_ID).iter();
+        let text = given.next().and_then(|value| value.to_str().ok());
+        text.filter(|_| given.next().is_none())
+            .and_then(|text| RequestId::parse(text).ok())
+            .unwrap_or_else(|| RequestId::new(&*self.clock, &*self.random))
+    }
+
+    /// Answers a request by way of `route`, which finds the path's endpoint and calls [`Api::dispatch`].
+    pub(crate) async fn handle<F>(
+        &self,
+        mut request: Request<Body>,
+        peer: Option<IpAddr>,
+        stop: Stop,
+        route: impl FnOnce(Request<Body>) -> F,
+    ) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let started = self.clock.monotonic();
+        let id = self.request_id(request.headers());
+        let id_text = id.to_string();
+        if let Ok(value) = HeaderValue::from_str(&id_text) {
+            request.headers_mut().insert(REQUEST_ID, value);
+        }
+        let seen = Seen::of(&request, id, peer);
+        let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES_MAX);
+        request.extensions_mut().insert(Arrival { id, peer, stop });
+        let mut response = if too_long {
+            refuse(&Problem::new(&codes::URI_TOO_LONG), &id_text, Outcome::default())
+        } else {
+            // What panics here fails this request alone; the panic's message goes to the log by the hook.
+            AssertUnwindSafe(route(request)).catch_unwind().await.unwrap_or_else(|_| {
+                let problem = Problem::internal("the handler panicked");
+                self.recorder.fault(&seen, &problem);
+                refuse(&problem, &id_text, Outcome::default())
+            })
+        };
+        finish_headers(response.headers_mut(), &id_text);
+        let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
+        let took = self.clock.monotonic().saturating_sub(started);
+        self.recorder.record(&seen, &outcome, response.status(), took);
+        response
+    }
+
+    /// Runs the route of an endpoint that has the request's method.
+    pub(crate) async fn dispatch(
+        &self,
+        endpoint: &Endpoint,
+        path: Option<Vec<(String, String)>>,
+        request: Request<Body>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let Some(arrival) = parts.extensions.get::<Arrival>().cloned() else {
+            return refuse(&Problem::internal("a request without its arrival"), "", Outcome::default());
+        };
+        let id = arrival.id.to_string();
+        let Some(route) = endpoint.of(&parts.method) else {
+            let problem = Problem::new(&codes::METHOD_NOT_ALLOWED).header(header::ALLOW, &endpoint.allowed());
+            return refuse(&problem, &id, endpoint.outcome());
+        };
+        let mut outcome = Outcome { route: route.spec.path, ..Outcome::default() };
+        let result = match path {
+            Some(path) => self.run(route, PathParams(path), &parts, body, &arrival, &mut outcome).await,
+            None => Err(Problem::new(&codes::BAD_REQUEST)
+                .fault("/path", "percent-encoded UTF-8 without NUL is expected")),
+        };
+        match result {
+            Ok(answer) => render(answer, &parts, route.spec.stream, &arrival, outcome),
+            Err(problem) => {
+                outcome.code = Some(problem.code().name);
+                self.recorder.fault(&Seen::of_parts(&parts, arrival.id, arrival.peer), &problem);
+                refuse(&problem, &id, outcome)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one request")]
+    async fn run(
+        &self,
+        route: &Route,
+        path: PathParams,
+        parts: &Parts,
+        body: Body,
+        arrival: &Arrival,
+        outcome: &mut Outcome,
+    ) -> Result<Answer, Problem> {
+        let caller = self.caller(route, parts, arrival).await?;
+        outcome.tenant = caller.tenant_id();
+        outcome.principal = (!caller.is_nobody()).then(|| caller.principal().to_string());
+        let environment = environment::of_call(self.environments.as_deref(), &caller, &parts.headers)?;
+        if let Access::Needs(permission) = &route.spec.access {
+            let place = environment::needed(route.spec.in_environment, environment.as_ref())?;
+            caller.require(permission, place)?;
+        }
+        let if_match = ETag::from_if_match(&parts.headers);
+        let key = idempotency_key(&parts.headers)?;
+        let query = query::read(parts.uri.query().unwrap_or(""), &route.query)?;
+        let (bytes, body) = body::read(parts, body, &route.body, route.spec.body_bytes_max).await?;
+        let idempotency = match key.filter(|_| route.spec.takes_idempotency_key()) {
+            Some(key) => self.guard(key, route, &caller, parts, &bytes),
+            None => Idempotency::none(),
+        };
+        let watch = idempotency.clone();
+        let request = request_meta(parts, arrival);
+        let call = Call { caller, path, query, body, idempotency, if_match, environment, request };
+        let answer =
+            tokio::time::timeout(route.spec.time_max, (route.handler)(call)).await.map_err(|_| {
+                Problem::new(&codes::UNAVAILABLE)
+                    .detail("This took too long; read its state before you try again.")
+            })??;
+        Ok(self.mark(answer, &watch, route))
+    }
+
+    async fn caller(&self, route: &Route, parts: &Parts, arrival: &Arrival) -> Result<Caller, Problem> {
+        match route.spec.access {
+            Access::Public(_) => {
+                let origin =
+                    Origin { ip: arrival.peer, agent: agent(&parts.headers), request: Some(arrival.id) };
+                Ok(Caller::nobody(origin))
+            }
+            Access::Needs(_) => Ok(self.authenticate.caller(&parts.headers, arrival.peer).await?),
+        }
+    }
+
+    fn guard(&self, key: &str, route: &Route, caller: &Caller, parts: &Parts, body: &Bytes) -> Idempotency {
+        // The kind with its id, without the name for people, which may change while a key is kept.
+        let who = format!("{:?} {:?}", caller.principal().kind, caller.tenant_id());
+        let scope = format!("{who} {} {}", route.spec.method, route.spec.path);
+        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let request = idempotency::Request { key, scope: &scope, target, body };
+        Idempotency::new(&request, self.clock.clone(), self.random.clone())
+    }
+
+    fn mark(&self, mut answer: Answer, idempotency: &Idempotency, route: &Route) -> Answer {
+        if idempotency.was_replayed() {
+            answer.headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if idempotency.was_ignored() {
+            tracing::error!(
+                route = route.spec.path,
+                "a handler did not look at the Idempotency-Key it was given"
+            );
+        }
+        answer
+    }
+}
+
+impl Endpoint {
+    fn of(&self, method: &Method) -> Option<&Arc<Route>> {
+        let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+        self.routes.iter().find(|route| route.spec.method == *wanted)
+    }
+
+    fn allowed(&self) -> String {
+        let mut methods: Vec<&str> = self.routes.iter().map(|route| route.spec.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.join(", ")
+    }
+
+    fn outcome(&self) -> Outcome {
+        let route = self.routes.first().map_or("", |route| route.spec.path);
+        Outcome { route, code: Some(codes::METHOD_NOT_ALLOWED.name), ..Outcome::default() }
+    }
+}
+
+/// A refusal on the wire.
+pub(crate) fn refuse(problem: &Problem, request_id: &str, mut outcome: Outcome) -> Response {
+    outcome.code = Some(problem.code().name);
+    let (status, headers, document) = problem.render(request_id);
+    let mut response = Response::new(Body::from(document));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+fn render(
+    answer: Answer,
+    parts: &Parts,
+    stream: Option<StreamKind>,
+    arrival: &Arrival,
+    outcome: Outcome,
+) -> Response {
+    let Answer { mut status, headers, content } = answer;
+    let unchanged = parts.method == Method::GET
+        && status == http::StatusCode::OK
+        && headers
+            .get(header::ETAG)
+            .and_then(|tag| tag.to_str().ok())
+            .is_some_and(|tag| ETag::unchanged(&parts.headers, tag));
+    let body = match content {
+        _ if unchanged => {
+            status = http::StatusCode::NOT_MODIFIED;
+            Body::empty()
+        }
+        AnswerContent::Empty => Body::empty(),
+        AnswerContent::Whole(bytes) => Body::from(bytes),
+        AnswerContent::Stream(chunks) => stream_body(chunks, stream, arrival.stop.clone()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+/// Chunks until they end or the server stops; a stream of events is kept alive by comments.
+fn stream_body(chunks: BoxStream<'static, Bytes>, kind: Option<StreamKind>, stop: Stop) -> Body {
+    let stopped = async move { stop.stopped().await };
+    let chunks = if kind == Some(StreamKind::Sse) { with_pings(chunks) } else { chunks };
+    Body::from_stream(chunks.take_until(Box::pin(stopped)).map(Ok::<_, Infallible>))
+}
+
+fn with_pings(chunks: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+    unfold(chunks, |mut chunks| async move {
+        match tokio::time::timeout(SSE_PING, chunks.next()).await {
+            Ok(chunk) => chunk.map(|chunk| (chunk, chunks)),
+            Err(_) => Some((Bytes::from_static(b":\n\n"), chunks)),
+        }
+    })
+    .boxed()
+}
+
+/// What every reply carries. A route's own value stands.
+fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
+    const FIXED: [(HeaderName, &str); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in FIXED {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|text| idempotency::is_key(text) && values.next().is_none());
+    key.map(Some).ok_or_else(|| {
+        Problem::new(&codes::BAD_REQUEST)
+            .fault("/header/idempotency-key", "one value of 1 to 255 visible ASCII characters is expected")
+    })
+}
+
+fn request_meta(parts: &Parts, arrival: &Arrival) -> RequestMeta {
+    let text =
+        |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    RequestMeta {
+        id: arrival.id,
+        peer: arrival.peer,
+        agent: agent(&parts.headers),
+        tenant: text(&TENANT),
+        accept: text(&header::ACCEPT),
+    }
+}
+
+/// `User-Agent`, cut.
+pub(crate) fn agent(headers: &HeaderMap) -> Option<String> {
+    let bytes = headers.get(header::USER_AGENT)?.as_bytes();
+    let cut = bytes.get(..AGENT_BYTES_MAX).unwrap_or(bytes);
+    Some(String::from_utf8_lossy(cut).into_owned())
+}

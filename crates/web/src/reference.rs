@@ -1,0 +1,228 @@
+//! The routes that describe the others: the OpenAPI document, and the same as a page for people. The page is made
+//! here, with its style inside: it asks no other host for anything.
+
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::reply::Reply;
+use crate::routes::Routes;
+use crate::spec::{Spec, Surface};
+use base64::Engine as _;
+use http::header;
+use ring::digest;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+const STYLE: &str = include_str!("reference.css");
+
+struct Description {
+    document: String,
+    page: String,
+    policy: String,
+}
+
+/// `/api/openapi.json` and `/api/docs`.
+pub(crate) fn routes(document: &Value) -> Routes {
+    let hash =
+        base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    let state = Arc::new(Description {
+        document: document.to_string(),
+        page: page(document),
+        policy: format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'"
+        ),
+    });
+    Routes::new("reference")
+        .route(Spec::public("/api/openapi.json").surface(Surface::Both), Arc::clone(&state), json_document)
+        .route(Spec::public("/api/docs").surface(Surface::Both), state, html_page)
+}
+
+async fn json_document(state: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
+    Ok(Reply::text("application/json", state.document.clone()))
+}
+
+async fn html_page(state: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
+    let reply = Reply::text("text/html; charset=utf-8", state.page.clone());
+    Ok(reply.header(header::CONTENT_SECURITY_POLICY, &state.policy))
+}
+
+fn page(document: &Value) -> String {
+    let title = escape(document["info"]["title"].as_str().unwrap_or("API"));
+    let mut contents = String::new();
+    let mut body = String::new();
+    for tag in document["tags"].as_array().into_iter().flatten().filter_map(|tag| tag["name"].as_str()) {
+        let _ = write!(contents, "<strong>{0}</strong><ol>", escape(tag));
+        let _ = write!(body, "<h2>{}</h2>", escape(tag));
+        for (path, method, operation) in operations(document, tag) {
+            let id = escape(operation["operationId"].as_str().unwrap_or_default());
+            let _ =
+                write!(contents, "<li><a href=\"#{id}\">{} {}</a></li>", method.to_uppercase(), escape(path));
+            section(&mut body, &id, (path, method), operation);
+        }
+        contents.push_str("</ol>");
+    }
+    let about = paragraphs(document["info"]["description"].as_str().unwrap_or_default());
+    let schemas = schemas(document);
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>{STYLE}</style></head><body>\
+         <div class=\"page\"><nav aria-label=\"Routes\">{contents}<a href=\"#schemas\">Schemas</a></nav><main><h1>{title}</h1>\
+         <p class=\"quiet\">Version {}. <a href=\"/api/openapi.json\">OpenAPI 3.1</a></p>{about}{body}{schemas}</main></div></body></html>",
+        escape(document["info"]["version"].as_str().unwrap_or_default())
+    )
+}
+
+fn operations<'a>(document: &'a Value, tag: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a Value)> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths
+        .flat_map(|(path, methods)| {
+            methods
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+        })
+        .filter(move |(.., operation)| operation["tags"][0] == tag)
+}
+
+fn section(out: &mut String, id: &str, (path, method): (&str, &str), operation: &Value) {
+    let text = |key: &str| operation[key].as_str().map(escape);
+    let _ = write!(
+        out,
+        "<section id=\"{id}\"><h3><code><span class=\"method\">{}</span> {}</code></h3>",
+        method.to_uppercase(),
+        escape(path)
+    );
+    let right = text("x-permission").map_or_else(
+        || "needs no permission".to_owned(),
+        |permission| format!("needs <code>{permission}</code>"),
+    );
+    let _ =
+        write!(out, "<p>{} <span class=\"quiet\">({right})</span></p>", text("summary").unwrap_or_default());
+    out.push_str(&paragraphs(operation["description"].as_str().unwrap_or_default()));
+    parameters(out, operation);
+    if let Some(body) = operation["requestBody"]["content"]["application/json"].as_object() {
+        out.push_str("<h4>Body</h4>");
+        out.push_str(&schema_block(&body["schema"]));
+        if let Some(example) = body.get("example") {
+            let _ = write!(out, "<pre>{}</pre>", escape(&pretty(example)));
+        }
+    }
+    responses(out, operation);
+    out.push_str("</section>");
+}
+
+fn parameters(out: &mut String, operation: &Value) {
+    let list = operation["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        return;
+    }
+    out.push_str("<h4>Parameters</h4><table><tr><th>Name</th><th>In</th><th>Type</th><th>Meaning</th></tr>");
+    for parameter in list {
+        let text = |key: &str| escape(parameter[key].as_str().unwrap_or_default());
+        let _ = write!(
+            out,
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            text("name"),
+            text("in"),
+            escape(&type_of(&parameter["schema"])),
+            text("description")
+        );
+    }
+    out.push_str("</table>");
+}
+
+fn responses(out: &mut String, operation: &Value) {
+    out.push_str("<h4>Answers</h4><table><tr><th>Status</th><th>Meaning</th></tr>");
+    for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+        let content = response["content"].as_object().and_then(|content| content.values().next());
+        let meaning = match (&response["x-codes"], content) {
+            (Value::Array(_), _) | (_, None) => {
+                paragraphs(response["description"].as_str().unwrap_or_default())
+            }
+            (_, Some(content)) => schema_block(&content["schema"]),
+        };
+        let _ = write!(out, "<tr><td>{}</td><td>{meaning}</td></tr>", escape(status));
+    }
+    out.push_str("</table>");
+}
+
+fn schemas(document: &Value) -> String {
+    let mut out = String::from("<h2 id=\"schemas\">Schemas</h2>");
+    for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
+        let name = escape(name);
+        let _ = write!(
+            out,
+            "<section id=\"schema-{name}\"><h3>{name}</h3><pre>{}</pre></section>",
+            escape(&pretty(schema))
+        );
+    }
+    out
+}
+
+/// A link to a named schema, or the schema itself.
+fn schema_block(schema: &Value) -> String {
+    match reference(schema) {
+        Some(name) => {
+            let name = escape(name);
+            format!("<p><a href=\"#schema-{name}\">{name}</a></p>")
+        }
+        None => format!("<pre>{}</pre>", escape(&pretty(schema))),
+    }
+}
+
+fn reference(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.rsplit('/').next()
+}
+
+fn type_of(schema: &Value) -> String {
+    if let Some(name) = reference(schema) {
+        return name.to_owned();
+    }
+    match &schema["type"] {
+        Value::String(one) => one.clone(),
+        Value::Array(several) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|one| *one != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
+        _ => "any".to_owned(),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// Paragraphs of text in which back-quoted words are code.
+fn paragraphs(text: &str) -> String {
+    let mut out = String::new();
+    for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+        out.push_str("<p>");
+        for (index, part) in paragraph.split('`').enumerate() {
+            let part = escape(part);
+            let _ = if index % 2 == 1 { write!(out, "<code>{part}</code>") } else { write!(out, "{part}") };
+        }
+        out.push_str("</p>");
+    }
+    out
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_routes_cannot_become_markup() {
+        assert_eq!(paragraphs("a `<b>` & \"c\""), "<p>a <code>&lt;b&gt;</code> &amp; &quot;c&quot;</p>");
+    }
+}
