@@ -40,6 +40,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// Flags without their dashes, and their values.
     pub flags: Vec<(String, String)>,
+    /// The folder of the project where no source names one; empty for the current one.
+    pub folder: PathBuf,
 }
 
 /// The environment variable of a key: `gateway_addr` gives `SWITCHYARD_GATEWAY_ADDR`.
@@ -56,10 +58,10 @@ impl ServerSettings {
     /// Settings out of all sources, and where each came from. Reads one file and nothing else. Every mistake of every
     /// source is told, each with its source.
     pub fn load(sources: Sources) -> Result<(Self, Provenance), Faults> {
-        let mut loading = Loading { schema: server_schema(), faults: Vec::new(), chosen: BTreeMap::new() };
-        let project_dir = sources.said("project_dir").map(PathBuf::from);
+        let mut loading = Loading { schema: server_schema(), faults: Vec::new(), chosen: BTreeMap::new(), folder: sources.folder.clone() };
+        let project_dir = sources.said("project_dir").map_or(sources.folder.clone(), PathBuf::from);
         if let Some(section) = &sources.project_section {
-            loading.take_project_section(section, project_dir.as_deref());
+            loading.take_project_section(section, &project_dir);
         }
         let variables = sources.env.iter().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()));
         for (name, text) in variables.clone().filter(|(name, _)| !name.starts_with(ENVIRONMENT_PREFIX)) {
@@ -96,17 +98,18 @@ struct Loading {
     schema: Value,
     faults: Vec<Located>,
     chosen: BTreeMap<String, (Value, Place, SettingSource)>,
+    folder: PathBuf,
 }
 
 impl Loading {
-    fn take_project_section(&mut self, section: &Value, project_dir: Option<&Path>) {
+    fn take_project_section(&mut self, section: &Value, project_dir: &Path) {
         let place = Place::Named("[server] in switchyard.toml".to_owned());
         self.tell(shape::check(&self.schema, section), |_| place.clone());
         for (key, value) in section.as_object().into_iter().flatten() {
             let mut value = value.clone();
             // A path in the project file starts where that file is.
-            if let (true, Some(path), Some(folder)) = (key.ends_with("_dir"), value.as_str(), project_dir) {
-                value = Value::String(folder.join(path).to_string_lossy().into_owned());
+            if let (true, Some(path)) = (key.ends_with("_dir"), value.as_str()) {
+                value = Value::String(project_dir.join(path).to_string_lossy().into_owned());
             }
             if key == "master_key" {
                 let fault = Fault::new("/master_key", "a secret value", "it comes from SWITCHYARD_MASTER_KEY alone");
@@ -150,7 +153,7 @@ impl Loading {
     fn data_dir(&self) -> PathBuf {
         let chosen = |key: &str| self.chosen.get(key).and_then(|(value, ..)| value.as_str()).map(PathBuf::from);
         let layer = Layer { data_dir: chosen("data_dir"), project_dir: chosen("project_dir"), ..Layer::default() };
-        ServerSettings::from_layer(layer).data_dir
+        ServerSettings::from_layer(layer, &self.folder).data_dir
     }
 
     fn take_variable(&mut self, name: &str, key: &str, text: &str) {
@@ -203,7 +206,7 @@ impl Loading {
             self.faults.push(Located::of(Place::Named("settings".to_owned()), String::new(), fault));
             Layer::default()
         });
-        let settings = ServerSettings::from_layer(layer);
+        let settings = ServerSettings::from_layer(layer, &self.folder);
         self.check_together(&settings);
         Faults::result(std::mem::take(&mut self.faults))?;
         let provenance = self.provenance(&settings);

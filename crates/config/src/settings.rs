@@ -4,7 +4,7 @@ use base::{Cidr, HumanDuration, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The ports of the listeners when nothing is said, all on loopback; see [`ServerSettings::gateway_addr`] for `public`.
@@ -126,8 +126,9 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Fills in what was not said.
-    pub(crate) fn from_layer(layer: Layer) -> Self {
+    /// Fills in what was not said; `folder` is that of the project where nothing is said about it.
+    pub(crate) fn from_layer(layer: Layer, folder: &Path) -> Self {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let public = layer.public.unwrap_or(false);
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let gateway = if public {
@@ -135,7 +136,7 @@ impl ServerSettings {
         } else {
             loopback(GATEWAY_PORT)
         };
-        let project_dir = layer.project_dir.unwrap_or_else(|| PathBuf::from("."));
+        let project_dir = layer.project_dir.unwrap_or_else(|| folder.to_owned());
         Self {
             data_dir: layer.data_dir.unwrap_or_else(|| project_dir.join(DATA_DIR)),
             project_dir,

@@ -46,6 +46,7 @@ fn later_sources_win() {
         project_section: Some(json!({ "gateway_addr": "127.0.0.1:11", "grace": "11s", "service_addr": "127.0.0.1:13" })),
         env: pairs(&[("SWITCHYARD_GATEWAY_ADDR", "127.0.0.1:21"), ("SWITCHYARD_GRACE", "21s"), ("DATABASE_URL", "mysql://app")]),
         flags: pairs(&[("gateway-addr", "127.0.0.1:31"), ("data-dir", &folder.path().to_string_lossy())]),
+        ..Sources::default()
     })
     .expect("sound settings");
     assert_eq!(settings.gateway_addr.port(), 31);
@@ -69,6 +70,7 @@ fn every_mistake_of_every_source_is_told_with_its_source() {
         project_section: None,
         env: pairs(&[("SWITCHYARD_GATEWAY_ADRR", "127.0.0.1:1"), ("SWITCHYARD_GRACE", "soon"), ("SWITCHYARD_TEST_X", "")]),
         flags: pairs(&[("control-addr", "0.0.0.0:8081"), ("public", "maybe")]),
+        ..Sources::default()
     });
     let file = file.display();
     assert_eq!(lines.len(), 6, "{lines:#?}");
@@ -131,4 +133,7 @@ fn a_path_in_the_project_file_starts_there() {
     };
     let (settings, _) = ServerSettings::load(sources).expect("sound settings");
     assert_eq!(settings.data_dir, Path::new("/srv/app/data"));
+    let sources = Sources { folder: "/srv/app".into(), ..Sources::default() };
+    let (settings, _) = ServerSettings::load(sources).expect("sound settings");
+    assert_eq!(settings.data_dir, Path::new("/srv/app/.switchyard"));
 }
