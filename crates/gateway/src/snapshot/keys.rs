@@ -1,0 +1,243 @@
+//! API keys of all environments, by the hash of their text.
+
+use arc_swap::ArcSwap;
+use base::{KeyId, TenantId, Timestamp};
+use parking_lot::RwLock;
+use ports::KeyRecord;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Shards, by the first bits of the hash: at 1,000,000 keys a change copies some 55 KB.
+const SHARDS: usize = 1_024;
+
+/// Bytes of the hash that are kept. A half of SHA-256 is still 128 bits: nobody finds a second text for it, and a
+/// million keys take 16 MB less.
+const HASH_BYTES: usize = 16;
+
+/// One key: 56 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    hash: [u8; HASH_BYTES],
+    id: [u8; 16],
+    tenant: [u8; 16],
+    /// Seconds since 1970 after which it no longer works; 0 for never.
+    expires: u32,
+    /// The number of its environment.
+    pub environment: u16,
+    grant: u16,
+}
+
+/// What a key permits. Few differ, so that they are shared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// The role's name, as the application is told.
+    pub role: Arc<str>,
+}
+
+/// All keys.
+#[derive(Debug)]
+pub struct KeyTable {
+    shards: Box<[ArcSwap<Vec<KeyEntry>>]>,
+    grants: RwLock<Grants>,
+}
+
+#[derive(Debug, Default)]
+struct Grants {
+    all: Vec<Grant>,
+    numbers: HashMap<Grant, u16>,
+}
+
+/// The hash by which keys are known: SHA-256 of the whole text.
+#[must_use]
+pub fn key_hash(text: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text);
+    digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes")
+}
+
+impl KeyEntry {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        KeyId::from_uuid_bytes(self.id)
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        TenantId::from_uuid_bytes(self.tenant)
+    }
+
+    /// Whether it has expired.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires != 0 && now.seconds() >= i64::from(self.expires)
+    }
+}
+
+impl KeyTable {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(), grants: RwLock::default() }
+    }
+
+    /// The key of a hash.
+    #[must_use]
+    pub fn get(&self, hash: &[u8; 32]) -> Option<KeyEntry> {
+        let kept: [u8; HASH_BYTES] = hash[..HASH_BYTES].try_into().expect("16 bytes of 32");
+        let shard = self.shards[shard_of(&kept)].load();
+        let at = shard.binary_search_by(|entry| entry.hash.cmp(&kept)).ok()?;
+        Some(shard[at])
+    }
+
+    /// What a key permits.
+    #[must_use]
+    pub fn grant(&self, entry: &KeyEntry) -> Option<Grant> {
+        self.grants.read().all.get(usize::from(entry.grant)).cloned()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.load().len()).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn entry(&self, environment: u16, record: &KeyRecord) -> KeyEntry {
+        let grant = Grant { role: record.role.to_string().into() };
+        let expires = record.expires_at.map_or(0, |at| u32::try_from(at.seconds().max(1)).unwrap_or(u32::MAX));
+        KeyEntry {
+            hash: record.hash[..HASH_BYTES].try_into().expect("16 bytes of 32"),
+            id: *record.id.as_bytes(),
+            tenant: *record.tenant.as_bytes(),
+            expires,
+            environment,
+            grant: self.grants.write().number(grant),
+        }
+    }
+
+    /// Replaces the keys of some tenants of an environment. What they had is found by a walk through all keys, some
+    /// 10 ms for a million, once for a whole batch of changes: an index from tenant to keys would cost more memory
+    /// than keys themselves.
+    pub(crate) fn replace_tenants(&self, environment: u16, tenants: &HashSet<TenantId>, entries: &[KeyEntry]) {
+        let mut by_shard: HashMap<usize, Vec<KeyEntry>> = HashMap::new();
+        for entry in entries {
+            by_shard.entry(shard_of(&entry.hash)).or_default().push(*entry);
+        }
+        let theirs =
+            |entry: &KeyEntry| entry.environment == environment && tenants.contains(&entry.tenant());
+        for (number, shard) in self.shards.iter().enumerate() {
+            let before = shard.load();
+            let added = by_shard.remove(&number).unwrap_or_default();
+            if added.is_empty() && !before.iter().any(theirs) {
+                continue;
+            }
+            let mut next: Vec<KeyEntry> = before.iter().filter(|entry| !theirs(entry)).copied().collect();
+            next.extend(added);
+            next.sort_unstable_by_key(|entry| entry.hash);
+            next.shrink_to_fit();
+            shard.store(Arc::new(next));
+        }
+    }
+
+    /// Replaces all keys of an environment by those of a bulk load.
+    pub(crate) fn replace(&self, environment: u16, load: KeyLoad) {
+        for (shard, added) in self.shards.iter().zip(load.shards) {
+            let before = shard.load();
+            let mut next = added;
+            next.extend(before.iter().filter(|entry| entry.environment != environment));
+            next.sort_unstable_by_key(|entry| entry.hash);
+            next.shrink_to_fit();
+            shard.store(Arc::new(next));
+        }
+    }
+}
+
+impl Grants {
+    fn number(&mut self, grant: Grant) -> u16 {
+        if let Some(number) = self.numbers.get(&grant) {
+            return *number;
+        }
+        let number = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
+        // Beyond 65,535 different grants the rest have no role to tell of.
+        if number < u16::MAX {
+            self.all.push(grant.clone());
+            self.numbers.insert(grant, number);
+        }
+        number
+    }
+}
+
+/// Keys on their way in, already in the order in which they are kept, so that no second copy of all is made.
+#[derive(Debug)]
+pub(crate) struct KeyLoad {
+    shards: Vec<Vec<KeyEntry>>,
+}
+
+impl KeyLoad {
+    pub(crate) fn new() -> Self {
+        Self { shards: vec![Vec::new(); SHARDS] }
+    }
+
+    pub(crate) fn push(&mut self, entry: KeyEntry) {
+        self.shards[shard_of(&entry.hash)].push(entry);
+    }
+}
+
+fn shard_of(hash: &[u8; HASH_BYTES]) -> usize {
+    (usize::from(hash[0]) << 2) | usize::from(hash[1] >> 6)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authority::Role;
+    use base::EnvironmentId;
+
+    fn record(n: u32, tenant: u8) -> KeyRecord {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        KeyRecord {
+            id: KeyId::from_uuid_bytes(id),
+            hash: key_hash(&n.to_be_bytes()),
+            tenant: TenantId::from_uuid_bytes([tenant; 16]),
+            environment: EnvironmentId::from_uuid_bytes([0; 16]),
+            role: Role::Admin,
+            scopes: None,
+            expires_at: (n == 7).then(|| Timestamp::from_micros(5_000_000)),
+            name: String::new(),
+        }
+    }
+
+    #[test]
+    fn keys_are_found_and_replaced_by_tenant() {
+        let table = KeyTable::new();
+        let mut load = KeyLoad::new();
+        (0..10_000).for_each(|n| load.push(table.entry(3, &record(n, (n % 10) as u8))));
+        table.replace(3, load);
+        assert_eq!(table.len(), 10_000);
+        let found = table.get(&key_hash(&77_u32.to_be_bytes())).unwrap();
+        assert_eq!((found.tenant(), found.environment), (TenantId::from_uuid_bytes([7; 16]), 3));
+        assert_eq!(&*table.grant(&found).unwrap().role, "admin");
+
+        let tenants = HashSet::from([TenantId::from_uuid_bytes([7; 16])]);
+        table.replace_tenants(3, &tenants, &[table.entry(3, &record(87, 7))]);
+        assert_eq!(table.len(), 9_001);
+        assert!(table.get(&key_hash(&77_u32.to_be_bytes())).is_none());
+        assert!(table.get(&key_hash(&87_u32.to_be_bytes())).is_some());
+    }
+
+    #[test]
+    fn a_key_is_small_and_expires() {
+        assert_eq!(size_of::<KeyEntry>(), 56);
+        let table = KeyTable::new();
+        let entry = table.entry(0, &record(7, 0));
+        assert!(!entry.is_expired(Timestamp::from_micros(4_999_999)));
+        assert!(entry.is_expired(Timestamp::from_micros(5_000_000)));
+        assert!(!table.entry(0, &record(8, 0)).is_expired(Timestamp::from_micros(i64::MAX)));
+    }
+}
