@@ -1,6 +1,8 @@
 //! What a store is opened with.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::{Secret, SharedClock, SharedRandom};
 use vault::Vault;
@@ -21,6 +23,16 @@ pub enum Location {
         /// `postgres://user:password@host:port/database`.
         url: Secret<String>,
     },
+}
+
+/// A test's hook: it may panic or end the process when the point it waits for comes by.
+#[derive(Clone)]
+pub struct FaultPoint(pub Arc<dyn Fn(&'static str) + Send + Sync>);
+
+impl fmt::Debug for FaultPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultPoint")
+    }
 }
 
 /// What [`crate::Db::open`] needs. Make it with [`Options::new`], then change what differs.
@@ -44,6 +56,8 @@ pub struct Options {
     pub lanes: usize,
     /// Closures that may wait for the writer, and for the readers, before [`crate::Error::Busy`].
     pub queue_max: usize,
+    /// Called at named points of work that can be interrupted: fault tests only.
+    pub fault: Option<FaultPoint>,
     /// Name of a SQLite file layer to use instead of the system's: fault tests only.
     pub vfs: Option<&'static str>,
 }
@@ -69,7 +83,13 @@ impl Options {
             readers: READERS,
             lanes: LANES,
             queue_max: QUEUE_MAX,
+            fault: None,
             vfs: None,
+        }
+    }
+    pub(crate) fn reached(&self, point: &'static str) {
+        if let Some(fault) = &self.fault {
+            (fault.0)(point);
         }
     }
 }

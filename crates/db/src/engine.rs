@@ -1,11 +1,48 @@
+//! The two engines behind one face.
+
 use crate::job::Job;
 use crate::queue::Refused;
-use crate::{Kind, Status};
-pub(crate) struct Engine;
+use crate::{Kind, Status, postgres, sqlite};
+
+pub(crate) enum Engine {
+    Sqlite(sqlite::Engine),
+    Postgres(postgres::Engine),
+}
+
 impl Engine {
-    pub(crate) fn status(&self) -> Status { todo!() }
-    pub(crate) fn kind(&self) -> Kind { todo!() }
-    pub(crate) fn waiting(&self) -> (usize, usize) { todo!() }
-    pub(crate) fn send_write(&self, _job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> { todo!() }
-    pub(crate) fn send_read(&self, _job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> { todo!() }
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite(_) => Kind::Sqlite,
+            Self::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Sqlite(engine) => engine.status(),
+            Self::Postgres(engine) => engine.status(),
+        }
+    }
+
+    /// Closures that wait: to write, to read.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        match self {
+            Self::Sqlite(engine) => engine.waiting(),
+            Self::Postgres(engine) => engine.waiting(),
+        }
+    }
+
+    pub(crate) fn send_write(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        match self {
+            Self::Sqlite(engine) => engine.send_write(job),
+            Self::Postgres(engine) => engine.send_write(job),
+        }
+    }
+
+    pub(crate) fn send_read(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        match self {
+            Self::Sqlite(engine) => engine.send_read(job),
+            Self::Postgres(engine) => engine.send_read(job),
+        }
+    }
 }

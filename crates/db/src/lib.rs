@@ -50,7 +50,7 @@ mod store;
 mod tx;
 mod value;
 
-pub use config::{Location, Options};
+pub use config::{FaultPoint, Location, Options};
 pub use error::{Error, OpenError};
 pub use events::{Event, EventFilter, EventLog, FirstBad, NewEvent, VerifyReport};
 pub use export::{ExportReport, TableCount};

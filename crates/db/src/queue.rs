@@ -78,6 +78,11 @@ impl<T> Queue<T> {
         self.state.lock().waiting.len()
     }
 
+    /// Whether it takes nothing more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// Takes nothing more; what waits is still given out.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

@@ -1,9 +1,93 @@
-use crate::{Error, Kind, Row, Sql, Value};
-pub(crate) struct Session;
+//! One open transaction on either database: the thin enum that all statements pass.
+
+use crate::{Error, Kind, Row, Sql, Value, postgres, sqlite};
+
+/// A connection with a transaction open on it.
+pub(crate) enum Session {
+    Sqlite(sqlite::Session),
+    Postgres(postgres::Session),
+}
+
+/// A failed statement, and how much it takes down with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) reach: Reach,
+}
+
+/// How much a failure takes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The closure that ran the statement.
+    Closure,
+    /// The closure, which may be run again at once: contention with another transaction.
+    Repeat,
+    /// The connection; what ran on it is gone, and may be run again on another.
+    Connection,
+    /// Everything in the transaction: the disk failed.
+    Group,
+    /// Everything, and all writes after it: nobody knows what the disk holds.
+    Fence,
+}
+
+impl Failure {
+    pub(crate) fn new(error: Error, reach: Reach) -> Self {
+        Self { error, reach }
+    }
+}
+
 impl Session {
-    pub(crate) fn kind(&self) -> Kind { todo!() }
-    pub(crate) fn doom(&self) -> Option<Error> { todo!() }
-    pub(crate) fn check_tenant_statement(&mut self, _sql: &Sql) -> Result<(), Error> { todo!() }
-    pub(crate) fn query(&mut self, _sql: &Sql, _lead: Option<&Value>, _params: &[Value]) -> Result<Vec<Row>, Error> { todo!() }
-    pub(crate) fn execute(&mut self, _sql: &Sql, _lead: Option<&Value>, _params: &[Value]) -> Result<u64, Error> { todo!() }
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite(_) => Kind::Sqlite,
+            Self::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    /// The first failure since the closure began.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Sqlite(session) => session.failure.as_ref(),
+            Self::Postgres(session) => session.failure.as_ref(),
+        }
+    }
+
+    /// The error of the first failed statement, whatever the closure made of it.
+    pub(crate) fn doom(&self) -> Option<Error> {
+        self.failure().map(|failure| failure.error.clone())
+    }
+
+    /// Refuses a statement that is not about one tenant's rows. PostgreSQL's policies do that by themselves.
+    pub(crate) fn check_tenant_statement(&mut self, sql: &Sql) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(session) => {
+                let text = sql.text(Kind::Sqlite);
+                session.check_tenant_statement(text).inspect_err(|error| session.fail(error.clone()))
+            }
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Runs a query with `lead` (if any) as `$1` and `params` after it.
+    pub(crate) fn query(&mut self, sql: &Sql, lead: Option<&Value>, params: &[Value]) -> Result<Vec<Row>, Error> {
+        self.refuse_after_failure()?;
+        match self {
+            Self::Sqlite(session) => session.query(sql.text(Kind::Sqlite), lead, params),
+            Self::Postgres(session) => session.query(sql.text(Kind::Postgres), lead, params),
+        }
+    }
+
+    /// Runs a statement with `lead` (if any) as `$1` and `params` after it.
+    pub(crate) fn execute(&mut self, sql: &Sql, lead: Option<&Value>, params: &[Value]) -> Result<u64, Error> {
+        self.refuse_after_failure()?;
+        match self {
+            Self::Sqlite(session) => session.execute(sql.text(Kind::Sqlite), lead, params),
+            Self::Postgres(session) => session.execute(sql.text(Kind::Postgres), lead, params),
+        }
+    }
+
+    /// PostgreSQL runs nothing more in a transaction with a failed statement; then neither does SQLite.
+    fn refuse_after_failure(&self) -> Result<(), Error> {
+        self.doom().map_or(Ok(()), Err)
+    }
 }

@@ -1,1 +1,17 @@
+//! The embedded store: one writer thread, a few readers, a write-ahead log.
 
+mod connection;
+mod engine;
+mod error;
+mod guard;
+mod migrate;
+mod reader;
+mod session;
+mod writer;
+
+pub(crate) use connection::{DATABASE_FILE, check_version, open_connection};
+pub(crate) use engine::Engine;
+pub(crate) use error::failure;
+pub(crate) use guard::Guard;
+pub(crate) use migrate::migrate;
+pub(crate) use session::{Role, Session};

@@ -1,4 +1,17 @@
-//! Migrations: what capabilities declare.
+//! Migrations: what capabilities declare, and the runner over both databases.
+//!
+//! Under a lock, each migration in a transaction together with its row in `sy_migrations`: a run that is killed at
+//! any statement leaves whole migrations only, and the next one goes on from there. Applied ones are compared by
+//! checksum. A row that this binary does not know was written by a newer one, and is accepted only if the migration
+//! said that this version works with it.
+
+mod own;
+mod plan;
+mod text;
+
+pub(crate) use own::OWN;
+pub(crate) use plan::{Applied, Step, plan, tables_in_order, tenant_tables};
+pub(crate) use text::{changes_rows, statements, to_postgres};
 
 /// One step of a capability's schema. Applied once, in order, in a transaction of its own; never edited afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

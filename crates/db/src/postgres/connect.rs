@@ -1,0 +1,172 @@
+//! A connection with the runtime that moves it: nothing of it runs but while its thread waits for an answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use base::Secret;
+use tokio::runtime::Runtime;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+
+use super::error::failure;
+use crate::session::{Failure, Reach};
+use crate::{Error, OpenError};
+
+/// For the whole of a connection's making.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// Unanswered bytes after which the kernel gives the connection up (TORTURE F17: not its usual 15 minutes).
+const TCP_UNANSWERED_MAX: Duration = Duration::from_secs(5);
+
+/// An idle connection is probed after this, so that a dead peer is known before the next transaction.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// What the server cuts a statement, a wait for a lock and an idle transaction off at. Closures take 50 ms.
+const SESSION_OPTIONS: &str =
+    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s";
+
+/// Our own deadline of an answer, for a server that does not keep its own.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(12);
+
+/// Migrations take their time; nothing else waits this long.
+pub(crate) const MIGRATION_ANSWER_MAX: Duration = Duration::from_secs(600);
+
+/// Reads the address and adds the deadlines.
+pub(crate) fn config(url: &Secret<String>, deadlines: bool) -> Result<Config, OpenError> {
+    // The driver's message names the part that is wrong, never the password.
+    let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
+        OpenError::Address(format!(
+            "{error}; it looks like postgres://user:password@host:5432/database"
+        ))
+    })?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(OpenError::Address("sslmode=require is not supported: use a private network or a tunnel".into()));
+    }
+    config
+        .application_name("switchyard")
+        .connect_timeout(CONNECT_MAX)
+        .tcp_user_timeout(TCP_UNANSWERED_MAX)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(TCP_UNANSWERED_MAX)
+        .keepalives_retries(2);
+    if deadlines {
+        let options = config.get_options().map_or_else(String::new, |own| format!(" {own}"));
+        config.options(format!("{SESSION_OPTIONS}{options}"));
+    }
+    Ok(config)
+}
+
+pub(crate) struct Wire {
+    pub(crate) client: Client,
+    pub(crate) link: Link,
+}
+
+/// What moves the bytes.
+pub(crate) struct Link {
+    runtime: Runtime,
+    connection: Connection<Socket, NoTlsStream>,
+    closed: bool,
+}
+
+impl Wire {
+    pub(crate) fn connect(config: &Config) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unavailable(&format!("make a runtime: {error}")))?;
+        let (client, connection) = runtime.block_on(async {
+            match tokio::time::timeout(CONNECT_MAX, config.connect(NoTls)).await {
+                Ok(connected) => connected.map_err(|error| connect_failure(&error)),
+                Err(_) => Err(unavailable("PostgreSQL does not answer")),
+            }
+        })?;
+        let mut wire = Self { client, link: Link { runtime, connection, closed: false } };
+        // A database may be set to answer before its log is written; we may not.
+        wire.batch(
+            "SELECT set_config('synchronous_commit', 'on', false)
+             WHERE current_setting('synchronous_commit') = 'off'",
+            ANSWER_MAX,
+        )?;
+        Ok(wire)
+    }
+
+    /// Runs statements without parameters in one round trip.
+    pub(crate) fn batch(&mut self, text: &str, limit: Duration) -> Result<(), Failure> {
+        self.link.drive(self.client.batch_execute(text), limit)
+    }
+}
+
+impl Link {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Moves the connection until `answer` is there. Past `limit`, or when the connection ends, it is closed for good.
+    pub(crate) fn drive<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        limit: Duration,
+    ) -> Result<T, Failure> {
+        if self.closed {
+            return Err(lost());
+        }
+        let Self { runtime, connection, closed } = self;
+        let mut answer = pin!(answer);
+        let mut connection = pin!(connection);
+        let both = poll_fn(|cx| {
+            // What is asked goes out, what came in is heard; an answer counts even if the connection ended with it.
+            if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(|error| failure(&error)));
+            }
+            if connection.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            *closed = true;
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result.map_err(|error| failure(&error))),
+                Poll::Pending => Poll::Ready(Err(lost())),
+            }
+        });
+        match runtime.block_on(async { tokio::time::timeout(limit, both).await }) {
+            Ok(result) => result,
+            Err(_) => {
+                self.closed = true;
+                Err(Failure::new(Error::Timeout, Reach::Group))
+            }
+        }
+    }
+
+    /// Hears what the server sends by itself, for at most `limit` or until `nudge`. False when the connection ended.
+    pub(crate) fn listen(&mut self, limit: Duration, nudge: &tokio::sync::Notify) -> bool {
+        let Self { runtime, connection, closed } = self;
+        runtime.block_on(async {
+            let heard = poll_fn(|cx| connection.poll_message(cx));
+            tokio::select! {
+                message = heard => *closed = !matches!(message, Some(Ok(_))),
+                () = nudge.notified() => {}
+                () = tokio::time::sleep(limit) => {}
+            }
+        });
+        !*closed
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new(Error::Unavailable("the connection to PostgreSQL is lost".into()), Reach::Connection)
+}
+
+fn unavailable(why: &str) -> Failure {
+    Failure::new(Error::Unavailable(why.into()), Reach::Group)
+}
+
+/// Nothing has begun, so nothing needs to be begun anew.
+fn connect_failure(error: &tokio_postgres::Error) -> Failure {
+    match failure(error) {
+        Failure { error: Error::Unavailable(why), .. } if error.as_db_error().is_some() => unavailable(&why),
+        _ => unavailable("PostgreSQL cannot be reached at SWITCHYARD_DATABASE_URL"),
+    }
+}

@@ -1,0 +1,107 @@
+//! The lanes, their queue, and the thread that listens for new events.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::RwLock;
+use tokio_postgres::Config;
+
+use super::lane::{Lane, Ticket};
+use super::listen::Listener;
+use super::session::Access;
+use super::Roles;
+use crate::events::Head;
+use crate::job::Job;
+use crate::queue::{Queue, Refused};
+use crate::shared::Shared;
+use crate::{Error, OpenError, Options, Status};
+
+pub(crate) struct Engine {
+    queue: Arc<Queue<Ticket>>,
+    status: Arc<RwLock<Status>>,
+    listening: Arc<tokio::sync::Notify>,
+    threads: Vec<JoinHandle<()>>,
+    pub(crate) roles: Arc<Roles>,
+}
+
+impl Engine {
+    pub(crate) fn start(
+        options: &Options,
+        config: &Config,
+        roles: Roles,
+        shared: &Arc<Shared>,
+        head: &Arc<Head>,
+    ) -> Result<Self, OpenError> {
+        let mut engine = Self {
+            queue: Arc::new(Queue::new(options.queue_max)),
+            status: Arc::new(RwLock::new(Status::Ok)),
+            listening: Arc::default(),
+            threads: Vec::new(),
+            roles: Arc::new(roles),
+        };
+        for _ in 0..options.lanes.max(1) {
+            let lane = Lane {
+                config: config.clone(),
+                roles: engine.roles.clone(),
+                queue: engine.queue.clone(),
+                shared: shared.clone(),
+                status: engine.status.clone(),
+                session: None,
+            };
+            engine.spawn("db-lane", move || lane.run())?;
+        }
+        let listener = Listener {
+            config: config.clone(),
+            roles: engine.roles.clone(),
+            head: head.clone(),
+            queue: engine.queue.clone(),
+            nudge: engine.listening.clone(),
+        };
+        engine.spawn("db-listen", move || listener.run())?;
+        Ok(engine)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread = lifecycle::thread(name, run)
+            .map_err(|error| Error::Unavailable(format!("start a thread: {error}")))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.read().clone()
+    }
+
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), 0)
+    }
+
+    pub(crate) fn send_write(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        self.send(job, Access::Write)
+    }
+
+    pub(crate) fn send_read(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        self.send(job, Access::Read)
+    }
+
+    fn send(&self, job: Box<dyn Job>, access: Access) -> Result<(), Refused<Box<dyn Job>>> {
+        self.queue.push(Ticket { job, access }).map_err(|refused| match refused {
+            Refused::Full(ticket) => Refused::Full(ticket.job),
+            Refused::Closed(ticket) => Refused::Closed(ticket.job),
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.listening.notify_one();
+        let own = std::thread::current().id();
+        // The last handle may be dropped by a closure on one of these threads, which cannot wait for itself.
+        for thread in self.threads.drain(..) {
+            if thread.thread().id() != own {
+                drop(thread.join());
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A connection and the transaction on it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join;
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+
+use super::Roles;
+use super::connect::{ANSWER_MAX, Wire};
+use super::error::failure;
+use super::values::Column;
+use crate::job::Scope;
+use crate::session::{Failure, Reach};
+use crate::{Error, Row, Value};
+
+/// Statements kept prepared by each connection: more than all that the product has.
+const STATEMENTS_MAX: usize = 512;
+
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+pub(crate) struct Session {
+    wire: Wire,
+    roles: Arc<Roles>,
+    statements: HashMap<&'static str, Statement>,
+    /// What opens the transaction; goes out together with its first statement.
+    prologue: Option<String>,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Session {
+    pub(crate) fn new(wire: Wire, roles: Arc<Roles>) -> Self {
+        Self { wire, roles, statements: HashMap::new(), prologue: None, failure: None }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.wire.link.is_closed()
+    }
+
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// Begins a transaction, without a word to the server yet. If a part of the prologue fails after its BEGIN, the
+    /// server refuses all that follows in the transaction, so nothing ever runs with the rights of the login.
+    pub(crate) fn begin(&mut self, scope: &Scope, access: Access) {
+        let isolation = match (access, scope) {
+            (Access::Read, _) => "REPEATABLE READ READ ONLY",
+            (Access::Write, Scope::Sequencer) => "READ COMMITTED",
+            (Access::Write, Scope::Tenant(_) | Scope::System) => "SERIALIZABLE",
+        };
+        let role = match scope {
+            // The id is 26 letters and digits after its prefix: nothing in it needs quoting.
+            Scope::Tenant(id) => {
+                format!("SET LOCAL ROLE {}; SET LOCAL sy.tenant = '{id}'", self.roles.tenant)
+            }
+            Scope::System | Scope::Sequencer => format!("SET LOCAL ROLE {}", self.roles.system),
+        };
+        self.prologue = Some(format!("BEGIN ISOLATION LEVEL {isolation}; {role}"));
+        self.failure = None;
+    }
+
+    /// Ends the transaction.
+    pub(crate) fn end(&mut self, how: &str) -> Result<(), Failure> {
+        // Nothing was asked, so nothing was begun.
+        if self.prologue.take().is_some() {
+            return Ok(());
+        }
+        self.wire.batch(how, ANSWER_MAX)
+    }
+
+    pub(crate) fn query(
+        &mut self,
+        text: &'static str,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<Vec<Row>, Error> {
+        let result = self.try_query(text, lead, params);
+        self.told(result)
+    }
+
+    pub(crate) fn execute(
+        &mut self,
+        text: &'static str,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<u64, Error> {
+        let result = self.try_execute(text, lead, params);
+        self.told(result)
+    }
+
+    fn try_query(
+        &mut self,
+        text: &'static str,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<Vec<Row>, Failure> {
+        let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
+        let params = borrowed(lead, params);
+        let prologue = self.prologue.take();
+        let Wire { client, link } = &mut self.wire;
+        let client = &*client;
+        let answer = async {
+            let (began, rows) = join(begin(client, prologue), client.query(&statement, &params)).await;
+            began.and(rows)
+        };
+        let rows = link.drive(answer, ANSWER_MAX)?;
+        rows.iter().map(decode).collect()
+    }
+
+    fn try_execute(
+        &mut self,
+        text: &'static str,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<u64, Failure> {
+        let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
+        let params = borrowed(lead, params);
+        let prologue = self.prologue.take();
+        let Wire { client, link } = &mut self.wire;
+        let client = &*client;
+        let answer = async {
+            let (began, count) = join(begin(client, prologue), client.execute(&statement, &params)).await;
+            began.and(count)
+        };
+        link.drive(answer, ANSWER_MAX)
+    }
+
+    /// The prepared statement, made when it is not there yet.
+    fn statement(&mut self, text: &'static str, given: usize) -> Result<Statement, Failure> {
+        let statement = match self.statements.get(text) {
+            Some(statement) => statement.clone(),
+            None => {
+                let prologue = self.prologue.take();
+                let Wire { client, link } = &mut self.wire;
+                let client = &*client;
+                let answer = async {
+                    let (began, statement) = join(begin(client, prologue), client.prepare(text)).await;
+                    began.and(statement)
+                };
+                let statement = link.drive(answer, ANSWER_MAX)?;
+                if self.statements.len() >= STATEMENTS_MAX {
+                    self.statements.clear();
+                }
+                self.statements.insert(text, statement.clone());
+                statement
+            }
+        };
+        let wanted = statement.params().len();
+        if given == wanted {
+            return Ok(statement);
+        }
+        let why = format!("{given} parameters were given, the statement has {wanted}");
+        Err(Failure::new(Error::Statement(why), Reach::Closure))
+    }
+
+    fn told<T>(&mut self, result: Result<T, Failure>) -> Result<T, Error> {
+        result.map_err(|failure| {
+            let error = failure.error.clone();
+            self.failure.get_or_insert(failure);
+            error
+        })
+    }
+}
+
+/// Sends the prologue. Polled before the statement beside it, so it goes out first, in the same packet.
+async fn begin(client: &tokio_postgres::Client, prologue: Option<String>) -> Result<(), tokio_postgres::Error> {
+    match prologue {
+        Some(text) => client.batch_execute(&text).await,
+        None => Ok(()),
+    }
+}
+
+fn borrowed<'a>(lead: Option<&'a Value>, params: &'a [Value]) -> Vec<&'a (dyn ToSql + Sync)> {
+    lead.into_iter().chain(params).map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+fn decode(row: &tokio_postgres::Row) -> Result<Row, Failure> {
+    let values = (0..row.len())
+        .map(|index| row.try_get::<_, Column>(index).map(|column| column.0))
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            let Failure { error, .. } = failure(&error);
+            Failure::new(Error::Decode(error.to_string()), Reach::Closure)
+        })?;
+    Ok(Row(values))
+}

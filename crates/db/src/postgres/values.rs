@@ -1,0 +1,66 @@
+//! Values in and out of the binary protocol.
+
+use std::error::Error as StdError;
+
+use bytes::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use crate::Value;
+
+type Refused = Box<dyn StdError + Sync + Send>;
+
+impl ToSql for Value {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Refused> {
+        match (self, ty) {
+            (Self::Null, _) => Ok(IsNull::Yes),
+            (Self::Text(text), &Type::TEXT | &Type::VARCHAR | &Type::BPCHAR | &Type::NAME | &Type::JSON) => {
+                text.as_str().to_sql(ty, out)
+            }
+            (Self::Int(number), &Type::INT8) => number.to_sql(ty, out),
+            (Self::Int(number), &Type::INT4) => i32::try_from(*number)?.to_sql(ty, out),
+            (Self::Int(number), &Type::INT2) => i16::try_from(*number)?.to_sql(ty, out),
+            (Self::Int(number), &Type::FLOAT8) => (*number as f64).to_sql(ty, out),
+            (Self::Bool(truth), &Type::BOOL) => truth.to_sql(ty, out),
+            (Self::Real(number), &Type::FLOAT8) => number.to_sql(ty, out),
+            (Self::Blob(bytes), &Type::BYTEA) => bytes.as_slice().to_sql(ty, out),
+            (given, _) => Err(format!("{} is given where {ty} is wanted", given.kind()).into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A column of any type that statements of ours may answer.
+pub(crate) struct Column(pub(crate) Value);
+
+impl<'a> FromSql<'a> for Column {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Refused> {
+        Ok(Self(match *ty {
+            Type::BOOL => Value::Bool(bool::from_sql(ty, raw)?),
+            Type::INT8 => Value::Int(i64::from_sql(ty, raw)?),
+            Type::INT4 => Value::Int(i32::from_sql(ty, raw)?.into()),
+            Type::INT2 => Value::Int(i16::from_sql(ty, raw)?.into()),
+            Type::OID => Value::Int(u32::from_sql(ty, raw)?.into()),
+            Type::FLOAT8 => Value::Real(f64::from_sql(ty, raw)?),
+            Type::FLOAT4 => Value::Real(f32::from_sql(ty, raw)?.into()),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
+                Value::Text(String::from_sql(ty, raw)?)
+            }
+            Type::BYTEA => Value::Blob(Vec::from_sql(ty, raw)?),
+            Type::VOID => Value::Null,
+            _ => return Err(format!("a column is {ty}: cast it in the statement").into()),
+        }))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Refused> {
+        Ok(Self(Value::Null))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}

@@ -1,0 +1,95 @@
+//! The threads of the embedded store and their queues.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::RwLock;
+use rusqlite::Connection;
+
+use super::session::{Role, Session};
+use super::writer::Writer;
+use super::{Guard, open_connection, reader};
+use crate::job::Job;
+use crate::queue::{Queue, Refused};
+use crate::shared::Shared;
+use crate::{Error, OpenError, Options, Status};
+
+pub(crate) struct Engine {
+    writes: Arc<Queue<Box<dyn Job>>>,
+    reads: Arc<Queue<Box<dyn Job>>>,
+    status: Arc<RwLock<Status>>,
+    threads: Vec<JoinHandle<()>>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Engine {
+    /// Starts the threads; `writer` is the connection that has migrated.
+    pub(crate) fn start(
+        options: &Options,
+        dir: PathBuf,
+        writer: Connection,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, OpenError> {
+        let guard = Arc::new(Guard::new(&options.sets));
+        let writes = Arc::new(Queue::new(options.queue_max));
+        let reads = Arc::new(Queue::new(options.queue_max));
+        let status = Arc::new(RwLock::new(Status::Ok));
+        let mut engine = Self { writes, reads, status, threads: Vec::new(), dir };
+        let session = Session::new(writer, Role::Writer, engine.dir.clone(), guard.clone());
+        let writer = Writer::new(
+            session,
+            engine.dir.clone(),
+            engine.writes.clone(),
+            shared.clone(),
+            engine.status.clone(),
+        )
+        .map_err(|error| Error::Statement(error.to_string()))?;
+        engine.spawn("db-writer", move || writer.run())?;
+        for _ in 0..options.readers.max(1) {
+            let connection = open_connection(options, &engine.dir, Role::Reader)?;
+            let session = Session::new(connection, Role::Reader, engine.dir.clone(), guard.clone());
+            let (queue, shared) = (engine.reads.clone(), shared.clone());
+            engine.spawn("db-reader", move || reader::run(session, &queue, &shared))?;
+        }
+        Ok(engine)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread = lifecycle::thread(name, run)
+            .map_err(|error| Error::Unavailable(format!("start a thread: {error}")))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.read().clone()
+    }
+
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.writes.len(), self.reads.len())
+    }
+
+    pub(crate) fn send_write(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        self.writes.push(job)
+    }
+
+    pub(crate) fn send_read(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        self.reads.push(job)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.writes.close();
+        self.reads.close();
+        let own = std::thread::current().id();
+        // The last handle may be dropped by a closure on one of these threads, which cannot wait for itself. Readers end
+        // first, so that the writer's last checkpoint finds nobody in the log.
+        for thread in self.threads.drain(..).rev() {
+            if thread.thread().id() != own {
+                drop(thread.join());
+            }
+        }
+    }
+}
