@@ -1,2 +1,80 @@
-//! Skeleton.
-fn main() {}
+//! Measurements beside peers, on the machine that runs them. See `bench/RESULTS.md` for what came out.
+//!
+//! `cargo build --release --workspace && cargo run --release -p bench -- VERB`:
+//! - `gateway`: nginx, haproxy and Switchyard in front of one upstream, driven by wrk in alternating runs.
+//! - `flood`: what one tenant feels of another's flood.
+//! - `commit`: durable writes a second by 1, 32 and 256 callers, on SQLite and on PostgreSQL.
+//! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
+//!
+//! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
+//! Each verb prints its table and appends it to `bench/RESULTS.md`. Options: `--seconds N`, `--rounds N`.
+
+mod client;
+mod commit;
+mod flood;
+mod gateway;
+mod idle;
+mod peers;
+mod process;
+mod report;
+mod switchyard;
+mod upstream;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::report::say;
+
+const USAGE: &str = "usage: bench gateway | flood | commit | idle  [--seconds N] [--rounds N]";
+
+/// How long and how often to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Of one run.
+    pub(crate) span: Duration,
+    /// Alternating runs, of which the median counts.
+    pub(crate) rounds: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["upstream", port] => upstream::run(port),
+        ["flooder", rest @ ..] => flood::flooder(rest),
+        [verb, options @ ..] => match parse(options) {
+            Some(plan) => measure(verb, plan),
+            None => Err(USAGE.to_owned()),
+        },
+        [] => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("bench: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(verb: &str, plan: Plan) -> Result<(), String> {
+    match verb {
+        "gateway" => gateway::run(plan),
+        "flood" => flood::run(plan),
+        "commit" => commit::run(plan),
+        "idle" => idle::run(plan),
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+fn parse(options: &[&str]) -> Option<Plan> {
+    let mut plan = Plan { span: Duration::from_secs(10), rounds: 5 };
+    for pair in options.chunks(2) {
+        match pair {
+            ["--seconds", number] => plan.span = Duration::from_secs(number.parse().ok()?),
+            ["--rounds", number] => plan.rounds = number.parse().ok().filter(|rounds| *rounds > 0)?,
+            _ => return None,
+        }
+    }
+    Some(plan)
+}

@@ -1,13 +1,24 @@
 //! What tests are made with.
 //!
-//! [`postgres`] gives a test a database of its own on a private PostgreSQL.
+//! - [`stores`] runs one test on SQLite and on PostgreSQL, with a fresh store, a clock that stands still and seeded
+//!   randomness.
+//! - [`apps`] serves capabilities over such a store, to clients of every kind.
+//! - [`postgres`] gives a test a database of its own on a private PostgreSQL.
 //!
 //! Only tests depend on this crate, so its functions panic with a full sentence where they cannot do their work.
 #![expect(clippy::panic, reason = "only tests use this crate, and a test fails by a panic")]
 
+#[cfg(feature = "app")]
+mod app;
 mod postgres;
+#[cfg(feature = "app")]
+mod records;
+mod stores;
 
+#[cfg(feature = "app")]
+pub use crate::app::{Answer, Client, PEER, Parts, TestApp, apps};
 pub use crate::postgres::{Database, ROLE};
+pub use crate::stores::{SEED, Store, start, stores};
 pub use pgserver;
 
 /// A fresh, empty database on the private PostgreSQL of this test run, dropped with the value. Its locale is C.

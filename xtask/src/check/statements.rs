@@ -12,7 +12,7 @@ use super::Finding;
 use super::sources::Source;
 use crate::workspace::Workspace;
 
-/// A statement that runs over the rows of all tenants says so in the comment of its `const`, with the reason.
+/// A statement that runs over the rows of all tenants says so in the comment of its `const`, or of the `mod` around, with the reason.
 const CROSSING: &str = "crosses tenants";
 /// At most this share of statements may differ between the two databases.
 const SPLIT_PERCENT_MAX: usize = 8;
@@ -192,8 +192,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn statements_of(source: &Source) -> Vec<Statement> {
-    let mut visitor =
-        Statements { file: &source.file, around: Vec::new(), in_test: false, found: Vec::new() };
+    let mut visitor = Statements { file: &source.file, around: Vec::new(), found: Vec::new() };
     visitor.visit_file(&source.syntax);
     visitor.found
 }
@@ -202,14 +201,14 @@ struct Statements<'a> {
     file: &'a str,
     /// Name and "crosses tenants" of the items around, innermost last.
     around: Vec<(String, bool)>,
-    in_test: bool,
     found: Vec<Statement>,
 }
 
 impl Statements<'_> {
     fn push(&mut self, text: &syn::Expr, is_split: bool) {
         let Some((line, text)) = literal(text) else { return };
-        let (name, crosses) = self.around.last().cloned().unwrap_or_default();
+        let name = self.around.last().map(|(name, _)| name.clone()).unwrap_or_default();
+        let crosses = self.around.iter().any(|(_, crosses)| *crosses);
         let place = format!("{}:{line}", self.file);
         self.found.push(Statement { place, name, crosses, is_split, text });
     }
@@ -225,8 +224,8 @@ impl Statements<'_> {
 impl<'ast> Visit<'ast> for Statements<'_> {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         // Tests write what they like.
-        if item.ident != "tests" && !self.in_test {
-            visit::visit_item_mod(self, item);
+        if item.ident != "tests" {
+            self.inside(&item.ident, &item.attrs, |visitor| visit::visit_item_mod(visitor, item));
         }
     }
 
