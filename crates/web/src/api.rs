@@ -178,7 +178,12 @@ impl Api {
         let query = query::read(parts.uri.query().unwrap_or(""), &route.query)?;
         let (bytes, body) = body::read(parts, body, &route.body, route.spec.body_bytes_max).await?;
         let idempotency = match key.filter(|_| route.spec.takes_idempotency_key()) {
-            Some(key) => self.guard(key, route, &caller, parts, &bytes),
+            Some(key) => {
+                let scope = scope_of(route, &caller);
+                let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+                let request = idempotency::Request { key, scope: &scope, target, body: &bytes };
+                Idempotency::new(&request, self.clock.clone(), self.random.clone())
+            }
             None => Idempotency::none(),
         };
         let watch = idempotency.clone();
@@ -203,15 +208,6 @@ impl Api {
         }
     }
 
-    fn guard(&self, key: &str, route: &Route, caller: &Caller, parts: &Parts, body: &Bytes) -> Idempotency {
-        // The kind with its id, without the name for people, which may change while a key is kept.
-        let who = format!("{:?} {:?}", caller.principal().kind, caller.tenant_id());
-        let scope = format!("{who} {} {}", route.spec.method, route.spec.path);
-        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-        let request = idempotency::Request { key, scope: &scope, target, body };
-        Idempotency::new(&request, self.clock.clone(), self.random.clone())
-    }
-
     fn mark(&self, mut answer: Answer, idempotency: &Idempotency, route: &Route) -> Answer {
         if idempotency.was_replayed() {
             answer.headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -224,6 +220,13 @@ impl Api {
         }
         answer
     }
+}
+
+/// Whose idempotency keys of which route. The kind with its id, without the name for people, which may change while
+/// a key is kept.
+fn scope_of(route: &Route, caller: &Caller) -> String {
+    let (kind, tenant) = (caller.principal().kind, caller.tenant_id());
+    format!("{kind:?} {tenant:?} {} {}", route.spec.method, route.spec.path)
 }
 
 impl Endpoint {

@@ -58,6 +58,7 @@ pub enum Access {
 /// Every path that needs no permission, with the reason. The access test and `xtask check` compare the routes
 /// with it; a public route that is not listed is refused when the server is built.
 pub const PUBLIC: &[(&str, &str)] = &[
+    ("/health", "probes of the host have no credential; the same as /livez"),
     ("/livez", "probes of the host have no credential; tells only that the process runs"),
     ("/readyz", "probes of the host have no credential; names conditions, holds no data"),
     ("/api/health", "probes and status pages; states and latencies of parts, no data"),
