@@ -222,7 +222,6 @@ impl Answer {
     ///
     /// # Panics
     /// When it is another.
-    #[must_use]
     #[track_caller]
     pub fn ok(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}: {}", self.request, self.text);
