@@ -10,6 +10,7 @@
 
 #[cfg(feature = "app")]
 mod app;
+pub mod callers;
 mod postgres;
 #[cfg(feature = "app")]
 mod records;

@@ -1,0 +1,27 @@
+//! Callers without credentials, for tests below `identity`.
+
+use authority::{Caller, Mint, Origin, Principal, PrincipalKind, Role, TenantGrant};
+use base::{EnvironmentId, KeyId, TenantId};
+
+/// An operator.
+#[must_use]
+pub fn operator(origin: Origin) -> Caller {
+    Caller::operator(&Mint::for_identity(), Principal::new(PrincipalKind::Operator, ""), origin)
+}
+
+/// A key of a tenant with this role, in every environment. The same tenant always has the same key.
+#[must_use]
+pub fn member(tenant: TenantId, role: Role, origin: Origin) -> Caller {
+    granted(TenantGrant { tenant, role, scopes: None, environment: None }, origin)
+}
+
+/// The same, bound to one environment.
+#[must_use]
+pub fn bound(tenant: TenantId, role: Role, environment: EnvironmentId, origin: Origin) -> Caller {
+    granted(TenantGrant { tenant, role, scopes: None, environment: Some(environment) }, origin)
+}
+
+fn granted(grant: TenantGrant, origin: Origin) -> Caller {
+    let key = KeyId::from_uuid_bytes(*grant.tenant.as_bytes());
+    Caller::tenant(&Mint::for_identity(), grant, Principal::new(PrincipalKind::ApiKey(key), "test"), origin)
+}
