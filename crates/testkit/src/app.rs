@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use authority::{Caller, Mint, Origin, Principal, PrincipalKind, Role, TenantGrant};
-use base::{EnvironmentId, KeyId, TenantId};
+use authority::{Caller, Origin, Role};
+use base::{EnvironmentId, TenantId};
 use db::{Kind, MigrationSet};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -21,6 +21,7 @@ use serde_json::Value;
 use telemetry::Metrics;
 use web::{ApiInfo, Server, ServerDeps, Surface};
 
+use crate::callers;
 use crate::records::Records;
 use crate::stores::{Fixture, Store};
 
@@ -66,8 +67,7 @@ impl TestApp {
     /// Somebody of the team that runs the installation.
     #[must_use]
     pub fn operator(&self) -> Client {
-        let principal = Principal::new(PrincipalKind::Operator, "operator");
-        self.client(Caller::operator(&Mint::for_identity(), principal, origin()))
+        self.client(callers::operator(origin()))
     }
 
     /// Somebody without a credential.
@@ -79,16 +79,13 @@ impl TestApp {
     /// A key of a tenant with a role, in all environments.
     #[must_use]
     pub fn member(&self, tenant: TenantId, role: Role) -> Client {
-        self.member_in(tenant, role, None)
+        self.client(callers::member(tenant, role, origin()))
     }
 
     /// A key of a tenant with a role, in one environment.
     #[must_use]
-    pub fn member_in(&self, tenant: TenantId, role: Role, environment: Option<EnvironmentId>) -> Client {
-        let key = KeyId::new(&self.store.clock, &*self.store.random);
-        let principal = Principal::new(PrincipalKind::ApiKey(key), "test");
-        let grant = TenantGrant { tenant, role, scopes: None, environment };
-        self.client(Caller::tenant(&Mint::for_identity(), grant, principal, origin()))
+    pub fn member_in(&self, tenant: TenantId, role: Role, environment: EnvironmentId) -> Client {
+        self.client(callers::bound(tenant, role, environment, origin()))
     }
 
     /// Whoever this is.
