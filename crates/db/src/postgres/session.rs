@@ -31,20 +31,17 @@ pub(crate) struct Session {
     statements: HashMap<&'static str, Statement>,
     /// What opens the transaction; goes out together with its first statement.
     prologue: Option<String>,
+    access: Access,
     pub(crate) failure: Option<Failure>,
 }
 
 impl Session {
     pub(crate) fn new(wire: Wire, roles: Arc<Roles>) -> Self {
-        Self { wire, roles, statements: HashMap::new(), prologue: None, failure: None }
+        Self { wire, roles, statements: HashMap::new(), prologue: None, access: Access::Read, failure: None }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.wire.link.is_closed()
-    }
-
-    pub(crate) fn wire(&mut self) -> &mut Wire {
-        &mut self.wire
     }
 
     /// Begins a transaction, without a word to the server yet. If a part of the prologue fails after its BEGIN, the
@@ -63,6 +60,7 @@ impl Session {
             Scope::System | Scope::Sequencer => format!("SET LOCAL ROLE {}", self.roles.system),
         };
         self.prologue = Some(format!("BEGIN ISOLATION LEVEL {isolation}; {role}"));
+        self.access = access;
         self.failure = None;
     }
 
@@ -161,7 +159,10 @@ impl Session {
     }
 
     fn told<T>(&mut self, result: Result<T, Failure>) -> Result<T, Error> {
-        result.map_err(|failure| {
+        result.map_err(|mut failure| {
+            if failure.error == Error::ReadOnly && self.access == Access::Read {
+                failure.error = Error::Statement("a read transaction writes".into());
+            }
             let error = failure.error.clone();
             self.failure.get_or_insert(failure);
             error

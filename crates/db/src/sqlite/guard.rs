@@ -154,7 +154,7 @@ mod tests {
         connection
             .execute_batch(
                 "CREATE TABLE a (tenant TEXT, id TEXT, PRIMARY KEY (tenant, id));
-                 CREATE TABLE b (tenant TEXT, id TEXT, a TEXT, PRIMARY KEY (tenant, id));
+                 CREATE TABLE b (tenant TEXT, id TEXT, a_id TEXT, PRIMARY KEY (tenant, id));
                  CREATE TABLE plans (name TEXT);
                  CREATE VIEW all_a AS SELECT * FROM a;",
             )
@@ -167,10 +167,10 @@ mod tests {
     fn statements_that_name_their_tenant_pass() {
         for text in [
             "SELECT id FROM a WHERE tenant = $1",
-            "SELECT x.id FROM a x JOIN b y ON y.tenant = x.tenant AND y.a = x.id WHERE x.tenant = $1",
-            "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a FROM b WHERE tenant = $1)",
+            "SELECT x.id FROM a x JOIN b y ON y.tenant = x.tenant AND y.a_id = x.id WHERE x.tenant = $1",
+            "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a_id FROM b WHERE tenant = $1)",
             "INSERT INTO a (tenant, id) VALUES ($1, $2) ON CONFLICT (tenant, id) DO UPDATE SET id = $2",
-            "INSERT INTO b (tenant, id, a) SELECT $1, id, id FROM a WHERE tenant = $1",
+            "INSERT INTO b (tenant, id, a_id) SELECT $1, id, id FROM a WHERE tenant = $1",
             "UPDATE a SET id = $2 WHERE tenant = $1",
             "DELETE FROM a WHERE tenant = $1 RETURNING id",
         ] {
@@ -186,7 +186,7 @@ mod tests {
             "SELECT id FROM a WHERE tenant = $2",
             "SELECT id FROM a WHERE tenant = 'tenant = $1'",
             "SELECT id FROM a WHERE id = $1 -- tenant = $1",
-            "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a FROM b)",
+            "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a_id FROM b)",
             "SELECT id FROM a, b WHERE a.tenant = $1",
             "INSERT INTO a (tenant, id) VALUES ($2, $1)",
             "INSERT INTO a (id, tenant) VALUES ($1, $2)",
