@@ -26,6 +26,12 @@ pub(crate) fn install(workspace: &Workspace) -> Peers {
     if postgres().is_none() {
         note(packages(workspace, POSTGRES));
     }
+    // A minimal toolchain comes without them.
+    if process::output(&workspace.root, &["cargo", "fmt", "--version"]).is_err()
+        || process::output(&workspace.root, &["cargo", "clippy", "--version"]).is_err()
+    {
+        note(run(&workspace.root, &["rustup", "component", "add", "rustfmt", "clippy"]));
+    }
     let mut peers = Vec::new();
     match node_red(workspace, &folder.join("node-red")) {
         Ok(program) => peers.push(("SWITCHYARD_TEST_NODE_RED", program)),

@@ -1,9 +1,9 @@
 //! Running programs and telling people about it.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Writes a line. A closed standard output ends nothing.
 pub(crate) fn say(line: &str) {
@@ -35,6 +35,26 @@ pub(crate) fn finish(command: &mut Command, words: &[&str]) -> Result<(), String
     let shown = words.join(" ");
     let status = command.status().map_err(|error| format!("cannot run `{shown}`: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{shown}` fails ({status})")) }
+}
+
+/// Runs a prepared command to its end, showing what it says and keeping it.
+///
+/// # Errors
+/// When it cannot be run.
+pub(crate) fn tee(mut command: Command) -> Result<(ExitStatus, Vec<String>), String> {
+    let told = |error: std::io::Error| format!("cannot run the command: {error}");
+    let (reader, writer) = std::io::pipe().map_err(told)?;
+    command.stdout(writer.try_clone().map_err(told)?).stderr(writer);
+    let mut child = command.spawn().map_err(told)?;
+    // The command holds our ends of the pipe, too: without this, the reader would wait for ourselves.
+    drop(command);
+    let mut lines = Vec::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = String::from_utf8_lossy(&line.map_err(told)?).into_owned();
+        say(&line);
+        lines.push(line);
+    }
+    Ok((child.wait().map_err(told)?, lines))
 }
 
 /// Runs a program and gives what it wrote to standard output.

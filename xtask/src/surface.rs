@@ -1,7 +1,7 @@
 //! `tests/surface/`: what others write against, as the product prints it. A change of it is seen in review.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::check::Finding;
 use crate::process;
@@ -49,10 +49,13 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Vec<Finding>, String> {
 fn print(workspace: &Workspace, folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
     let folder = folder.to_str().ok_or("the path of the folder for the surface is not UTF-8")?;
-    process::run(
-        &workspace.root,
-        &["cargo", "run", "--quiet", "--package", "server", "--bin", "switchyard", "--", "surface", folder],
-    )
+    // With the features of the whole workspace, as all tests are built: nothing is compiled twice.
+    process::run(&workspace.root, &["cargo", "build", "--quiet", "--workspace", "--bin", "switchyard"])?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.root.join("target"), PathBuf::from);
+    let program = target.join("debug/switchyard");
+    let program = program.to_str().ok_or("the path of the target folder is not UTF-8")?;
+    process::run(&workspace.root, &[program, "surface", folder])
 }
 
 fn names(folder: &Path) -> Vec<String> {
