@@ -70,6 +70,12 @@ codes! {
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", 422, "The idempotency key belongs to another request";
     /// The last owner cannot leave, nor become less.
     LAST_OWNER = "last_owner", 409, "The last owner cannot go";
+    /// The role to be given or taken away allows more than the caller may.
+    ROLE_EXCEEDS = "role_exceeds", 409, "The role allows more than yours";
+    /// The key would allow more than whoever makes it may.
+    SCOPE_EXCEEDS = "scope_exceeds", 403, "The key would allow more than you may";
+    /// Tenants are on the plan.
+    PLAN_IN_USE = "plan_in_use", 409, "The plan is in use";
     /// The body's type is not the one that is read here.
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body's type is not read here";
     /// The path exists, but not with this method.

@@ -1,1 +1,172 @@
-//! Skeleton.
+//! Who may act: API keys, members and their roles, the operators' key, and the signature under what apps are told.
+//!
+//! # Purpose
+//! A credential comes in with a request and leaves this crate as an [`authority::Caller`], which every other
+//! crate trusts. A person or key gets rights here, and only here.
+//!
+//! # Invariants
+//! * A key's text exists in its maker's reply and nowhere else: the store has its SHA-256, lists its prefix.
+//! * Nobody hands out more than they have ([`model::Rights`]), neither to a key nor to a member, and nobody takes
+//!   a role away that is above their own.
+//! * A tenant that has an owner keeps one, whatever happens at the same time: transactions are serializable.
+//! * A failed authentication says nothing but that it failed.
+//! * The operators' key is never written over; the store knows its hash alone.
+//! * [`authority::Mint`] is named here (and in the test kit) only.
+//!
+//! # Deliberately absent
+//! Users, passwords, sessions and external identity: members are invited, and cannot sign in yet. IP allow lists
+//! of keys. Rotation of the signing key (several are published already, the newest signs). A suspended
+//! tenant's keys still authenticate here: the gateway refuses its traffic, while its members can see why.
+//!
+//! # Life of the main operation
+//! `Authorization: Bearer sy_live_…`: the format and checksum are judged without a look-up
+//! ([`authority::key_format`]), the SHA-256 finds the row, hashes are compared in constant time, expiry and
+//! revocation are judged by the clock, the tenant by its directory; the caller gets the key's tenant, role, scopes
+//! and environment. The use is noted in memory and written within 30 s ([`KeyUses`]).
+
+mod api;
+mod authenticate;
+mod cli;
+mod directory;
+mod error;
+pub mod model;
+mod operator_key;
+pub mod ops;
+mod signer;
+mod store;
+mod uses;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use authority::Mint;
+use base::{SharedClock, SharedRandom};
+use db::{Db, Migration, MigrationSet};
+use lifecycle::TaskKind;
+use module::{EventDoc, Manifest, Module, Task};
+use ports::{EnvironmentDirectory, TenantDirectory};
+use ring::digest;
+
+pub use api::{
+    CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey,
+};
+pub use authenticate::Authenticator;
+pub use cli::verbs;
+pub use directory::{Directory, Rows};
+pub use error::Error;
+pub use operator_key::{OPERATOR_KEY_FILE, OperatorKey, OperatorKeyError, RESET_FILE};
+pub use signer::{ISSUER, Signer};
+pub use uses::{FLUSH_EVERY, KeyUses, USES_MAX};
+
+/// What the installation knows of this capability before it is built.
+pub const MANIFEST: Manifest = Manifest {
+    name: "identity",
+    summary: "keys, members and roles, authentication, assertions",
+    migrations: MigrationSet {
+        capability: "identity",
+        migrations: &[Migration {
+            number: 1,
+            name: "identity",
+            sql: include_str!("../migrations/0001_identity.sql"),
+        }],
+        tenant_tables: &["identity_keys", "identity_members"],
+        system_tables: &[
+            ("identity_operator_keys", "operators belong to the installation"),
+            ("identity_signing_keys", "one key signs for all tenants; the audience and tenant are in what it signs"),
+        ],
+    },
+    events: &[
+        EventDoc { kind: "key.created", doc: "An API key was made; holds its prefix, role and scopes." },
+        EventDoc { kind: "key.rotated", doc: "A key got a successor and ends when the overlap is over." },
+        EventDoc { kind: "key.revoked", doc: "A key ended." },
+        EventDoc { kind: "member.invited", doc: "A person was invited with a role." },
+        EventDoc { kind: "member.changed", doc: "A member got another role." },
+        EventDoc { kind: "member.removed", doc: "A membership ended." },
+        EventDoc { kind: "operator_key.created", doc: "The operators' key was made at the first start." },
+        EventDoc { kind: "operator_key.reset", doc: "The operators' key was lost and a new one made." },
+    ],
+    metrics: &[],
+    sections: &[],
+    permissions: &[
+        authority::permissions::ME_READ,
+        authority::permissions::KEYS_READ,
+        authority::permissions::KEYS_WRITE,
+        authority::permissions::KEYS_DELETE,
+        authority::permissions::MEMBERS_READ,
+        authority::permissions::MEMBERS_WRITE,
+        authority::permissions::MEMBERS_DELETE,
+    ],
+    codes: &[&base::codes::SCOPE_EXCEEDS, &base::codes::ROLE_EXCEEDS, &base::codes::LAST_OWNER],
+};
+
+/// What this capability needs of others.
+pub struct Deps {
+    /// The store.
+    pub db: Db,
+    /// Where times come from.
+    pub clock: SharedClock,
+    /// Where ids and keys come from.
+    pub random: SharedRandom,
+    /// Tenants, to find the one of a path and to judge whether one still is.
+    pub tenants: Arc<dyn TenantDirectory>,
+    /// Environments, to find the one of a key.
+    pub environments: Arc<dyn EnvironmentDirectory>,
+    /// The signer, loaded before ([`Signer::load`]).
+    pub signer: Arc<Signer>,
+}
+
+/// A built identity: its module, and what others are handed of it.
+pub struct Identity {
+    /// Routes and tasks.
+    pub module: Module,
+    /// For the servers of the API.
+    pub authenticator: Arc<Authenticator>,
+    /// For the gateway: what notes the use of keys.
+    pub uses: Arc<KeyUses>,
+    /// For the gateway: keys.
+    pub directory: Arc<Directory>,
+}
+
+/// Builds routes, tasks and the authenticator.
+pub fn build(deps: Deps) -> Identity {
+    let Deps { db, clock, random, tenants, environments, signer } = deps;
+    let uses = Arc::new(KeyUses::default());
+    let authenticator = Arc::new(Authenticator {
+        db: db.clone(),
+        clock: Arc::clone(&clock),
+        tenants: Arc::clone(&tenants),
+        uses: Arc::clone(&uses),
+        mint: Mint::for_identity(),
+    });
+    let sources = ops::Sources { clock, random };
+    let state = Arc::new(api::State { db: db.clone(), sources, tenants, environments, signer });
+    let directory = Arc::new(Directory::new(db.clone()));
+    let noted = Arc::clone(&uses);
+    let flush = Task::new(TaskKind::Flusher, "identity.key_uses", move |stop| {
+        let (noted, db) = (Arc::clone(&noted), db.clone());
+        async move { noted.run(db, stop).await }
+    });
+    let module = Module::new("identity", api::routes(&state)).task(flush).rows(Arc::new(Rows));
+    Identity { module, authenticator, uses, directory }
+}
+
+/// Makes the operators' key at the first start, or finds it ([`OperatorKey`] says which). To be called once
+/// before the servers listen.
+///
+/// # Errors
+/// [`OperatorKeyError`], each with what to do.
+pub async fn operator_key(
+    db: &Db,
+    data_dir: PathBuf,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<OperatorKey, OperatorKeyError> {
+    operator_key::ensure(db, &data_dir, clock, random).await
+}
+
+/// SHA-256 of a key's whole text, by which it is stored and found.
+pub fn hash(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
+}

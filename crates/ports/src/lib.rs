@@ -31,7 +31,7 @@ pub use directory::{
 };
 pub use section::{ApplyError, Change, ChangeKind, SectionApply};
 pub use service::{Endpoint, HealthCheck, ServiceDirectory, ServiceRecord};
-pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, TenantRows};
+pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
 
 /// A boxed future, as object-safe async methods return it.
 pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;

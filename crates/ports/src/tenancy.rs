@@ -1,6 +1,6 @@
 //! What capabilities ask each other about tenants inside one transaction.
 
-use base::{KeyId, ProjectId, Slug, TenantId, Timestamp};
+use base::{EnvironmentId, KeyId, ProjectId, Slug, TenantId, Timestamp};
 use db::SystemTx;
 
 /// Knows plans. Plans implement it; tenants ask before they put a tenant on a plan.
@@ -11,6 +11,20 @@ pub trait PlanLookup: Send + Sync + 'static {
     /// # Errors
     /// When the store fails.
     fn exists(&self, tx: &mut SystemTx, project: ProjectId, plan: &Slug) -> Result<bool, db::Error>;
+}
+
+/// Knows environments inside a transaction, also those that the transaction itself has just made, which
+/// [`EnvironmentDirectory`](crate::EnvironmentDirectory) does not have yet. Tenants implement it.
+pub trait ProjectOf: Send + Sync + 'static {
+    /// The project of an environment; `None` when there is no such environment.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn project_of(
+        &self,
+        tx: &mut SystemTx,
+        environment: EnvironmentId,
+    ) -> Result<Option<ProjectId>, db::Error>;
 }
 
 /// How many tenants are on a plan, and some of them.

@@ -1,0 +1,85 @@
+//! `/api/v1/me` and `/.well-known/jwks.json`.
+
+use std::sync::Arc;
+
+use authority::{Pattern, PrincipalKind, Role, permissions};
+use base::{EnvironmentId, TenantId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use web::{Call, Problem, Reply, Routes, Spec, Surface};
+
+use super::State;
+
+const JWKS: &str = "/.well-known/jwks.json";
+
+pub(super) fn routes(state: &Arc<State>) -> Routes {
+    Routes::new("identity")
+        .route(
+            Spec::get("/api/v1/me", permissions::ME_READ)
+                .summary("Who I am and what I may")
+                .surface(Surface::Service)
+                .in_environment(),
+            Arc::clone(state),
+            me,
+        )
+        .route(
+            Spec::public(JWKS)
+                .summary("The public keys of assertions")
+                .details("A JWK set (RFC 7517), by which an app verifies `Switchyard-Assertion`.")
+                .surface(Surface::Service),
+            Arc::clone(state),
+            jwks,
+        )
+}
+
+/// Who a credential turned out to be.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MeView {
+    /// `operator`, `user`, `key` or `service`.
+    pub kind: String,
+    /// The id of the user, key or service.
+    pub id: Option<String>,
+    /// What it is called.
+    pub name: String,
+    /// The tenant it acts for; `null` for operators.
+    pub tenant: Option<TenantId>,
+    /// The environment it is bound to.
+    pub environment: Option<EnvironmentId>,
+    /// Its role.
+    pub role: Option<Role>,
+    /// What narrows the role; empty leaves it whole.
+    pub scopes: Vec<Pattern>,
+    /// What it may in the environment of this call, as `verb:resource`.
+    pub permissions: Vec<String>,
+}
+
+async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
+    let caller = &call.caller;
+    let environment = call.environment.as_ref();
+    let place = environment.map(|environment| &environment.slug);
+    let principal = caller.principal();
+    let (kind, id) = match principal.kind {
+        PrincipalKind::Operator => ("operator", None),
+        PrincipalKind::User(id) => ("user", Some(id.to_string())),
+        PrincipalKind::ApiKey(id) => ("key", Some(id.to_string())),
+        PrincipalKind::Service(id) => ("service", Some(id.to_string())),
+        PrincipalKind::System => ("system", None),
+        PrincipalKind::Nobody => ("nobody", None),
+    };
+    let may = permissions::ALL.iter().filter(|permission| caller.may(permission, place));
+    Ok(Reply::ok(MeView {
+        kind: kind.to_owned(),
+        id,
+        name: principal.name.clone(),
+        tenant: caller.tenant_id(),
+        environment: caller.environment(),
+        role: caller.role().cloned(),
+        scopes: caller.scopes().unwrap_or_default().to_vec(),
+        permissions: may.map(ToString::to_string).collect(),
+    }))
+}
+
+async fn jwks(state: Arc<State>, _: Call) -> Result<Reply<Value>, Problem> {
+    Ok(Reply::ok(state.signer.jwks()))
+}

@@ -1,0 +1,200 @@
+//! Turns the headers of a request into its caller.
+//!
+//! Every failure looks the same from outside (A10): which of malformed, unknown, expired or revoked it was is
+//! told to nobody. Keys are found by their SHA-256: a comparison of hashes of 256 random bits tells nothing
+//! about the key, and it is made in constant time all the same.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use authority::key_format::{self, KeyKind};
+use authority::{Caller, Mint, Origin, Principal, PrincipalKind, SystemCtx, TenantGrant};
+use base::{RequestId, Secret, SharedClock};
+use db::{Db, SystemTx};
+use http::{HeaderMap, HeaderName, header};
+use ports::{AuthError, Authenticate, BoxFuture, KeyUse, TenantDirectory, TenantStatus};
+
+use crate::model::{Key, KeyState};
+use crate::store::{keys, operators};
+use crate::uses::KeyUses;
+
+/// Longest credential that is looked at, in bytes; the longest key has 61.
+const CREDENTIAL_BYTES_MAX: usize = 256;
+/// What is kept of a client's self-description, in bytes.
+const AGENT_BYTES_MAX: usize = 256;
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Authenticates by keys.
+pub struct Authenticator {
+    pub(crate) db: Db,
+    pub(crate) clock: SharedClock,
+    pub(crate) tenants: Arc<dyn TenantDirectory>,
+    pub(crate) uses: Arc<KeyUses>,
+    pub(crate) mint: Mint,
+}
+
+impl Authenticate for Authenticator {
+    fn caller<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> BoxFuture<'a, Result<Caller, AuthError>> {
+        Box::pin(async move {
+            let text = credential(headers)?;
+            let kind = key_format::check(text.expose()).map_err(|_| AuthError::Invalid)?;
+            let hash = crate::hash(text.expose());
+            let origin = origin(headers, peer);
+            match kind {
+                KeyKind::Operator => self.operator(hash, origin).await,
+                KeyKind::Live | KeyKind::Test => self.tenant(hash, origin).await,
+            }
+        })
+    }
+}
+
+impl Authenticator {
+    async fn operator(&self, hash: [u8; 32], origin: Origin) -> Result<Caller, AuthError> {
+        let ctx = SystemCtx::because("authenticate an operator");
+        let found = self.db.read_system(&ctx, move |tx| operators::find(tx, &hash)).await;
+        match found.map_err(unavailable)? {
+            Some(known) if same(&known, &hash) => {
+                let principal = Principal::new(PrincipalKind::Operator, "");
+                Ok(Caller::operator(&self.mint, principal, origin))
+            }
+            Some(_) | None => Err(AuthError::Invalid),
+        }
+    }
+
+    async fn tenant(&self, hash: [u8; 32], origin: Origin) -> Result<Caller, AuthError> {
+        let ctx = SystemCtx::because("authenticate a key");
+        let found = self.db.read_system(&ctx, move |tx: &mut SystemTx| keys::by_hash(tx, &hash)).await;
+        let key = found.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
+        let now = self.clock.now();
+        if !same(&key.hash, &hash) || key.state(now) != KeyState::Active {
+            return Err(AuthError::Invalid);
+        }
+        let tenant = self.tenants.one(key.environment, key.tenant).await.map_err(|_| AuthError::Unavailable)?;
+        match tenant.map(|tenant| tenant.status) {
+            // A suspended tenant is refused by the gateway; its members still see why, and what they owe.
+            Some(TenantStatus::Active | TenantStatus::Suspended) => {}
+            Some(TenantStatus::Cancelled) | None => return Err(AuthError::Invalid),
+        }
+        self.uses.used(key.tenant, key.id, now);
+        Ok(self.mint_tenant(key, origin))
+    }
+
+    fn mint_tenant(&self, key: Key, origin: Origin) -> Caller {
+        let principal = Principal::new(PrincipalKind::ApiKey(key.id), key.name);
+        let grant = TenantGrant {
+            tenant: key.tenant,
+            role: key.role,
+            scopes: key.scopes,
+            environment: Some(key.environment),
+        };
+        Caller::tenant(&self.mint, grant, principal, origin)
+    }
+}
+
+fn unavailable(error: db::Error) -> AuthError {
+    tracing::warn!(%error, "credentials cannot be checked");
+    AuthError::Unavailable
+}
+
+/// Compares without telling where two hashes differ: every byte is looked at, and the compiler is kept from
+/// leaving early.
+fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    let differences = one.iter().zip(other).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+    std::hint::black_box(differences) == 0
+}
+
+/// The one credential of a request. Two that differ are refused: which of them was meant cannot be told.
+fn credential(headers: &HeaderMap) -> Result<Secret<String>, AuthError> {
+    let mut found: Option<&str> = None;
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
+        let text = value.to_str().ok()?;
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let plain = headers.get_all(API_KEY).iter().map(|value| value.to_str().ok().map(str::trim));
+    for text in bearers.chain(plain) {
+        let text = text.filter(|text| text.len() <= CREDENTIAL_BYTES_MAX).ok_or(AuthError::Invalid)?;
+        if found.is_some_and(|before| before != text) {
+            return Err(AuthError::Invalid);
+        }
+        found = Some(text);
+    }
+    found.map(|text| Secret::from(text.to_owned())).ok_or(AuthError::Missing)
+}
+
+/// From where a request came. The request's id is the one that the server gave it, not the client's.
+fn origin(headers: &HeaderMap, peer: Option<IpAddr>) -> Origin {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let agent = text(&header::USER_AGENT).map(|agent| agent.chars().take(AGENT_BYTES_MAX).collect());
+    let request = text(&REQUEST_ID).and_then(|id| RequestId::parse(id).ok());
+    Origin { ip: peer, agent, request }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Result<String, AuthError> {
+        credential(&headers(pairs)).map(|text| text.expose().clone())
+    }
+
+    #[test]
+    fn one_credential_is_read_from_either_header() {
+        assert_eq!(read(&[]), Err(AuthError::Missing));
+        assert_eq!(read(&[("authorization", "Bearer abc")]).unwrap(), "abc");
+        assert_eq!(read(&[("authorization", "bearer  abc ")]).unwrap(), "abc");
+        assert_eq!(read(&[("x-api-key", "abc")]).unwrap(), "abc");
+        assert_eq!(read(&[("authorization", "Bearer abc"), ("x-api-key", "abc")]).unwrap(), "abc");
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_foreign_is_invalid() {
+        for pairs in [
+            &[("authorization", "Bearer abc"), ("x-api-key", "xyz")][..],
+            &[("x-api-key", "abc"), ("x-api-key", "xyz")][..],
+            &[("authorization", "Basic YTpi")][..],
+            &[("authorization", "abc")][..],
+            &[("authorization", "Basic YTpi"), ("x-api-key", "abc")][..],
+        ] {
+            assert_eq!(read(pairs), Err(AuthError::Invalid), "{pairs:?}");
+        }
+        let mut long = HeaderMap::new();
+        long.insert(API_KEY, HeaderValue::from_str(&"a".repeat(257)).unwrap());
+        assert!(credential(&long).is_err());
+    }
+
+    #[test]
+    fn hashes_are_the_same_or_not() {
+        let mut other = [7; 32];
+        assert!(same(&[7; 32], &other));
+        for at in [0, 15, 31] {
+            other = [7; 32];
+            other[at] ^= 0x80;
+            assert!(!same(&[7; 32], &other), "{at}");
+        }
+    }
+
+    #[test]
+    fn the_origin_holds_the_socket_and_a_short_agent() {
+        let map = headers(&[("user-agent", "curl/8"), ("x-forwarded-for", "9.9.9.9")]);
+        let origin = origin(&map, Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(origin.ip, Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(origin.agent.as_deref(), Some("curl/8"));
+        assert_eq!(origin.request, None);
+    }
+}

@@ -1,0 +1,241 @@
+//! `switchyard keys` and `switchyard members`.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use serde_json::{Map, Value, json};
+
+use crate::api::{KeyView, MemberView, NewKeyView};
+
+/// The verbs of this capability.
+pub fn verbs() -> Vec<Verb> {
+    vec![
+        Verb { name: "keys", command: keys, run: run_keys },
+        Verb { name: "members", command: members, run: run_members },
+    ]
+}
+
+fn keys() -> Command {
+    let id = || Arg::new("key").required(true).value_name("KEY").help("Its id (key_…)");
+    Command::new("keys")
+        .about("API keys of a tenant: make, list, rotate, revoke")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("list").about("List keys; never the keys themselves").arg(tenant()).arg(
+                Arg::new("revoked").long("revoked").action(ArgAction::SetTrue).help("List revoked ones too"),
+            ),
+        )
+        .subcommand(
+            Command::new("create")
+                .about("Make a key and show it, once")
+                .arg(tenant())
+                .arg(option("name", "NAME", "What to call it").required(true))
+                .arg(option("role", "ROLE", "owner, admin, developer or viewer"))
+                .arg(
+                    option("scope", "PATTERN", "What it may do, such as read:* or write:keys; may be repeated")
+                        .action(ArgAction::Append),
+                )
+                .arg(option("in", "ENVIRONMENT", "The environment it is for"))
+                .arg(option("expires-at", "TIME", "When it stops working (RFC 3339)")),
+        )
+        .subcommand(
+            Command::new("rotate")
+                .about("Make a new key like it; the old one goes on for a while")
+                .arg(tenant())
+                .arg(id())
+                .arg(option("overlap", "TIME", "How long the old one goes on, such as 1h; 24h by default")),
+        )
+        .subcommand(Command::new("revoke").about("End a key at once").arg(tenant()).arg(id()))
+}
+
+fn members() -> Command {
+    let id = || Arg::new("member").required(true).value_name("MEMBER").help("Its id (mem_…) or mail address");
+    let role = || Arg::new("role").required(true).value_name("ROLE").help("owner, admin, developer or viewer");
+    Command::new("members")
+        .about("People who belong to a tenant, and their roles")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(Command::new("list").about("List members").arg(tenant()))
+        .subcommand(
+            Command::new("add")
+                .about("Invite a person")
+                .arg(tenant())
+                .arg(Arg::new("email").required(true).value_name("ADDRESS").help("The person's mail address"))
+                .arg(option("role", "ROLE", "owner, admin, developer or viewer").default_value("developer")),
+        )
+        .subcommand(
+            Command::new("set-role").about("Give a member another role").arg(tenant()).arg(id()).arg(role()),
+        )
+        .subcommand(Command::new("remove").about("End a membership").arg(tenant()).arg(id()))
+}
+
+fn tenant() -> Arg {
+    Arg::new("tenant").long("tenant").required(true).value_name("TENANT").help("The tenant's slug or id")
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn run_keys(matches: ArgMatches, session: Session) -> VerbFuture {
+    Box::pin(async move {
+        match matches.subcommand() {
+            Some(("list", arguments)) => list_keys(arguments, &session).await,
+            Some(("create", arguments)) => create_key(arguments, &session).await,
+            Some(("rotate", arguments)) => rotate_key(arguments, &session).await,
+            Some(("revoke", arguments)) => revoke_key(arguments, &session).await,
+            _ => Err(CliError::usage("say what to do with keys").next("See `switchyard keys --help`.")),
+        }
+    })
+}
+
+async fn list_keys(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let path = format!("{}?revoked={}", path(arguments, "keys")?, arguments.get_flag("revoked"));
+    let keys: Vec<KeyView> = session.client.all(&path).await?;
+    session.show(&keys, |keys| key_table(keys));
+    Ok(())
+}
+
+async fn create_key(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let fields = [("name", "name"), ("role", "role"), ("in", "environment"), ("expires-at", "expires_at")];
+    let mut body: Map<String, Value> = fields
+        .iter()
+        .filter_map(|(option, field)| {
+            let value = arguments.get_one::<String>(option)?;
+            Some(((*field).to_owned(), value.as_str().into()))
+        })
+        .collect();
+    let scopes: Vec<&String> = arguments.get_many::<String>("scope").into_iter().flatten().collect();
+    if !scopes.is_empty() {
+        body.insert("scopes".to_owned(), json!(scopes));
+    }
+    let made: NewKeyView = session.client.post(&path(arguments, "keys")?, &body).await?;
+    show_new(session, &made);
+    Ok(())
+}
+
+async fn rotate_key(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let overlap = arguments.get_one::<String>("overlap");
+    let body = overlap.map_or_else(|| json!({}), |overlap| json!({ "overlap": overlap }));
+    let path = format!("{}/{}/rotate", path(arguments, "keys")?, encode(text(arguments, "key")?));
+    let made: NewKeyView = session.client.post(&path, &body).await?;
+    show_new(session, &made);
+    Ok(())
+}
+
+async fn revoke_key(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let key = text(arguments, "key")?;
+    session.confirm(key)?;
+    session.client.delete(&format!("{}/{}", path(arguments, "keys")?, encode(key))).await?;
+    session.line(format!("Key {key} is revoked."));
+    Ok(())
+}
+
+fn show_new(session: &Session, made: &NewKeyView) {
+    if session.json_wanted() {
+        session.json(made);
+        return;
+    }
+    session.output.raw(&made.key);
+    session.output.note(format!("Key {} ({}). Keep it now: it is not shown again.", made.about.id, made.about.name));
+}
+
+fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {
+    Box::pin(async move {
+        let (action, arguments) = matches
+            .subcommand()
+            .ok_or_else(|| CliError::usage("say what to do").next("See `switchyard members --help`."))?;
+        let members = path(arguments, "members")?;
+        match action {
+            "add" => {
+                let body = json!({ "email": text(arguments, "email")?, "role": text(arguments, "role")? });
+                let member: MemberView = session.client.post(&members, &body).await?;
+                session.show(&member, |member| member_table(std::slice::from_ref(member)));
+            }
+            "set-role" => {
+                let id = member_id(&session, &members, text(arguments, "member")?).await?;
+                let body = json!({ "role": text(arguments, "role")? });
+                let member: MemberView = session.client.patch(&format!("{members}/{id}"), &body).await?;
+                session.show(&member, |member| member_table(std::slice::from_ref(member)));
+            }
+            "remove" => {
+                let name = text(arguments, "member")?;
+                let id = member_id(&session, &members, name).await?;
+                session.confirm(name)?;
+                session.client.delete(&format!("{members}/{id}")).await?;
+                session.line(format!("{name} is no longer a member."));
+            }
+            _ => {
+                let all: Vec<MemberView> = session.client.all(&members).await?;
+                session.show(&all, |all| member_table(all));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The id of a member that was named by id or mail address.
+async fn member_id(session: &Session, members: &str, name: &str) -> Result<String, CliError> {
+    if !name.contains('@') {
+        return Ok(encode(name));
+    }
+    let all: Vec<MemberView> = session.client.all(members).await?;
+    let found = all.iter().find(|member| member.email.key() == name.to_ascii_lowercase());
+    let found = found.ok_or_else(|| CliError::failure(format!("{name} is no member of the tenant")))?;
+    Ok(found.id.to_string())
+}
+
+fn path(arguments: &ArgMatches, what: &str) -> Result<String, CliError> {
+    Ok(format!("/api/v1/tenants/{}/{what}", encode(text(arguments, "tenant")?)))
+}
+
+fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
+    let value = arguments.get_one::<String>(name).map(String::as_str);
+    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
+}
+
+fn key_table(keys: &[KeyView]) -> Table {
+    let mut table = Table::new(&["name", "prefix", "role", "scopes", "status", "last used", "expires", "id"]);
+    for key in keys {
+        let time = |at: Option<base::Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+        let status = format!("{:?}", key.status).to_lowercase();
+        table.row([
+            key.name.clone(),
+            key.prefix.clone(),
+            key.role.to_string(),
+            scopes.join(" "),
+            status,
+            time(key.last_used_at),
+            time(key.expires_at),
+            key.id.to_string(),
+        ]);
+    }
+    table
+}
+
+fn member_table(members: &[MemberView]) -> Table {
+    let mut table = Table::new(&["email", "role", "status", "since", "id"]);
+    for member in members {
+        table.row([
+            member.email.to_string(),
+            member.role.to_string(),
+            member.status.word().to_owned(),
+            member.created_at.to_string(),
+            member.id.to_string(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_sound() {
+        for verb in verbs() {
+            (verb.command)().debug_assert();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Rows of API keys.
+
+use authority::{Pattern, Role};
+use base::{EnvironmentId, KeyId, TenantId, Timestamp};
+use db::{Error, Row, Sql, SystemTx, TenantTx, params};
+
+use super::{json_text, unknown};
+use crate::model::Key;
+
+const INSERT: Sql = Sql::One(
+    "INSERT INTO identity_keys (tenant, id, environment, name, hash, prefix, role, scopes, expires_at, \
+     created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+);
+const REPLACE: Sql = Sql::One(
+    "UPDATE identity_keys SET expires_at = $3, replaced_by = $4 WHERE tenant = $1 AND id = $2",
+);
+const REVOKE: Sql = Sql::One("UPDATE identity_keys SET revoked_at = $3 WHERE tenant = $1 AND id = $2");
+const USED: Sql = Sql::One(
+    "UPDATE identity_keys SET last_used_at = $3 \
+     WHERE tenant = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < $3)",
+);
+const DELETE_ALL: Sql = Sql::One("DELETE FROM identity_keys WHERE tenant = $1");
+const COUNT: Sql = Sql::One(
+    "SELECT CAST(COUNT(*) AS BIGINT) FROM identity_keys \
+     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL",
+);
+const ONE: Sql = Sql::One(
+    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
+     last_used_at, created_by, created_at FROM identity_keys WHERE tenant = $1 AND id = $2",
+);
+const LIST: Sql = Sql::One(
+    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
+     last_used_at, created_by, created_at FROM identity_keys \
+     WHERE tenant = $1 AND environment = $2 AND id > $3 ORDER BY id LIMIT $4",
+);
+const LIST_UNREVOKED: Sql = Sql::One(
+    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
+     last_used_at, created_by, created_at FROM identity_keys \
+     WHERE tenant = $1 AND environment = $2 AND id > $3 AND revoked_at IS NULL ORDER BY id LIMIT $4",
+);
+const BY_HASH: Sql = Sql::One(
+    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
+     last_used_at, created_by, created_at FROM identity_keys WHERE hash = $1",
+);
+const OF_ENVIRONMENT: Sql = Sql::One(
+    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
+     last_used_at, created_by, created_at FROM identity_keys \
+     WHERE environment = $1 AND id > $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
+);
+
+pub(crate) fn insert(tx: &mut TenantTx, key: &Key) -> Result<(), Error> {
+    let scopes = key.scopes.as_ref().map(json_text).transpose()?;
+    tx.execute(
+        &INSERT,
+        &params![
+            key.id,
+            key.environment,
+            key.name.as_str(),
+            key.hash,
+            key.prefix.as_str(),
+            json_text(&key.role)?,
+            scopes,
+            key.expires_at,
+            key.created_by.as_str(),
+            key.created_at
+        ],
+    )?;
+    Ok(())
+}
+
+/// Ends a key at a time, and names what is in its place.
+pub(crate) fn replace(tx: &mut TenantTx, id: KeyId, ends_at: Timestamp, by: KeyId) -> Result<(), Error> {
+    tx.execute(&REPLACE, &params![id, ends_at, by])?;
+    Ok(())
+}
+
+pub(crate) fn revoke(tx: &mut TenantTx, id: KeyId, at: Timestamp) -> Result<(), Error> {
+    tx.execute(&REVOKE, &params![id, at])?;
+    Ok(())
+}
+
+/// Notes a use, unless a later one is noted. The key may be gone.
+pub(crate) fn used(tx: &mut TenantTx, id: KeyId, at: Timestamp) -> Result<(), Error> {
+    tx.execute(&USED, &params![id, at])?;
+    Ok(())
+}
+
+pub(crate) fn delete_all(tx: &mut TenantTx) -> Result<(), Error> {
+    tx.execute(&DELETE_ALL, &params![])?;
+    Ok(())
+}
+
+/// How many keys the tenant has in an environment that are not revoked.
+pub(crate) fn count(tx: &mut TenantTx, environment: EnvironmentId) -> Result<u32, Error> {
+    tx.query_one(&COUNT, &params![environment])?.get::<u32>(0)
+}
+
+pub(crate) fn one(tx: &mut TenantTx, id: KeyId) -> Result<Option<Key>, Error> {
+    tx.query_opt(&ONE, &params![id])?.map(|row| read(&row)).transpose()
+}
+
+/// The tenant's keys in an environment by id after `after` (empty for the first).
+pub(crate) fn page(
+    tx: &mut TenantTx,
+    environment: EnvironmentId,
+    revoked_too: bool,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Key>, Error> {
+    let sql = if revoked_too { &LIST } else { &LIST_UNREVOKED };
+    tx.query(sql, &params![environment, after, limit])?.iter().map(read).collect()
+}
+
+/// The key of a hash, whosever it is: authentication does not know the tenant before.
+pub(crate) fn by_hash(tx: &mut SystemTx, hash: &[u8; 32]) -> Result<Option<Key>, Error> {
+    tx.query_opt(&BY_HASH, &params![*hash])?.map(|row| read(&row)).transpose()
+}
+
+/// Keys of an environment that are not revoked, by id after `after` (empty for the first).
+pub(crate) fn of_environment(
+    tx: &mut SystemTx,
+    environment: EnvironmentId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Key>, Error> {
+    tx.query(&OF_ENVIRONMENT, &params![environment, after, limit])?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Key, Error> {
+    let scopes = row.get::<Option<String>>(7)?;
+    let scopes: Option<Vec<Pattern>> = scopes
+        .map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes")))
+        .transpose()?;
+    let role: Role = serde_json::from_str(&row.get::<String>(6)?).map_err(|_| unknown("role"))?;
+    Ok(Key {
+        tenant: row.get::<TenantId>(0)?,
+        id: row.get::<KeyId>(1)?,
+        environment: row.get::<EnvironmentId>(2)?,
+        name: row.get::<String>(3)?,
+        hash: row.get::<[u8; 32]>(4)?,
+        prefix: row.get::<String>(5)?,
+        role,
+        scopes,
+        expires_at: row.get::<Option<Timestamp>>(8)?,
+        revoked_at: row.get::<Option<Timestamp>>(9)?,
+        replaced_by: row.get::<Option<KeyId>>(10)?,
+        last_used_at: row.get::<Option<Timestamp>>(11)?,
+        created_by: row.get::<String>(12)?,
+        created_at: row.get::<Timestamp>(13)?,
+    })
+}
