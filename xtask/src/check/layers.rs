@@ -38,10 +38,10 @@ const HOMES: [(&[&str], &[&str], &str); 4] = [
     (&["axum"], &["web"], "only web knows the framework"),
     (
         &["ring"],
-        &["vault", "db", "identity", "authority", "gateway", "backups", "web"],
-        "cryptography stays in few places",
+        &["vault", "db", "identity", "authority", "gateway", "backups", "web", "deployments"],
+        "cryptography and digests stay in few places",
     ),
-    (&["clap_complete", "indicatif"], &["cli", "server"], "only the command line draws"),
+    (&["clap_complete", "indicatif"], &["module", "cli", "server"], "only the command line draws"),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
