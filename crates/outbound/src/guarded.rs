@@ -347,6 +347,22 @@ mod tests {
         assert_eq!(until_next_multiple(Duration::from_millis(9), Duration::ZERO), Duration::ZERO);
     }
 
+    #[tokio::test]
+    async fn w1_this_machine_is_refused_by_any_of_its_addresses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let here = listener.local_addr().expect("an address");
+        let judged = async |policy| {
+            let stream = TcpStream::connect(here).await.expect("a connection");
+            let resolver = Arc::new(SystemResolver);
+            let guarded = Guarded::new(policy, Limits::default(), resolver, base::SystemClock::shared());
+            guarded.check_peer(stream, here.ip()).map(|_| ())
+        };
+        // As if the policy had taken it for a public address that it was not told to be ours.
+        assert_eq!(judged(AddressPolicy::public_only()).await, Err(Error::Unreachable(Unreachable)));
+        let named = base::Cidr::parse("127.0.0.1/32").expect("a range");
+        assert_eq!(judged(AddressPolicy::public_only().allow([named])).await, Ok(()));
+    }
+
     #[test]
     fn w12_credentials_are_known_by_name_and_by_mark() {
         let mut headers = HeaderMap::new();

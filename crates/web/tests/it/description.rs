@@ -19,16 +19,27 @@ async fn every_route_is_described() {
     assert_eq!(make["x-permission"], "write:tenants");
     let header = &make["parameters"][0];
     assert_eq!((header["name"].as_str(), header["in"].as_str()), (Some("Idempotency-Key"), Some("header")));
-    assert_eq!(make["requestBody"]["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Made");
+    assert_eq!(
+        make["requestBody"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/Made"
+    );
     assert!(make["responses"]["201"]["content"].is_object());
     let codes = make["responses"]["422"]["x-codes"].to_string();
     assert!(codes.contains("invalid") && codes.contains("idempotency_conflict"), "{codes}");
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let named = path.matches('{').count();
-            let listed = operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "path").count();
+            let listed = operation["parameters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|one| one["in"] == "path")
+                .count();
             assert_eq!(named, listed, "{method} {path}");
-            assert!(operation["security"].is_array() && operation["responses"].is_object(), "{method} {path}");
+            assert!(
+                operation["security"].is_array() && operation["responses"].is_object(),
+                "{method} {path}"
+            );
         }
     }
 }

@@ -113,11 +113,13 @@ impl Notes {
     }
 
     async fn post(&self, (path, bearer): (&str, &str), key: &str, text: &str) -> Answer {
-        let mut request = request(Method::POST, path, bearer).header(header::CONTENT_TYPE, "application/json");
+        let mut request =
+            request(Method::POST, path, bearer).header(header::CONTENT_TYPE, "application/json");
         if !key.is_empty() {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(Body::from(serde_json::json!({"text": text}).to_string())).expect("a request");
+        let request =
+            request.body(Body::from(serde_json::json!({"text": text}).to_string())).expect("a request");
         let (head, body) = self.server.handle(request, None).await.into_parts();
         let body = body.collect().await.expect("a body without errors").to_bytes();
         Answer { status: head.status, headers: head.headers, body }
@@ -244,7 +246,10 @@ async fn a_key_that_is_none_is_refused() {
         let notes = Notes::new(store);
         for bad in ["a b", &"k".repeat(256)] {
             let answer = notes.post(OWN, bad, "a").await;
-            assert_eq!((answer.status.as_u16(), answer.pointers()), (400, vec!["/header/idempotency-key".into()]));
+            assert_eq!(
+                (answer.status.as_u16(), answer.pointers()),
+                (400, vec!["/header/idempotency-key".into()])
+            );
         }
     })
     .await;

@@ -16,12 +16,17 @@ struct Listener {
 
 fn listen() -> Listener {
     let supervisor = Supervisor::new(SystemClock::shared());
-    let listener = lifecycle::bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), "test", "test").expect("a free port");
+    let listener =
+        lifecycle::bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), "test", "test").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     let (handle, stop) = Stop::pair();
     let tasks = supervisor.tasks(TaskKind::Listener, "control connections");
     let server = Api::new().server;
-    supervisor.spawn(TaskKind::Listener, "control", async move { Ok(server.serve(listener, tasks, stop).await?) });
+    supervisor.spawn(
+        TaskKind::Listener,
+        "control",
+        async move { Ok(server.serve(listener, tasks, stop).await?) },
+    );
     Listener { addr, handle, supervisor }
 }
 
@@ -38,7 +43,8 @@ async fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn requests_follow_each_other_on_a_connection() {
     let listener = listen();
-    let twice = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let twice =
+        "GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let reply = exchange(listener.addr, twice.as_bytes()).await;
     assert_eq!(reply.matches("HTTP/1.1 204").count(), 2, "{reply}");
 }

@@ -28,7 +28,8 @@ async fn nobody_and_strangers_are_told_apart_from_who_lacks_the_right() {
 #[tokio::test]
 async fn cookies_are_not_read() {
     let api = Api::new();
-    let request = request(Method::GET, THINGS, "").header(header::COOKIE, "session=operator; Authorization=Bearer operator");
+    let request = request(Method::GET, THINGS, "")
+        .header(header::COOKIE, "session=operator; Authorization=Bearer operator");
     assert_eq!(api.send(request.body(Body::empty()).expect("a request")).await.status, 401);
 }
 
@@ -42,7 +43,11 @@ async fn z1_anothers_tenant_looks_like_none() {
         (answer.status, document)
     };
     let unknown = strip(api.get("/api/v1/tenants/nobody", "owner-1").await);
-    for path in ["/api/v1/tenants/globex".to_owned(), format!("/api/v1/tenants/{}", tenant(2)), format!("/api/v1/tenants/{}", tenant(9))] {
+    for path in [
+        "/api/v1/tenants/globex".to_owned(),
+        format!("/api/v1/tenants/{}", tenant(2)),
+        format!("/api/v1/tenants/{}", tenant(9)),
+    ] {
         assert_eq!(strip(api.get(&path, "owner-1").await), unknown, "{path}");
     }
     assert_eq!(unknown.0, 404);
@@ -77,7 +82,8 @@ async fn unknown_paths_and_methods() {
 #[tokio::test]
 async fn head_is_get_without_its_body() {
     let api = Api::new();
-    let request = request(Method::HEAD, "/api/v1/tenants/acme", "operator").body(Body::empty()).expect("a request");
+    let request =
+        request(Method::HEAD, "/api/v1/tenants/acme", "operator").body(Body::empty()).expect("a request");
     let answer = api.send(request).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers[header::ETAG], "\"r7\"");
@@ -87,7 +93,9 @@ async fn head_is_get_without_its_body() {
 async fn a_request_keeps_a_well_formed_id_and_gets_one_else() {
     let api = Api::new();
     let id = "req_01h455vb4pex5vsknk084sn02q";
-    let with = |value: &str| request(Method::GET, THINGS, "operator").header("x-request-id", value).body(Body::empty());
+    let with = |value: &str| {
+        request(Method::GET, THINGS, "operator").header("x-request-id", value).body(Body::empty())
+    };
     assert_eq!(api.send(with(id).expect("a request")).await.headers["x-request-id"], id);
     for bad in ["1234", "req_01h455vb4pex5vsknk084sn02", "ten_01h455vb4pex5vsknk084sn02q", "\"><script>"] {
         let answer = api.send(with(bad).expect("a request")).await;
@@ -119,8 +127,16 @@ async fn every_reply_has_the_headers_that_browsers_need() {
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
-        assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text").starts_with("default-src 'none'"));
-        assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) && !headers.contains_key(header::SERVER));
+        assert!(
+            headers[header::CONTENT_SECURITY_POLICY]
+                .to_str()
+                .expect("text")
+                .starts_with("default-src 'none'")
+        );
+        assert!(
+            !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                && !headers.contains_key(header::SERVER)
+        );
     }
 }
 
@@ -137,7 +153,8 @@ async fn a_change_names_the_revision_it_knows() {
     assert_eq!(change("*").await.status, 200);
     let late = change("\"r6\"").await;
     assert_eq!((late.status.as_u16(), late.code().as_str()), (412, "precondition_failed"));
-    let known = request(Method::GET, "/api/v1/tenants/acme", "operator").header(header::IF_NONE_MATCH, "\"r7\"");
+    let known =
+        request(Method::GET, "/api/v1/tenants/acme", "operator").header(header::IF_NONE_MATCH, "\"r7\"");
     let unchanged = api.send(known.body(Body::empty()).expect("a request")).await;
     assert_eq!((unchanged.status.as_u16(), unchanged.body.len()), (304, 0));
 }

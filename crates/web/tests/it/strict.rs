@@ -25,7 +25,8 @@ async fn z5_mass_assignment_is_refused() {
         assert_eq!(answer.pointers(), [format!("/{field}")]);
     }
     // Below the top, and though the struct says nothing about unknown fields.
-    let answer = api.post(THINGS, r#"{"slug": "acme", "size": 3, "inner": {"note": "x", "role": "owner"}}"#).await;
+    let answer =
+        api.post(THINGS, r#"{"slug": "acme", "size": 3, "inner": {"note": "x", "role": "owner"}}"#).await;
     assert_eq!(answer.pointers(), ["/inner/role"]);
     assert_eq!(api.shared.runs.load(Ordering::SeqCst), 0);
 }
@@ -58,7 +59,14 @@ async fn z6_duplicate_keys_are_refused() {
 #[tokio::test]
 async fn z7_statements_in_parameters_are_refused() {
     let api = Api::new();
-    for query in ["sort=name%3BDROP%20TABLE", "limit=1%20OR%201=1", "filter[name]=x", "cursor=%27%20OR%201=1", "name=%00", "limit=-1"] {
+    for query in [
+        "sort=name%3BDROP%20TABLE",
+        "limit=1%20OR%201=1",
+        "filter[name]=x",
+        "cursor=%27%20OR%201=1",
+        "name=%00",
+        "limit=-1",
+    ] {
         let answer = api.get(&format!("{THINGS}?{query}"), "operator").await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
@@ -74,7 +82,11 @@ async fn z7_statements_in_parameters_are_refused() {
 async fn a19_depth_bombs_are_bounded() {
     let api = Api::new();
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    let nested = format!(r#"{{"slug": "a", "size": 1, "inner": {}1{}}}"#, r#"{"note":"#.repeat(5_000), "}".repeat(5_000));
+    let nested = format!(
+        r#"{{"slug": "a", "size": 1, "inner": {}1{}}}"#,
+        r#"{"note":"#.repeat(5_000),
+        "}".repeat(5_000)
+    );
     for body in [deep, nested, "[".repeat(500_000), r#"{"a":"#.repeat(100_000)] {
         let answer = api.post(THINGS, body).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_request"));
@@ -88,7 +100,9 @@ async fn j4_a_large_body_is_refused_before_it_is_held() {
     let large = vec![b' '; web::BODY_BYTES_MAX + 1];
     let answer = api.post(THINGS, large.clone()).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "payload_too_large"));
-    let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 4096])));
+    let chunks = futures_util::stream::repeat_with(|| {
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 4096]))
+    });
     let answer = api.post(THINGS, Body::from_stream(chunks)).await;
     assert_eq!(answer.status, 413, "without a length");
 }
@@ -97,10 +111,19 @@ async fn j4_a_large_body_is_refused_before_it_is_held() {
 async fn n15_only_json_is_a_body() {
     let api = Api::new();
     let body = r#"{"slug": "acme", "size": 3}"#;
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json; charset=utf-16"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=utf-16",
+    ] {
         let request = request(Method::POST, THINGS, "operator").header(header::CONTENT_TYPE, kind);
         let answer = api.send(request.body(Body::from(body)).expect("a request")).await;
-        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (415, "unsupported_media_type"), "{kind}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (415, "unsupported_media_type"),
+            "{kind}"
+        );
     }
     let packed = request(Method::POST, THINGS, "operator")
         .header(header::CONTENT_TYPE, "application/json")

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use ports::{
-    AuthError, Authenticate, BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, LogSink, TenantDirectory,
-    TenantRecord, TenantStatus, Unavailable,
+    AuthError, Authenticate, BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, LogSink,
+    TenantDirectory, TenantRecord, TenantStatus, Unavailable,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,8 @@ impl Authenticate for Bearers {
     ) -> BoxFuture<'a, Result<Caller, AuthError>> {
         Box::pin(async move {
             let text = headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
-            let word = text.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).ok_or(AuthError::Invalid)?;
+            let word =
+                text.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).ok_or(AuthError::Invalid)?;
             let origin = Origin { ip: peer, agent: None, request: None };
             if word == "operator" {
                 return Ok(testkit::callers::operator(origin));
@@ -180,8 +181,9 @@ async fn place(_: Arc<Shared>, call: Call) -> Result<Reply<String>, Problem> {
     Ok(Reply::ok(call.environment()?.slug.to_string()))
 }
 
-async fn panics(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
-    Ok(None.expect("canary of a panic"))
+async fn panics(_: Arc<Shared>, call: Call) -> Result<Reply<()>, Problem> {
+    call.path.get("nowhere").expect("canary of a panic");
+    Ok(Reply::no_content())
 }
 
 async fn breaks(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
@@ -201,7 +203,11 @@ pub(crate) fn routes(state: &Arc<Shared>) -> Routes {
         .route(Spec::get("/api/v1/tenants/{t}", permissions::TENANTS_READ).surface(Surface::Both), s(), one)
         .route(Spec::patch("/api/v1/tenants/{t}", permissions::TENANTS_WRITE), s(), change)
         .route(Spec::delete("/api/v1/tenants/{t}", permissions::TENANTS_DELETE), s(), remove)
-        .route(Spec::post("/api/v1/place", permissions::KEYS_WRITE).in_environment().repeatable("it only tells"), s(), place)
+        .route(
+            Spec::post("/api/v1/place", permissions::KEYS_WRITE).in_environment().repeatable("it only tells"),
+            s(),
+            place,
+        )
         .route(Spec::get("/api/v1/panics", permissions::TENANTS_READ), s(), panics)
         .route(Spec::get("/api/v1/breaks", permissions::TENANTS_READ), s(), breaks)
         .route(Spec::get("/api/v1/stream", permissions::TENANTS_READ).stream(StreamKind::Ndjson), s(), stream)
@@ -274,7 +280,13 @@ impl Api {
         self.send(request(Method::GET, path, bearer).body(Body::empty()).expect("a request")).await
     }
 
-    pub(crate) async fn with_body(&self, method: Method, path: &str, bearer: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn with_body(
+        &self,
+        method: Method,
+        path: &str,
+        bearer: &str,
+        body: impl Into<Body>,
+    ) -> Answer {
         let request = request(method, path, bearer).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(body.into()).expect("a request")).await
     }
@@ -286,5 +298,9 @@ impl Api {
 
 pub(crate) fn request(method: Method, path: &str, bearer: &str) -> http::request::Builder {
     let request = Request::builder().method(method).uri(path);
-    if bearer.is_empty() { request } else { request.header(header::AUTHORIZATION, format!("Bearer {bearer}")) }
+    if bearer.is_empty() {
+        request
+    } else {
+        request.header(header::AUTHORIZATION, format!("Bearer {bearer}"))
+    }
 }

@@ -1,0 +1,5 @@
+//! Both clients against scripted servers on loopback.
+
+mod control;
+mod guarded;
+mod scripted;
