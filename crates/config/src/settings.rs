@@ -126,6 +126,11 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
+    /// The settings where nothing is said at all, for a project in this folder.
+    pub fn defaults(folder: &Path) -> Self {
+        Self::from_layer(Layer::default(), folder)
+    }
+
     /// Fills in what was not said; `folder` is that of the project where nothing is said about it.
     pub(crate) fn from_layer(layer: Layer, folder: &Path) -> Self {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
