@@ -26,19 +26,9 @@ pub(crate) fn open(options: Options) -> Result<Inner, OpenError> {
 /// True while nothing was ever stored there.
 pub(crate) fn first_start(location: &Location) -> Result<bool, OpenError> {
     match location {
-        Location::Sqlite { dir } => {
-            let path = dir.join(sqlite::DATABASE_FILE);
-            // A file without content is what a start leaves that was killed before its first migration.
-            Ok(std::fs::metadata(&path).map_or(true, |file| file.len() == 0) && !has_log(&path))
-        }
+        Location::Sqlite { dir } => Ok(sqlite::is_empty(&dir.join(sqlite::DATABASE_FILE))),
         Location::Postgres { url } => postgres::is_empty(&postgres::config(url, true)?),
     }
-}
-
-fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|file| file.len() > 0)
 }
 
 fn open_sqlite(options: Options, dir: &Path) -> Result<Inner, OpenError> {

@@ -55,7 +55,8 @@ pub(crate) fn plan(sets: &[MigrationSet], applied: &[Applied], version: &str) ->
     Ok(known.into_iter().filter(|step| !is_applied(step)).collect())
 }
 
-fn steps(set: &MigrationSet) -> impl Iterator<Item = Step> {
+/// The migrations of a set, as rows that will be recorded.
+pub(crate) fn steps(set: &MigrationSet) -> impl Iterator<Item = Step> {
     let capability = set.capability;
     set.migrations.iter().map(move |migration| Step {
         capability,
@@ -95,6 +96,22 @@ pub(crate) fn tables_in_order(sets: &[MigrationSet]) -> Vec<&'static str> {
         tables.extend(own.into_iter().map(|(_, table)| table));
     }
     tables
+}
+
+/// A set as it was when it had its first `count` migrations. What it holds lives for the rest of the process: only an
+/// import needs it, once.
+pub(crate) fn prefix(set: &MigrationSet, count: usize) -> MigrationSet {
+    let migrations = &set.migrations[..count.min(set.migrations.len())];
+    let text: String = migrations.iter().map(|migration| migration.sql).collect();
+    let made = |table: &str| created_at(&text, table) != usize::MAX;
+    let tenant_tables: Vec<_> = set.tenant_tables.iter().copied().filter(|table| made(table)).collect();
+    let system_tables: Vec<_> = set.system_tables.iter().copied().filter(|(table, _)| made(table)).collect();
+    MigrationSet {
+        migrations,
+        tenant_tables: tenant_tables.leak(),
+        system_tables: system_tables.leak(),
+        ..*set
+    }
 }
 
 fn created_at(text: &str, table: &str) -> usize {

@@ -27,7 +27,7 @@ pub(crate) fn migrate(wire: &mut Wire, options: &Options) -> Result<(), OpenErro
     Ok(())
 }
 
-fn applied(wire: &mut Wire) -> Result<Vec<Applied>, Failure> {
+pub(crate) fn applied(wire: &mut Wire) -> Result<Vec<Applied>, Failure> {
     let found = rows(
         wire,
         "SELECT capability::text, number, checksum, applied_by, works_with FROM sy_migrations

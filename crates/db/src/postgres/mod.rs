@@ -10,6 +10,7 @@ mod migrate;
 mod roles;
 mod session;
 mod setup;
+mod transfer;
 mod values;
 
 pub(crate) use connect::config;
@@ -17,3 +18,4 @@ pub(crate) use engine::Engine;
 pub(crate) use roles::Roles;
 pub(crate) use session::Session;
 pub(crate) use setup::{Ready, is_empty, prepare};
+pub(crate) use transfer::{Loader, Snapshot};

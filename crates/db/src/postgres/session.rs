@@ -182,7 +182,7 @@ fn borrowed<'a>(lead: Option<&'a Value>, params: &'a [Value]) -> Vec<&'a (dyn To
     lead.into_iter().chain(params).map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-fn decode(row: &tokio_postgres::Row) -> Result<Row, Failure> {
+pub(crate) fn decode(row: &tokio_postgres::Row) -> Result<Row, Failure> {
     let values = (0..row.len())
         .map(|index| row.try_get::<_, Column>(index).map(|column| column.0))
         .collect::<Result<_, _>>()

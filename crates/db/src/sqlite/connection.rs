@@ -59,6 +59,23 @@ pub(crate) fn open_connection(options: &Options, dir: &Path, role: Role) -> Resu
     })
 }
 
+/// True while there is no store in the file: none, or one that a start left which was killed before it adopted its
+/// master key. A file that cannot be read counts as a store.
+pub(crate) fn is_empty(path: &Path) -> bool {
+    if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+        return true;
+    }
+    let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|connection| {
+        let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'sy_meta'";
+        if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {
+            return Ok(true);
+        }
+        let checks = "SELECT count(*) = 0 FROM sy_meta WHERE name = 'vault.check'";
+        connection.query_row(checks, [], |row| row.get(0))
+    });
+    found.unwrap_or(false)
+}
+
 fn connect(options: &Options, path: &Path, role: Role) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match options.vfs {

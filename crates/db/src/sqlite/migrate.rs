@@ -24,7 +24,7 @@ pub(crate) fn migrate(connection: &mut Connection, options: &Options) -> Result<
     Ok(())
 }
 
-fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite::Error> {
+pub(crate) fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite::Error> {
     let mut statement = connection.prepare(
         "SELECT capability, number, checksum, applied_by, works_with FROM sy_migrations ORDER BY capability, number",
     )?;

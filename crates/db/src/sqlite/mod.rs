@@ -7,11 +7,13 @@ mod guard;
 mod migrate;
 mod reader;
 mod session;
+mod transfer;
 mod writer;
 
-pub(crate) use connection::{DATABASE_FILE, check_version, open_connection};
+pub(crate) use connection::{DATABASE_FILE, check_version, is_empty, open_connection};
 pub(crate) use engine::Engine;
 pub(crate) use error::failure;
 pub(crate) use guard::Guard;
 pub(crate) use migrate::migrate;
 pub(crate) use session::{Role, Session};
+pub(crate) use transfer::{Loader, Snapshot};

@@ -4,3 +4,4 @@ mod events;
 mod isolation;
 mod notes;
 mod transactions;
+mod transfer;

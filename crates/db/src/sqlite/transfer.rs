@@ -1,0 +1,119 @@
+//! Whole tables out of and into the file.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params_from_iter};
+
+use super::error::failure;
+use super::migrate::applied;
+use super::session::{Role, value};
+use super::open_connection;
+use crate::export::{Column, ColumnKind, Table};
+use crate::lock::Lock;
+use crate::migrate::Applied;
+use crate::{Error, OpenError, Options, Value};
+
+/// A connection of its own with a read transaction open: the writer goes on meanwhile.
+pub(crate) struct Snapshot {
+    connection: Connection,
+}
+
+impl Snapshot {
+    pub(crate) fn open(options: &Options, dir: &Path) -> Result<Self, Error> {
+        let connection = open_connection(options, dir, Role::Reader).map_err(|error| match error {
+            OpenError::Store(error) => error,
+            other => Error::Unavailable(other.to_string()),
+        })?;
+        connection.execute_batch("BEGIN; SELECT count(*) FROM sy_meta").map_err(told)?;
+        Ok(Self { connection })
+    }
+
+    pub(crate) fn applied(&mut self) -> Result<Vec<Applied>, Error> {
+        applied(&self.connection).map_err(told)
+    }
+
+    pub(crate) fn table(&mut self, table: &str) -> Result<Table, Error> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT name, type, pk FROM pragma_table_info(?1) ORDER BY cid")
+            .map_err(told)?;
+        let rows = statement
+            .query_map([table], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+            })
+            .map_err(told)?;
+        let (mut columns, mut key) = (Vec::new(), Vec::new());
+        for row in rows {
+            let (name, printed, place) = row.map_err(told)?;
+            let kind = ColumnKind::of(&printed)
+                .ok_or_else(|| Error::Statement(format!("{table}.{name} is {printed}, which is not portable")))?;
+            if place > 0 {
+                key.push((place, name.clone()));
+            }
+            columns.push(Column { name, kind });
+        }
+        key.sort();
+        Ok(Table { columns, key: key.into_iter().map(|(_, name)| name).collect() })
+    }
+
+    pub(crate) fn rows(
+        &mut self,
+        select: &str,
+        each: &mut dyn FnMut(Vec<Value>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut statement = self.connection.prepare(select).map_err(told)?;
+        let count = statement.column_count();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(told)? {
+            let values = (0..count).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>();
+            each(values.map_err(told)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The transaction of an import, with the lock of the data folder.
+pub(crate) struct Loader {
+    connection: Connection,
+    _lock: Lock,
+}
+
+impl Loader {
+    pub(crate) fn begin(options: &Options, dir: &Path) -> Result<Self, OpenError> {
+        let lock = Lock::take(dir)?;
+        let connection = open_connection(options, dir, Role::Writer)?;
+        connection
+            .execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")
+            .map_err(|error| OpenError::Store(failure(&error, Role::Writer, dir).error))?;
+        Ok(Self { connection, _lock: lock })
+    }
+
+    /// Takes out what migrations put in: the export has it too.
+    pub(crate) fn clear(&mut self, tables: &[&'static str]) -> Result<(), Error> {
+        for table in tables.iter().filter(|table| !crate::export::LEFT_OUT.contains(table)).rev() {
+            self.connection.execute_batch(&format!("DELETE FROM {table}")).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert(&mut self, table: &str, columns: &[Column], rows: &[Vec<Value>]) -> Result<(), Error> {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+        let text = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
+        let mut statement = self.connection.prepare_cached(&text).map_err(told)?;
+        for row in rows {
+            statement.execute(params_from_iter(row)).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit(self) -> Result<(), Error> {
+        self.connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(told)
+    }
+}
+
+/// Columns of an export may be named wrongly by whoever altered it: a statement, not the disk, is at fault then.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn told(error: rusqlite::Error) -> Error {
+    failure(&error, Role::Reader, Path::new("/")).error
+}
