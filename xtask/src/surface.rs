@@ -45,8 +45,27 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Vec<Finding>, String> {
                 format!("{FOLDER}/{name}"),
                 "is stale: run `cargo xtask surface` and look at the difference",
             )
+        });
+    let open = open_routes(&read(fresh.path(), API).unwrap_or_default());
+    Ok(stale.chain(open).collect())
+}
+
+/// Operations that say neither which permission they need nor why they need none.
+fn open_routes(document: &[u8]) -> Vec<Finding> {
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    let Some(paths) = document["paths"].as_object().filter(|paths| !paths.is_empty()) else {
+        return vec![Finding::new(format!("{FOLDER}/{API}"), "describes no path")];
+    };
+    let operations = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().into_iter().flatten().filter(|(_, operation)| operation.is_object());
+        methods.map(move |(method, operation)| (format!("{method} {path}"), operation))
+    });
+    operations
+        .filter(|(_, operation)| !["x-permission", "x-public"].iter().any(|key| operation[key].is_string()))
+        .map(|(name, _)| {
+            Finding::new(format!("{FOLDER}/{API}"), format!("{name} has no permission and no reason"))
         })
-        .collect())
+        .collect()
 }
 
 /// Lets the product write its surface into a folder.

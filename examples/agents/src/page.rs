@@ -128,7 +128,14 @@ fn task_row(task: &Task) -> String {
 
 fn result_list(result: &Value) -> String {
     let fields = result.as_object().into_iter().flatten().map(|(name, value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = match value {
+            Value::String(text) => text.clone(),
+            // Four places are enough for people; programs get all of them.
+            Value::Number(number) if number.is_f64() => {
+                ((number.as_f64().unwrap_or_default() * 1e4).round() / 1e4).to_string()
+            }
+            other => other.to_string(),
+        };
         format!("<div><dt>{}</dt><dd>{}</dd></div>", Text(&name.replace('_', " ")), Text(&value))
     });
     format!("<dl>{}</dl>", fields.collect::<String>())
