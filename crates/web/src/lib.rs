@@ -42,6 +42,7 @@ mod routes;
 mod schema;
 mod server;
 mod spec;
+mod stalled;
 
 pub use api::{AGENT_BYTES_MAX, REQUEST_ID, SSE_PING, URI_BYTES_MAX};
 pub use body::{BODY_TIME_MAX, JSON_DEPTH_MAX};
@@ -58,3 +59,4 @@ pub use server::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, RouteError, Server, ServerDeps,
 };
 pub use spec::{Access, BODY_BYTES_MAX, HANDLER_TIME_MAX, PUBLIC, Spec, StreamKind, Surface};
+pub use stalled::WRITE_TIME_MAX;

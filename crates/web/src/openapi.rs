@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, made from the routes.
 
 use crate::problem::{PROBLEM_CONTENT_TYPE, PROBLEM_TYPE_BASE};
+use crate::reference;
 use crate::routes::{Route, Routes};
 use crate::schema::Shapes;
 use crate::spec::{Access, Spec};
@@ -28,7 +29,7 @@ site can act for anybody.\n\n\
 Every POST takes an `Idempotency-Key` (kept for 24 hours) unless it says that it may be repeated. Changes take \
 `If-Match` with the `ETag` of a read. Lists take `limit` and `cursor`. What belongs to another tenant is 404.";
 
-/// The document of these routes.
+/// The document of these routes, and of those that describe them.
 #[must_use]
 pub fn document(routes: &[Routes], info: &ApiInfo) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -38,7 +39,8 @@ pub fn document(routes: &[Routes], info: &ApiInfo) -> Value {
     let mut generator = settings.into_generator();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut tags: Vec<&str> = Vec::new();
-    for route in routes.iter().flat_map(Routes::iter) {
+    let (own, _) = reference::routes();
+    for route in routes.iter().chain([&own]).flat_map(Routes::iter) {
         if !tags.contains(&route.capability) {
             tags.push(route.capability);
         }

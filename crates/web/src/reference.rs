@@ -11,39 +11,57 @@ use http::header;
 use ring::digest;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const STYLE: &str = include_str!("reference.css");
 
-struct Description {
+/// What the two routes answer. Filled once, after the document was made, in which they stand themselves.
+#[derive(Default)]
+pub(crate) struct Description(OnceLock<Made>);
+
+struct Made {
     document: String,
     page: String,
     policy: String,
 }
 
-/// `/api/openapi.json` and `/api/docs`.
-pub(crate) fn routes(document: &Value) -> Routes {
-    let hash =
-        base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
-    let state = Arc::new(Description {
-        document: document.to_string(),
-        page: page(document),
-        policy: format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'"
-        ),
-    });
-    Routes::new("reference")
-        .route(Spec::public("/api/openapi.json").surface(Surface::Both), Arc::clone(&state), json_document)
-        .route(Spec::public("/api/docs").surface(Surface::Both), state, html_page)
+impl Description {
+    /// Keeps the document and its page.
+    pub(crate) fn fill(&self, document: &Value) {
+        let hash = base64::engine::general_purpose::STANDARD
+            .encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+        let policy =
+            format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'");
+        self.0.get_or_init(|| Made { document: document.to_string(), page: page(document), policy });
+    }
+
+    fn made(&self) -> Result<&Made, Problem> {
+        self.0.get().ok_or_else(|| Problem::internal("the description is not filled"))
+    }
 }
 
-async fn json_document(state: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
-    Ok(Reply::text("application/json", state.document.clone()))
+/// `/api/openapi.json` and `/api/docs`, and what they answer, to be filled.
+pub(crate) fn routes() -> (Routes, Arc<Description>) {
+    let description = Arc::new(Description::default());
+    let spec = |path, summary| Spec::public(path).surface(Surface::Both).summary(summary).success(200);
+    let document = spec("/api/openapi.json", "This description as OpenAPI 3.1");
+    let page = spec("/api/docs", "This description as a page");
+    let routes = Routes::new("reference").route(document, Arc::clone(&description), json_document).route(
+        page,
+        Arc::clone(&description),
+        html_page,
+    );
+    (routes, description)
 }
 
-async fn html_page(state: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
-    let reply = Reply::text("text/html; charset=utf-8", state.page.clone());
-    Ok(reply.header(header::CONTENT_SECURITY_POLICY, &state.policy))
+async fn json_document(description: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
+    Ok(Reply::text("application/json", description.made()?.document.clone()))
+}
+
+async fn html_page(description: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
+    let made = description.made()?;
+    let reply = Reply::text("text/html; charset=utf-8", made.page.clone());
+    Ok(reply.header(header::CONTENT_SECURITY_POLICY, &made.policy))
 }
 
 fn page(document: &Value) -> String {

@@ -5,8 +5,9 @@ use crate::openapi::{self, ApiInfo};
 use crate::problem::Problem;
 use crate::record::Recorder;
 use crate::reference;
-use crate::routes::{Route, Routes};
+use crate::routes::{Route, RouteMeta, Routes};
 use crate::spec::{Access, Surface};
+use crate::stalled::{Impatient, WRITE_TIME_MAX};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
@@ -84,6 +85,7 @@ pub struct Server {
     api: Arc<Api>,
     router: Router,
     document: Arc<serde_json::Value>,
+    metadata: Arc<Vec<RouteMeta>>,
 }
 
 impl Server {
@@ -95,12 +97,21 @@ impl Server {
         let ServerDeps { mut routes, authenticate, environments, log, metrics, clock, random, surface, info } =
             deps;
         let document = Arc::new(openapi::document(&routes, &info));
-        routes.push(reference::routes(&document));
+        let (described, description) = reference::routes();
+        description.fill(&document);
+        routes.push(described);
         let recorder = Recorder::new(metrics, log, clock.clone());
         let api = Arc::new(Api { authenticate, environments, recorder, clock, random });
         let served = routes.iter().flat_map(Routes::iter).filter(|route| surface.serves(route.spec.surface));
         let router = router(&api, served)?;
-        Ok(Self { api, router, document })
+        let metadata = Arc::new(routes.iter().flat_map(Routes::metadata).collect());
+        Ok(Self { api, router, document, metadata })
+    }
+
+    /// All routes, whatever the surface, with those that describe the others.
+    #[must_use]
+    pub fn metadata(&self) -> &[RouteMeta] {
+        &self.metadata
     }
 
     /// The OpenAPI document of all routes, whatever the surface.
@@ -163,7 +174,7 @@ impl Server {
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIME_MAX)), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,

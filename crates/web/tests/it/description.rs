@@ -45,6 +45,20 @@ async fn every_route_is_described() {
 }
 
 #[tokio::test]
+async fn the_description_describes_itself() {
+    let api = Api::new();
+    let document = document(&api).await;
+    for route in api.server.metadata() {
+        let method = route.method.as_str().to_ascii_lowercase();
+        let operation = &document["paths"][route.path][&method];
+        let permission = route.permission.map(|permission| permission.to_string());
+        assert_eq!(operation["x-permission"].as_str(), permission.as_deref(), "{method} {}", route.path);
+        assert_eq!(operation["x-public"].as_str(), route.public, "{method} {}", route.path);
+    }
+    assert!(document["paths"]["/api/docs"]["get"].is_object());
+}
+
+#[tokio::test]
 async fn flattened_queries_are_listed_parameter_by_parameter() {
     let document = document(&Api::new()).await;
     let parameters = document["paths"]["/api/v1/things"]["get"]["parameters"].as_array().expect("parameters");
