@@ -52,7 +52,7 @@ pub(crate) fn haproxy(folder: &Path, upstream: u16) -> Result<Option<Peer>, Stri
     let config = format!(
         "global
   nbthread 2
-  maxconn 16384
+  maxconn 4096
 defaults
   mode http
   timeout connect 5s

@@ -84,6 +84,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let _asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         for _ in 0..POLLS_MAX / 10 {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

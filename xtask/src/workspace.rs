@@ -34,15 +34,7 @@ impl Workspace {
     /// # Errors
     /// A sentence, when git or a manifest does not say what is expected.
     pub(crate) fn here() -> Result<Workspace, String> {
-        let folder = std::env::current_dir().map_err(|error| format!("no working folder: {error}"))?;
-        let root = process::output(&folder, &["git", "rev-parse", "--show-toplevel"])?;
-        let root = PathBuf::from(root.trim_end());
-        let listed = process::output(
-            &root,
-            &["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"],
-        )?;
-        let mut files: Vec<String> =
-            listed.lines().filter(|file| root.join(file).is_file()).map(str::to_owned).collect();
+        let (root, mut files) = checkout().or_else(|_| unpacked())?;
         files.sort();
         let manifest = read_manifest(&root.join("Cargo.toml"))?;
         let shared = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
@@ -73,6 +65,40 @@ impl Workspace {
             .iter()
             .find(|package| file.strip_prefix(&package.folder).is_some_and(|rest| rest.starts_with('/')))
     }
+}
+
+/// Root and files of a checkout, as git knows them. CI often runs as another user than the checkout's owner, which
+/// git would refuse without the exception.
+fn checkout() -> Result<(PathBuf, Vec<String>), String> {
+    let folder = std::env::current_dir().map_err(|error| format!("no working folder: {error}"))?;
+    let git = ["git", "-c", "safe.directory=*"];
+    let root = process::output(&folder, &[&git[..], &["rev-parse", "--show-toplevel"]].concat())?;
+    let root = PathBuf::from(root.trim_end());
+    let list = ["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"];
+    let listed = process::output(&root, &[&git[..], &list].concat())?;
+    let files = listed.lines().filter(|file| root.join(file).is_file()).map(str::to_owned).collect();
+    Ok((root, files))
+}
+
+/// Root and files of an unpacked archive, without git: all but what is built.
+fn unpacked() -> Result<(PathBuf, Vec<String>), String> {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("run this by `cargo xtask`")?;
+    let root = Path::new(&own).parent().ok_or("the package of xtask has no folder above it")?.to_path_buf();
+    let (mut files, mut open) = (Vec::new(), vec![root.clone()]);
+    while let Some(folder) = open.pop() {
+        let entries = fs::read_dir(&folder).map_err(|error| format!("read {}: {error}", folder.display()))?;
+        for entry in entries.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_built =
+                ["target", "node_modules", ".git", ".switchyard"].iter().any(|built| name == *built);
+            if path.is_dir() && !is_built && !path.is_symlink() {
+                open.push(path);
+            } else if path.is_file() {
+                files.extend(path.strip_prefix(&root).ok().and_then(Path::to_str).map(str::to_owned));
+            }
+        }
+    }
+    Ok((root, files))
 }
 
 fn read_package(root: &Path, folder: &str) -> Result<Package, String> {
