@@ -3,7 +3,7 @@
 use crate::problem::{PROBLEM_CONTENT_TYPE, PROBLEM_TYPE_BASE};
 use crate::reference;
 use crate::routes::{Route, Routes};
-use crate::schema::Shapes;
+use crate::schema::ParameterKind;
 use crate::spec::{Access, Spec};
 use base::{Code, codes};
 use http::Method;
@@ -107,12 +107,10 @@ fn details(spec: &Spec) -> Option<String> {
 
 /// `get_tenants_t_keys`: the method and the path's words.
 fn operation_id(spec: &Spec) -> String {
-    let words =
-        spec.path.split(['/', '.', '-', '{', '}', '*']).filter(|word| !matches!(*word, "" | "api" | "v1"));
-    std::iter::once(spec.method.as_str().to_ascii_lowercase().as_str())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join("_")
+    let path = spec.path.strip_prefix("/api/v1").unwrap_or(spec.path);
+    let words = path.split(['/', '.', '-', '{', '}', '*']).filter(|word| !word.is_empty());
+    let method = spec.method.as_str().to_ascii_lowercase();
+    std::iter::once(method.as_str()).chain(words).collect::<Vec<_>>().join("_")
 }
 
 fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
@@ -121,7 +119,7 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
         .path_parameters()
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
-    list.extend(query_parameters(&route.shapes, generator));
+    list.extend(query_parameters(route, generator));
     let header = |name: &str, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": {"type": "string"}});
     if spec.takes_idempotency_key() {
         list.push(header("Idempotency-Key", "1 to 255 visible ASCII characters, one for each operation that is meant; repeats within 24 hours get the first reply."));
@@ -138,8 +136,8 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     list
 }
 
-fn query_parameters(shapes: &Shapes, generator: &mut SchemaGenerator) -> Vec<Value> {
-    let Some(make) = shapes.query else { return Vec::new() };
+fn query_parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let Some(make) = route.shapes.query else { return Vec::new() };
     let schema = make(generator).to_value();
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -150,6 +148,11 @@ fn query_parameters(shapes: &Shapes, generator: &mut SchemaGenerator) -> Vec<Val
             let needed = required.contains(&name.as_str());
             let description = schema.as_object_mut().and_then(|map| map.remove("description"));
             let mut parameter = json!({"name": name, "in": "query", "required": needed, "schema": schema});
+            if route.query.kind(&name) == ParameterKind::List {
+                // Given once, with commas between the values.
+                parameter["style"] = "form".into();
+                parameter["explode"] = false.into();
+            }
             if let Some(text) = description {
                 parameter["description"] = text;
             }

@@ -26,8 +26,10 @@ async fn every_route_is_described() {
     assert!(make["responses"]["201"]["content"].is_object());
     let codes = make["responses"]["422"]["x-codes"].to_string();
     assert!(codes.contains("invalid") && codes.contains("idempotency_conflict"), "{codes}");
+    let mut names = std::collections::BTreeSet::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
+            assert!(names.insert(operation["operationId"].to_string()), "{method} {path}");
             let named = path.matches('{').count();
             let listed = operation["parameters"]
                 .as_array()
@@ -63,7 +65,8 @@ async fn flattened_queries_are_listed_parameter_by_parameter() {
     let document = document(&Api::new()).await;
     let parameters = document["paths"]["/api/v1/things"]["get"]["parameters"].as_array().expect("parameters");
     let names: Vec<&str> = parameters.iter().map(|one| one["name"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["cursor", "limit", "name"]);
+    assert_eq!(names, ["cursor", "kinds", "limit", "name"]);
+    assert_eq!(parameters[1]["explode"], false, "a list is given once, with commas");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The steps that every request takes.
 
-use crate::support::{Api, Kept, request, routes, server, tenant};
+use crate::support::{Api, Kept, request, routes, server, surface, tenant};
 use authority::permissions;
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use telemetry::Metrics;
-use web::{Call, Problem, Reply, RouteError, Routes, Spec};
+use web::{Call, Problem, Reply, RouteError, Routes, Spec, Surface};
 
 const THINGS: &str = "/api/v1/things";
 
@@ -207,6 +207,28 @@ async fn a_stream_comes_as_it_is_made() {
         let frame = body.frame().await.expect("a line").expect("no error");
         assert_eq!(frame.into_data().expect("data"), line);
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_hangs_is_given_up() {
+    let answer = Api::new().get("/api/v1/hangs", "operator").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "unavailable"));
+}
+
+#[tokio::test]
+async fn a_surface_has_its_own_routes_only() {
+    let mut api = Api::new();
+    let routes = || routes(&api.shared);
+    let listener =
+        |kind| surface(kind, routes(), Arc::clone(&api.log), &api.metrics).expect("the routes agree");
+    let (member, service) = (listener(Surface::Member), listener(Surface::Service));
+    api.server = member;
+    assert_eq!(api.get(THINGS, "owner-1").await.status, 200);
+    assert_eq!(api.get("/api/v1/breaks", "owner-1").await.code(), "not_found");
+    assert_eq!(api.get("/livez", "").await.code(), "not_found", "the platform's health is the operator's");
+    assert_eq!(api.get("/api/docs", "").await.status, 200);
+    api.server = service;
+    assert_eq!(api.get(THINGS, "owner-1").await.code(), "not_found");
 }
 
 async fn nothing(_: Arc<()>, _: Call) -> Result<Reply<()>, Problem> {

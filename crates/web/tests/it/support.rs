@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use telemetry::{LogRecord, Metrics};
 use web::{ApiInfo, Call, PageQuery, Problem, Reply, Routes, Server, ServerDeps, Spec, StreamKind, Surface};
 
@@ -152,6 +153,7 @@ pub(crate) struct Filter {
     #[serde(flatten)]
     page: PageQuery,
     name: Option<String>,
+    kinds: Option<Vec<String>>,
 }
 
 async fn make(state: Arc<Shared>, call: Call<Made>) -> Result<Reply<Made>, Problem> {
@@ -160,7 +162,9 @@ async fn make(state: Arc<Shared>, call: Call<Made>) -> Result<Reply<Made>, Probl
 }
 
 async fn list(_: Arc<Shared>, call: Call<(), Filter>) -> Result<Reply<Vec<String>>, Problem> {
-    Ok(Reply::ok(vec![call.query.page.page().limit.to_string(), call.query.name.unwrap_or_default()]))
+    let Filter { page, name, kinds } = call.query;
+    let given = std::iter::once(page.page().limit.to_string()).chain(name).chain(kinds.unwrap_or_default());
+    Ok(Reply::ok(given.collect()))
 }
 
 async fn one(_: Arc<Shared>, call: Call) -> Result<Reply<String>, Problem> {
@@ -190,6 +194,10 @@ async fn breaks(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
     Err(db::Error::Statement("canary of a statement".into()).into())
 }
 
+async fn hangs(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
+    std::future::pending().await
+}
+
 async fn stream(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
     let first = futures_util::stream::iter([1, 2]);
     Ok(Reply::ndjson(futures_util::StreamExt::chain(first, futures_util::stream::pending())))
@@ -211,6 +219,11 @@ pub(crate) fn routes(state: &Arc<Shared>) -> Routes {
         .route(Spec::get("/api/v1/panics", permissions::TENANTS_READ), s(), panics)
         .route(Spec::get("/api/v1/breaks", permissions::TENANTS_READ), s(), breaks)
         .route(Spec::get("/api/v1/stream", permissions::TENANTS_READ).stream(StreamKind::Ndjson), s(), stream)
+        .route(
+            Spec::get("/api/v1/hangs", permissions::TENANTS_READ).time_max(Duration::from_millis(20)),
+            s(),
+            hangs,
+        )
         .route(Spec::public("/livez"), s(), remove)
 }
 
@@ -249,6 +262,15 @@ impl Answer {
 }
 
 pub(crate) fn server(routes: Routes, log: Arc<Kept>, metrics: &Metrics) -> Result<Server, web::RouteError> {
+    surface(Surface::Operator, routes, log, metrics)
+}
+
+pub(crate) fn surface(
+    surface: Surface,
+    routes: Routes,
+    log: Arc<Kept>,
+    metrics: &Metrics,
+) -> Result<Server, web::RouteError> {
     Server::new(ServerDeps {
         routes: vec![routes],
         authenticate: Arc::new(Bearers),
@@ -257,7 +279,7 @@ pub(crate) fn server(routes: Routes, log: Arc<Kept>, metrics: &Metrics) -> Resul
         metrics,
         clock: ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)).shared(),
         random: SeededRandom::shared(7),
-        surface: Surface::Operator,
+        surface,
         info: ApiInfo { title: "Switchyard", version: "0.0.0" },
     })
 }
