@@ -2,6 +2,7 @@
 //!
 //! - `check`: the rules that a machine can keep (layers, statements without their tenant, sizes, …).
 //! - `test`: everything, from an empty machine with a Rust toolchain to a verdict. What `.ci/run` calls.
+//! - `install`: what tests need beyond the Rust toolchain; `test` begins with it.
 //! - `surface`: writes `tests/surface/`, what others write against; `check` fails when it is stale.
 //! - `fresh`: clones into an empty folder and runs both of the README's commands. By hand, as it takes minutes.
 //!
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use crate::process::say;
 use crate::workspace::Workspace;
 
-const USAGE: &str = "usage: cargo xtask check | test [FILTER …] | surface | fresh";
+const USAGE: &str = "usage: cargo xtask check | test [FILTER …] | install | surface | fresh";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["check"] => Workspace::here().and_then(|workspace| check::run(&workspace)),
         ["test", filters @ ..] => Workspace::here().and_then(|workspace| test::run(&workspace, filters)),
+        ["install"] => Workspace::here().map(|workspace| peers::install(&workspace).show()),
         ["surface"] => Workspace::here().and_then(|workspace| surface::write(&workspace)),
         ["fresh"] => Workspace::here().and_then(|workspace| fresh::run(&workspace)),
         _ => {

@@ -18,6 +18,13 @@ const DATASETTE: &str = "datasette==0.65.1";
 /// Programs of others that tests run, by the variable that names each to them.
 pub(crate) struct Peers(pub(crate) Vec<(&'static str, PathBuf)>);
 
+impl Peers {
+    /// Says where the programs are, as a shell would set them.
+    pub(crate) fn show(&self) {
+        self.0.iter().for_each(|(name, program)| say(&format!("{name}={}", program.display())));
+    }
+}
+
 /// Installs what is missing. What cannot be had is left out, and the tests that need it fail with a sentence.
 pub(crate) fn install(workspace: &Workspace) -> Peers {
     let folder = workspace.root.join("target/peers");
