@@ -1,1 +1,240 @@
-//! Skeleton.
+//! Services, their deployments, and the processes behind them.
+//!
+//! Purpose: what the section `services` of the project file names is brought to run and kept running, on this machine
+//! (`start`) or as addresses elsewhere (`urls`), and the gateway is told where to find it.
+//!
+//! Invariants
+//! - A deployment is immutable: a copy of the source, what was built of it, its variables. The one before it
+//!   serves until the new replicas are healthy; a failed one changes nothing for requests.
+//! - No process outlives what it was started for: see [`keeper`]. Nor does one see the platform's own variables.
+//! - All that must be remembered is in the store before it is acted upon, so that every crash is just another
+//!   start of the reconciler ([`tasks`]). What runs is learned from the keeper, never guessed from the store.
+//! - A service with volumes never has two processes at once. Volumes are removed with `--prune` only.
+//! - Output, logs and queues are bounded, whatever a program prints.
+//!
+//! Deliberately absent: images and engines, autoscaling, references between variables, secrets, and a file system of
+//! its own for each process (hence volumes are found by variable or inside the working folder; see
+//! `docs/decisions/volumes.md`). Keys of the project file for these are refused as unknown.
+//!
+//! Life of a deployment: applying the project file marks a service for examination; the reconciler compares the digest
+//! of the project folder with what is live and puts a deployment into the queue. From there the service's own
+//! future takes it: the source is copied and built (or an equal build is found), checks run in a copy of that, the
+//! pre-deploy command runs, then replicas are replaced one by one: a new one is started and asked for its health,
+//! then an old one is marked as draining, and ends. Each step is a state of the deployment with its time.
+
+mod api;
+mod apply;
+mod cli;
+mod directory;
+mod error;
+mod folders;
+mod keeper;
+mod metrics;
+mod model;
+mod ops;
+mod output;
+mod probe;
+mod processes;
+mod runtime;
+mod section;
+mod source;
+mod store;
+mod tasks;
+mod views;
+
+pub use cli::verbs;
+pub use keeper::{LONELY_MAX, keeper_main};
+pub use model::ReplicaState;
+pub use views::{DeploymentView, LatestView, ReplicaView, ServiceState, ServiceView};
+
+use authority::{SystemCtx, permissions};
+use base::{EnvironmentId, SharedClock, SharedRandom};
+use config::SectionSchema;
+use db::{Db, Migration, MigrationSet};
+use lifecycle::TaskKind;
+use module::{EventDoc, Manifest, Module, Task};
+use ports::{EnvironmentDirectory, LogSink, ServiceDirectory};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::Metrics;
+
+/// The section `services` of the project file.
+pub const SECTION: SectionSchema =
+    SectionSchema { key: section::KEY, schema: section::schema, check: section::check };
+
+/// What this capability brings along.
+pub const MANIFEST: Manifest = Manifest {
+    name: "deployments",
+    summary: "services, their deployments and processes",
+    migrations: MigrationSet {
+        capability: "deployments",
+        migrations: &[Migration {
+            number: 1,
+            name: "services",
+            sql: include_str!("../migrations/0001_services.sql"),
+        }],
+        tenant_tables: &[],
+        system_tables: &[
+            ("deployments_services", "services belong to an environment and serve all its tenants"),
+            ("deployments_deployments", "deployments belong to a service of an environment"),
+            ("deployments_replicas", "replicas belong to a deployment; they serve all tenants"),
+        ],
+    },
+    events: &[
+        EventDoc { kind: "service.created", doc: "The project file has a service that was not there." },
+        EventDoc { kind: "service.updated", doc: "The project file says something else of a service." },
+        EventDoc {
+            kind: "service.examined",
+            doc: "The project file was applied without a change of the service; its source is compared with what is live.",
+        },
+        EventDoc { kind: "service.removed", doc: "The project file does not have the service any more." },
+        EventDoc { kind: "service.scaled", doc: "A number of replicas was asked for." },
+        EventDoc { kind: "service.restarted", doc: "A restart was asked for." },
+        EventDoc { kind: "deployment.created", doc: "A deployment was put into the queue of its service." },
+        EventDoc { kind: "deployment.live", doc: "A deployment serves." },
+        EventDoc { kind: "deployment.failed", doc: "A deployment failed; the one before it still serves." },
+        EventDoc { kind: "deployment.rolled_back", doc: "A live deployment was replaced by an older one." },
+    ],
+    metrics: metrics::DOCS,
+    sections: &[SECTION],
+    permissions: &[
+        permissions::SERVICES_READ,
+        permissions::SERVICES_WRITE,
+        permissions::DEPLOYMENTS_READ,
+        permissions::DEPLOYMENTS_WRITE,
+    ],
+    codes: &[],
+};
+
+/// How processes are run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder, as an absolute path.
+    pub data_dir: PathBuf,
+    /// The folder that services are deployed from; `None` where there is none, as on a server without a project.
+    pub project_dir: Option<PathBuf>,
+    /// The program, with leading arguments, whose `main` calls [`keeper_main`] first: this binary.
+    pub keeper_program: Vec<OsString>,
+    /// The environment of whoever started Switchyard. Only what is on a fixed list is passed on.
+    pub environment: Vec<(String, String)>,
+    /// Where processes reach the service API (`SWITCHYARD_URL`); `None` while there is none.
+    pub service_url: Option<String>,
+    /// Time in which a replica that is replaced finishes its requests before SIGTERM.
+    pub drain: Duration,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// Time that a build, a check or a pre-deploy command may take.
+    pub step_timeout: Duration,
+}
+
+/// How long a replica that is replaced finishes its requests.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long processes have to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a build may take.
+const STEP_TIMEOUT: Duration = Duration::from_mins(30);
+
+impl Config {
+    /// The usual times, this binary as keeper, this process's environment.
+    ///
+    /// # Errors
+    /// When the system does not say what this binary is.
+    pub fn new(data_dir: PathBuf, project_dir: Option<PathBuf>) -> std::io::Result<Self> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Ok(Self {
+            data_dir,
+            project_dir,
+            keeper_program: vec![std::env::current_exe()?.into_os_string()],
+            environment: std::env::vars_os().filter_map(text).collect(),
+            service_url: None,
+            drain: DRAIN,
+            grace: GRACE,
+            step_timeout: STEP_TIMEOUT,
+        })
+    }
+}
+
+/// What this capability needs of others.
+pub struct Deps {
+    /// The store.
+    pub db: Db,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness, for ids and ports.
+    pub random: SharedRandom,
+    /// Where lines of processes go.
+    pub logs: Arc<dyn LogSink>,
+    /// The slugs of environments, which processes are told.
+    pub environments: Arc<dyn EnvironmentDirectory>,
+    /// Where to count.
+    pub metrics: Metrics,
+}
+
+/// What others ask this capability by.
+#[derive(Clone)]
+pub struct Handle(Arc<runtime::Runtime>);
+
+impl Handle {
+    /// What runs now, for the gateway.
+    #[must_use]
+    pub fn directory(&self) -> Arc<dyn ServiceDirectory> {
+        Arc::clone(&self.0.directory) as Arc<dyn ServiceDirectory>
+    }
+
+    /// All services of an environment as they are now, for `status`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn snapshot(&self, environment: EnvironmentId) -> Result<Vec<ServiceView>, web::Problem> {
+        let ctx = SystemCtx::because("show the services of an environment");
+        let known = self.0.db.read_system(&ctx, move |tx| views::known(tx, environment)).await?;
+        Ok(known.into_iter().map(|known| views::service(&self.0, known)).collect())
+    }
+
+    /// Lets the reconciler look whether something is to be done, without waiting for the event log.
+    pub fn nudge(&self) {
+        self.0.nudge();
+    }
+}
+
+/// Builds the capability.
+#[must_use]
+pub fn build(config: Config, deps: Deps) -> (Module, Handle) {
+    let Deps { db, clock, random, logs, environments, metrics } = deps;
+    let folders = folders::Folders::new(config.data_dir.clone());
+    let processes = processes::Processes::new(
+        &config.environment,
+        folders.clone(),
+        config.service_url.clone(),
+        Arc::clone(&random),
+    );
+    let apply = apply::Apply { clock: Arc::clone(&clock), random: Arc::clone(&random) };
+    let runtime = Arc::new(runtime::Runtime {
+        config,
+        db,
+        outputs: Arc::new(output::Outputs::new(logs, Arc::clone(&clock))),
+        clock,
+        random,
+        environments,
+        folders,
+        processes,
+        directory: Arc::new(directory::Directory::new()),
+        replicas: parking_lot::Mutex::default(),
+        building: tokio::sync::Mutex::default(),
+        changed: tokio::sync::watch::Sender::new(0),
+        metrics: metrics::Counters::new(&metrics),
+    });
+    let running = Arc::clone(&runtime);
+    let task = Task::new(TaskKind::Reconciler, "deployments.services", move |stop| {
+        let runtime = Arc::clone(&running);
+        async move {
+            tasks::run(runtime, stop).await;
+            Ok(())
+        }
+    });
+    let module = Module::new("deployments", api::routes(&runtime)).section(Arc::new(apply)).task(task);
+    (module, Handle(runtime))
+}
