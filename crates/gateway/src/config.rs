@@ -1,7 +1,6 @@
 //! What the server may set about the data path.
 
-use crate::client::Cidr;
-use base::Rate;
+use base::{Cidr, Rate};
 use std::time::Duration;
 
 /// Settings of the data path. The defaults are what is meant.

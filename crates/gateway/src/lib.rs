@@ -6,3 +6,7 @@ pub mod limits;
 pub mod model;
 pub mod snapshot;
 pub mod wire;
+pub mod metrics;
+mod gateway;
+mod path;
+pub use gateway::{Gateway, Parts};

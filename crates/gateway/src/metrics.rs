@@ -1,0 +1,102 @@
+//! What the gateway counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use telemetry::{AccessRecord, Counter, Family, Gauge, Histogram, TenantLabels};
+
+/// Handles that one thread keeps; as many as a family has series.
+const HANDLES_MAX: usize = telemetry::SERIES_MAX;
+
+/// The gateway's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: Family<Counter>,
+    durations: Family<Histogram>,
+    tenants: TenantLabels,
+    /// Connections that were refused because too many were open.
+    pub connections_refused: Counter,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Requests that were sent again to another replica.
+    pub retries: Counter,
+    /// Breakers that are open or trying, by service.
+    pub breakers: Family<Gauge>,
+}
+
+impl Metrics {
+    /// Registers them. `tenants` is shared by all that have a tenant label.
+    #[must_use]
+    pub fn new(metrics: &telemetry::Metrics, tenants: TenantLabels) -> Self {
+        let labels = ["method", "route", "status_code", "tenant_id"];
+        Self {
+            requests: metrics.counter_family("http_requests", "Requests through the gateway.", &labels),
+            durations: metrics.histogram_family(
+                "http_request_duration_seconds",
+                "Time from the first byte of a request's head to the last of its answer.",
+                &labels,
+            ),
+            tenants,
+            connections_refused: metrics.counter(
+                "gateway_connections_refused",
+                "Connections that were refused because too many were open.",
+            ),
+            connections: metrics.gauge("gateway_connections", "Connections that clients have open."),
+            retries: metrics.counter("gateway_retries", "Requests that were sent again to another replica."),
+            breakers: metrics.gauge_family(
+                "gateway_breaker_open",
+                "Whether requests to a service are held back (1) or not (0).",
+                &["service"],
+            ),
+        }
+    }
+}
+
+/// The handles of one thread. A request costs one look-up in a small map here, and none in the shared families.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    known: HashMap<Labels, (Counter, Histogram)>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Labels {
+    method: &'static str,
+    status: u16,
+    /// Pointers, since routes and tenants keep theirs for as long as they live; a changed one gets a new handle on
+    /// the same series.
+    route: Option<Arc<str>>,
+    tenant: Option<Arc<str>>,
+}
+
+impl Handles {
+    /// Counts one request.
+    pub(crate) fn count(&mut self, metrics: &Metrics, record: &AccessRecord) {
+        let labels = Labels {
+            method: method_label(&record.method),
+            status: record.status,
+            route: record.route.clone(),
+            tenant: record.tenant.clone(),
+        };
+        if self.known.len() >= HANDLES_MAX && !self.known.contains_key(&labels) {
+            self.known.clear();
+        }
+        let (requests, durations) = self.known.entry(labels).or_insert_with_key(|labels| {
+            let status = labels.status.to_string();
+            let tenant = labels.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
+            let values = [
+                labels.method,
+                labels.route.as_deref().unwrap_or("none"),
+                &status,
+                tenant.as_deref().unwrap_or("none"),
+            ];
+            (metrics.requests.get(&values), metrics.durations.get(&values))
+        });
+        requests.inc();
+        durations.observe(record.duration);
+    }
+}
+
+/// A method, as long as it is one of those that exist: anybody can invent others.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}

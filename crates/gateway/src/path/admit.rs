@@ -1,0 +1,364 @@
+//! Judging one head: whose request it is, whether it may pass, where it goes, and what the application is told of it.
+//! One synchronous pass over bytes that are there; nothing is waited for.
+
+use super::credential::{Credential, credential};
+use super::forward::{Forward, push_upstream_head};
+use super::job::{Job, Refusal, kept_agent, kept_path};
+use super::shared::Thread;
+use crate::client::client_address;
+use crate::limits::{Limit, Subject, retry_after_seconds};
+use crate::model::{Auth, Route};
+use crate::snapshot::{Environment, HostMeaning, Tenant};
+use crate::wire::{
+    Examined, Framing, HEADERS_MAX, HeaderKind, Reject, RequestHead, Target, Version, authority, examine,
+    parse_request, target,
+};
+use base::{RequestId, TenantId, codes};
+use ports::{ResolveBy, TenantStatus};
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Labels below a base domain that Switchyard will answer itself.
+const OWN_HOSTS: [&str; 2] = ["api", "console"];
+
+/// Limits that one request can be under.
+const LIMITS_MAX: usize = 4;
+
+/// Judges a complete head. What it learns goes into `job`, also when it refuses, so that the record tells of it.
+pub(crate) fn admit(thread: &Thread, peer: IpAddr, bytes: &[u8], job: &mut Job) -> Result<(), Refusal> {
+    let shared = &thread.shared;
+    job.at = shared.clock.now();
+    job.request = Some(RequestId::new(&*shared.clock, &thread.random));
+    job.client = peer;
+    let mut room = [MaybeUninit::uninit(); HEADERS_MAX];
+    let head = parse_request(bytes, &mut room)?;
+    job.method = head.method.into();
+    job.to_head = head.method == "HEAD";
+    job.version = head.version;
+    let found = examine(&head)?;
+    let target = target(head.method, head.target)?;
+    job.path = kept_path(target.path);
+    job.agent = found.user_agent.map(|index| kept_agent(head.headers[index].value));
+    let named = named_host(&head, &found, &target)?;
+    job.host = named.host().into();
+    note_framing(&head, &found, job);
+    if matches!(head.method, "CONNECT" | "TRACE") {
+        return Err(Refusal::new(&codes::METHOD_NOT_ALLOWED, "This method is not served.").close());
+    }
+    let trusted = shared.is_trusted(peer);
+    if trusted {
+        let hops = head.headers.iter().enumerate().filter(|(index, _)| found.kinds[*index] == HeaderKind::ForwardedFor);
+        let hops: Vec<&[u8]> = hops.map(|(_, header)| header.value).collect();
+        job.client = client_address(peer, &shared.config.trusted_proxies, hops.into_iter());
+    }
+    let mut request = Request { thread, head: &head, found: &found, trusted, host: named.host(), job };
+    let credential = credential(&head, &found, &shared.world.keys, request.job.at);
+    let environment = request.resolve(&credential)?;
+    let route = request.route(&environment, &target)?;
+    let key = request.authenticate(&route, &environment, &credential)?;
+    request.limits(&route, &environment, key.as_ref().map(|key| key.id))?;
+    if let Framing::Length(length) = found.framing
+        && length > route.body_bytes_max
+    {
+        return Err(too_large(route.body_bytes_max));
+    }
+    job.websocket = found.websocket && route.websocket;
+    job.service = shared.services.get(environment.id, &route.service);
+    job.environment = Some(environment);
+    job.route = Some(route);
+    if job.service.is_none() {
+        let detail = "The route leads to a service that does not run.";
+        return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
+    }
+    let forward = Forward { head: &head, found: &found, target: &target, authority: &named, trusted, peer, key };
+    push_upstream_head(thread, job, &forward);
+    Ok(())
+}
+
+pub(crate) fn too_large(bytes_max: u64) -> Refusal {
+    let detail = format!("The body is larger than the {bytes_max} bytes that this route takes.");
+    Refusal::new(&codes::PAYLOAD_TOO_LARGE, detail).close()
+}
+
+/// The one authority of a request. An absolute target and `Host` must agree (RFC 9112, 3.2.2, lets the target win;
+/// whoever reads on may think otherwise).
+fn named_host(
+    head: &RequestHead<'_, '_>,
+    found: &Examined,
+    target: &Target<'_>,
+) -> Result<crate::wire::Authority, Refusal> {
+    let of_header = match found.host {
+        Some(index) => Some(authority(head.headers[index].value)?),
+        None => None,
+    };
+    match (of_header, &target.authority) {
+        (Some(header), Some(absolute)) => {
+            let ports_differ = matches!((header.port, absolute.port), (Some(one), Some(other)) if one != other);
+            if header.host() != absolute.host() || ports_differ {
+                return Err(Reject::bad_request("Host and the request target name different hosts.").into());
+            }
+            Ok(header)
+        }
+        (Some(header), None) => Ok(header),
+        (None, Some(absolute)) => Ok(absolute.clone()),
+        (None, None) => Err(Reject::bad_request("Host is missing.").into()),
+    }
+}
+
+fn note_framing(head: &RequestHead<'_, '_>, found: &Examined, job: &mut Job) {
+    job.framing = found.framing;
+    job.expects_continue = found.expects_continue;
+    // RFC 9110, 9.2.2.
+    job.idempotent = matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
+    job.keep_alive = match head.version {
+        Version::Http11 => !found.connection.close,
+        Version::Http10 => found.connection.keep_alive && !found.connection.close,
+    };
+}
+
+/// A key that was accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) id: base::KeyId,
+    pub(crate) text: Arc<str>,
+    pub(crate) role: Arc<str>,
+}
+
+struct Request<'a> {
+    thread: &'a Thread,
+    head: &'a RequestHead<'a, 'a>,
+    found: &'a Examined,
+    trusted: bool,
+    host: &'a str,
+    job: &'a mut Job,
+}
+
+impl Request<'_> {
+    /// Finds environment and tenant, and refuses what is not served or contradicts itself.
+    fn resolve(&mut self, credential: &Credential<'_>) -> Result<Arc<Environment>, Refusal> {
+        let world = &self.thread.shared.world;
+        let (environment, by_host) = match world.host(self.host) {
+            HostMeaning::Domain(environment, domain) => {
+                let allowed = resolves(&environment, ResolveBy::Domain);
+                let tenant = environment.tenants.get(domain.tenant).filter(|_| allowed);
+                let tenant = tenant.ok_or_else(|| self.unknown(&environment))?;
+                (environment, Some(tenant))
+            }
+            HostMeaning::Below(environment) => {
+                let tenant = self.by_subdomain(&environment)?;
+                (environment, tenant)
+            }
+            HostMeaning::Base(environment) => (environment, None),
+            HostMeaning::Nothing(only) => {
+                let by_key = credential.key().and_then(|key| world.by_number(key.environment));
+                let environment = by_key.or(only).ok_or_else(|| self.unknown_anywhere())?;
+                (environment, None)
+            }
+        };
+        let by_key = credential.key().filter(|key| key.environment == environment.number);
+        let by_key = by_key.filter(|_| resolves(&environment, ResolveBy::ApiKey)).map(|key| key.tenant());
+        let by_header = self.by_header(&environment)?;
+        let tenant = agree(by_host, by_key, by_header, &environment)?;
+        self.job.environment = Some(environment.clone());
+        self.job.tenant = tenant;
+        match self.job.tenant.as_ref().map(|tenant| tenant.status) {
+            Some(TenantStatus::Suspended) => {
+                Err(Refusal::new(&codes::TENANT_SUSPENDED, "This tenant is suspended."))
+            }
+            Some(TenantStatus::Cancelled) => {
+                Err(Refusal::new(&codes::TENANT_SUSPENDED, "This tenant has been cancelled."))
+            }
+            Some(TenantStatus::Active) | None => Ok(environment),
+        }
+    }
+
+    fn by_subdomain(&mut self, environment: &Arc<Environment>) -> Result<Option<Arc<Tenant>>, Refusal> {
+        let record = environment.record.load();
+        let label = self.host.strip_suffix(record.base_domain.as_str()).and_then(|rest| rest.strip_suffix('.'));
+        let label = label.unwrap_or_default();
+        if OWN_HOSTS.contains(&label) {
+            let detail = "This host is kept for members of tenants, who are not served here yet.";
+            return Err(Refusal::new(&codes::NOT_FOUND, detail));
+        }
+        if base::RESERVED_SLUGS.contains(&label) {
+            return Ok(None);
+        }
+        if !resolves(environment, ResolveBy::Subdomain) {
+            return Err(self.unknown(environment));
+        }
+        environment.tenants.by_slug(label).map(Some).ok_or_else(|| self.unknown(environment))
+    }
+
+    /// What a trusted proxy says. Nobody else's header is looked at.
+    fn by_header(&mut self, environment: &Arc<Environment>) -> Result<Option<Arc<Tenant>>, Refusal> {
+        if !self.trusted || !resolves(environment, ResolveBy::Header) {
+            return Ok(None);
+        }
+        let mut named: Option<Arc<Tenant>> = None;
+        for (index, header) in self.head.headers.iter().enumerate() {
+            let text = std::str::from_utf8(header.value).unwrap_or_default();
+            let tenant = match self.found.kinds[index] {
+                HeaderKind::TenantId => TenantId::parse(text).ok().and_then(|id| environment.tenants.get(id)),
+                HeaderKind::TenantSlug => environment.tenants.by_slug(text),
+                _ => continue,
+            };
+            let tenant = tenant.ok_or_else(|| self.unknown(environment))?;
+            if named.as_ref().is_some_and(|named| named.id != tenant.id) {
+                return Err(mismatch());
+            }
+            named = Some(tenant);
+        }
+        Ok(named)
+    }
+
+    /// A refusal of a tenant that does not exist. Counted by address, so that nobody finds out who does by trying.
+    fn unknown(&self, environment: &Environment) -> Refusal {
+        let address = Subject::Address(environment.number, Subject::address(self.job.client));
+        let limit = Limit { subject: address, rate: self.thread.shared.config.address_rate };
+        match self.thread.shared.limits.take(&[limit]) {
+            Some(outcome) if !outcome.verdict.allowed => {
+                let wait = retry_after_seconds(outcome.verdict.resets_in);
+                Refusal::new(&codes::RATE_LIMITED, "Too many requests came from this address.").retry_after(wait)
+            }
+            _ => self.unknown_anywhere(),
+        }
+    }
+
+    fn unknown_anywhere(&self) -> Refusal {
+        Refusal::new(&codes::TENANT_UNKNOWN, "No tenant answers to this host.")
+    }
+
+    fn route(&self, environment: &Environment, target: &Target<'_>) -> Result<Arc<Route>, Refusal> {
+        const AMBIGUOUS: Reject = Reject::bad_request("The path can be read in two ways that lead to different routes.");
+        let routes = environment.routes.load();
+        let found = routes.find(self.host, &target.plain, target.path).map_err(|_| AMBIGUOUS)?;
+        if let Some(route) = found {
+            return Ok(route.clone());
+        }
+        // A domain of the tenant's own is served as its subdomain is.
+        if let Some(tenant) = &self.job.tenant {
+            let canonical = environment.canonical_host(tenant);
+            let found = routes.find(&canonical, &target.plain, target.path).map_err(|_| AMBIGUOUS)?;
+            if let Some(route) = found {
+                return Ok(route.clone());
+            }
+        }
+        Err(Refusal::new(&codes::ROUTE_UNKNOWN, "No route of the project matches this host and path."))
+    }
+
+    fn authenticate(
+        &mut self,
+        route: &Route,
+        environment: &Environment,
+        credential: &Credential<'_>,
+    ) -> Result<Option<Key>, Refusal> {
+        let refused = |detail: &'static str| Err(Refusal::new(&codes::UNAUTHENTICATED, detail));
+        let entry = match (credential, route.auth) {
+            (Credential::None, Auth::Required) => {
+                return refused("An API key is needed: `Authorization: Bearer <key>` or `X-API-Key`.");
+            }
+            (Credential::None, Auth::None | Auth::Optional) | (Credential::Bad(_), Auth::None) => return Ok(None),
+            (Credential::Bad(why), Auth::Optional | Auth::Required) => return refused(why),
+            (Credential::Key(entry, _), _) => entry,
+        };
+        if entry.environment != environment.number {
+            if route.auth == Auth::None {
+                return Ok(None);
+            }
+            return refused("The key belongs to another environment.");
+        }
+        match &self.job.tenant {
+            Some(tenant) if tenant.id != entry.tenant() => return Err(mismatch()),
+            Some(_) => {}
+            // The key's own tenant, where keys name none (`resolve` without `api-key`): served as nobody's.
+            None if route.auth == Auth::None => return Ok(None),
+            None => return Err(mismatch()),
+        }
+        let shared = &self.thread.shared;
+        let grant = shared.world.keys.grant(entry);
+        let text: Arc<str> = entry.id().to_string().into();
+        self.job.principal = Some(text.clone());
+        if let Some(key_use) = &shared.key_use {
+            key_use.used(entry.tenant(), entry.id(), self.job.at);
+        }
+        Ok(Some(Key { id: entry.id(), text, role: grant.map_or_else(|| "".into(), |grant| grant.role) }))
+    }
+
+    /// Takes all limits that apply, in their stated order.
+    fn limits(
+        &mut self,
+        route: &Route,
+        environment: &Environment,
+        key: Option<base::KeyId>,
+    ) -> Result<(), Refusal> {
+        let tenant = self.job.tenant.clone();
+        let address = Subject::address(self.job.client);
+        let number = route.number();
+        let mut under: [Option<Limit>; LIMITS_MAX] = [None; LIMITS_MAX];
+        under[0] = match &tenant {
+            _ if !route.plan_limit => None,
+            Some(tenant) => {
+                let mut limit = None;
+                environment.plan_of(tenant, |_, rate| {
+                    limit = Some(Limit { subject: Subject::Tenant(environment.number, tenant.id), rate });
+                });
+                limit
+            }
+            None => {
+                let subject = Subject::Address(environment.number, address);
+                Some(Limit { subject, rate: self.thread.shared.config.address_rate })
+            }
+        };
+        let of = |subject, rate| Limit { subject, rate };
+        under[1] = route.limits.key.zip(key).map(|(rate, key)| of(Subject::Key(number, key), rate));
+        let by_tenant = route.limits.tenant.zip(tenant.as_ref());
+        under[2] = by_tenant.map(|(rate, tenant)| of(Subject::TenantOnRoute(number, tenant.id), rate));
+        under[3] = route.limits.address.map(|rate| of(Subject::AddressOnRoute(number, address), rate));
+        let mut given = [Limit { subject: Subject::Others, rate: self.thread.shared.config.address_rate }; LIMITS_MAX];
+        let mut count = 0;
+        for limit in under.into_iter().flatten() {
+            given[count] = limit;
+            count += 1;
+        }
+        self.job.limit = self.thread.shared.limits.take(&given[..count]);
+        match &self.job.limit {
+            Some(outcome) if !outcome.verdict.allowed => {
+                let limit = &outcome.limit;
+                let detail = format!("The limit of this {} is {}.", limit.subject.policy(), limit.rate);
+                let wait = retry_after_seconds(outcome.verdict.resets_in);
+                Err(Refusal::new(&codes::RATE_LIMITED, detail).retry_after(wait))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn resolves(environment: &Environment, by: ResolveBy) -> bool {
+    environment.record.load().resolve.contains(&by)
+}
+
+fn mismatch() -> Refusal {
+    Refusal::new(&codes::TENANT_MISMATCH, "Host and credential belong to different tenants.")
+}
+
+/// The one tenant that all sources name. They are asked in the declared order, which decides nothing but which of two
+/// that disagree is told of; and those that disagree are refused.
+fn agree(
+    by_host: Option<Arc<Tenant>>,
+    by_key: Option<TenantId>,
+    by_header: Option<Arc<Tenant>>,
+    environment: &Environment,
+) -> Result<Option<Arc<Tenant>>, Refusal> {
+    let named = match (by_host, by_header) {
+        (Some(one), Some(other)) if one.id != other.id => return Err(mismatch()),
+        (one, other) => one.or(other),
+    };
+    match (named, by_key) {
+        (Some(tenant), Some(key)) if tenant.id != key => Err(mismatch()),
+        (Some(tenant), _) => Ok(Some(tenant)),
+        (None, Some(key)) => Ok(environment.tenants.get(key)),
+        (None, None) => Ok(None),
+    }
+}
+

@@ -1,0 +1,198 @@
+//! The head that an application gets.
+
+use super::admit::Key;
+use super::assertion::{Subject, Words};
+use super::credential::is_ours;
+use super::job::Job;
+use super::shared::Thread;
+use crate::snapshot::{Environment, Tenant};
+use crate::wire::{Authority, Examined, Framing, HeaderKind, RequestHead, Target, push_hex, push_number};
+use std::io::Write;
+use std::net::IpAddr;
+
+/// What a head is made from.
+pub(crate) struct Forward<'a> {
+    pub(crate) head: &'a RequestHead<'a, 'a>,
+    pub(crate) found: &'a Examined,
+    pub(crate) target: &'a Target<'a>,
+    pub(crate) authority: &'a Authority,
+    pub(crate) trusted: bool,
+    pub(crate) peer: IpAddr,
+    pub(crate) key: Option<Key>,
+}
+
+/// Writes the head into `job.up`: what the client sent, less what is of its connection only, less what only the
+/// gateway may say, and then what the gateway says.
+pub(crate) fn push_upstream_head(thread: &Thread, job: &mut Job, forward: &Forward<'_>) {
+    let mut up = std::mem::take(&mut job.up);
+    up.extend_from_slice(forward.head.method.as_bytes());
+    up.push(b' ');
+    up.extend_from_slice(forward.target.origin.as_bytes());
+    up.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    push_authority(&mut up, forward.authority);
+    up.extend_from_slice(b"\r\n");
+    push_passed_headers(&mut up, forward);
+    push_framing(&mut up, forward.head.method, job);
+    push_forwarded(&mut up, forward);
+    push_trace(thread, &mut up, job, forward);
+    push_identity(thread, &mut up, job, forward);
+    up.extend_from_slice(b"\r\n");
+    job.up = up;
+}
+
+fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
+    out.extend_from_slice(authority.host().as_bytes());
+    if let Some(port) = authority.port {
+        out.push(b':');
+        push_number(out, u64::from(port));
+    }
+}
+
+fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    for (index, header) in forward.head.headers.iter().enumerate() {
+        let passed = match forward.found.kinds[index] {
+            HeaderKind::Other => forward.found.named_by_connection & (1 << index) == 0,
+            HeaderKind::Authorization | HeaderKind::ApiKey => !is_ours(header.value),
+            HeaderKind::UserAgent
+            | HeaderKind::Date
+            | HeaderKind::FrameOptions
+            | HeaderKind::ContentTypeOptions
+            | HeaderKind::ReferrerPolicy
+            | HeaderKind::PermissionsPolicy => true,
+            HeaderKind::Trace => forward.trusted,
+            HeaderKind::Host
+            | HeaderKind::ContentLength
+            | HeaderKind::TransferEncoding
+            | HeaderKind::Connection
+            | HeaderKind::KeepAlive
+            | HeaderKind::Upgrade
+            | HeaderKind::Expect
+            | HeaderKind::ForwardedFor
+            | HeaderKind::ForwardedProto
+            | HeaderKind::TenantId
+            | HeaderKind::TenantSlug
+            | HeaderKind::Hop
+            | HeaderKind::Forged => false,
+        };
+        if passed {
+            push_line(out, header.name, header.value);
+        }
+    }
+}
+
+fn push_framing(out: &mut Vec<u8>, method: &str, job: &Job) {
+    match job.framing {
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // Some servers want a length with methods that usually have a body (RFC 9110, 8.6).
+        Framing::Empty if matches!(method, "POST" | "PUT" | "PATCH") => {
+            out.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        Framing::Empty | Framing::UntilClose => {}
+    }
+    if job.websocket {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    }
+}
+
+fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let mut proto: &[u8] = b"http";
+    if forward.trusted {
+        for (index, header) in forward.head.headers.iter().enumerate() {
+            match forward.found.kinds[index] {
+                HeaderKind::ForwardedFor => {
+                    out.extend_from_slice(header.value);
+                    out.extend_from_slice(b", ");
+                }
+                HeaderKind::ForwardedProto if header.value.eq_ignore_ascii_case(b"https") => proto = b"https",
+                _ => {}
+            }
+        }
+    }
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{}", forward.peer);
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    out.extend_from_slice(proto);
+    out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+    push_authority(out, forward.authority);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The request's id and its place in a trace. A trace that an unknown client names is not joined: it could belong to
+/// another tenant, and its sampling flag would let anybody turn sampling on.
+fn push_trace(thread: &Thread, out: &mut Vec<u8>, job: &Job, forward: &Forward<'_>) {
+    if let Some(request) = job.request {
+        let _ = write!(out, "X-Request-Id: {request}\r\n");
+    }
+    let kept = |index: &usize| forward.found.kinds[*index] == HeaderKind::Trace;
+    if forward.trusted && (0..forward.head.headers.len()).any(|index| kept(&index)) {
+        return;
+    }
+    out.extend_from_slice(b"traceparent: 00-");
+    for number in [thread.random_u64(), thread.random_u64() | 1] {
+        push_hex_16(out, number);
+    }
+    out.push(b'-');
+    push_hex_16(out, thread.random_u64() | 1);
+    out.extend_from_slice(b"-00\r\n");
+}
+
+fn push_hex_16(out: &mut Vec<u8>, number: u64) {
+    // The top bit is set, so that all 16 digits are written.
+    push_hex(out, number | 1 << 63);
+}
+
+fn push_identity(thread: &Thread, out: &mut Vec<u8>, job: &Job, forward: &Forward<'_>) {
+    let (Some(tenant), Some(environment)) = (&job.tenant, &job.environment) else { return };
+    push_line(out, "X-Tenant-Id", tenant.text.as_bytes());
+    push_line(out, "X-Tenant-Slug", tenant.slug.as_bytes());
+    let key = forward.key.as_ref();
+    if let Some(key) = key {
+        push_line(out, "X-User-Id", key.text.as_bytes());
+        push_line(out, "X-User-Role", key.role.as_bytes());
+    }
+    environment.plan_of(tenant, |plan, _| {
+        push_line(out, "X-Tenant-Plan", plan.as_bytes());
+        push_assertion(thread, out, job, &Told { tenant, environment, plan, key });
+    });
+}
+
+struct Told<'a> {
+    tenant: &'a Tenant,
+    environment: &'a Environment,
+    plan: &'a str,
+    key: Option<&'a Key>,
+}
+
+fn push_assertion(thread: &Thread, out: &mut Vec<u8>, job: &Job, told: &Told<'_>) {
+    let Some(service) = &job.service else { return };
+    let subject = Subject {
+        tenant: told.tenant.id,
+        environment: told.environment.id,
+        key: told.key.map(|key| key.id),
+        service: service.id,
+        plan: told.tenant.plan,
+    };
+    let words = Words {
+        tenant_slug: &told.tenant.slug,
+        plan: told.plan,
+        audience: &service.slug,
+        principal: told.key.map(|key| &*key.text),
+        role: told.key.map(|key| &*key.role),
+    };
+    if let Some(text) = thread.shared.assertions.get(subject, &words, thread.now_ms()) {
+        push_line(out, "Switchyard-Assertion", text.as_bytes());
+    }
+}

@@ -1,0 +1,158 @@
+//! All that is known of one request while it is under way. Jobs are reused, so that a request allocates little.
+
+use crate::balance::Service;
+use crate::limits::Outcome;
+use crate::model::Route;
+use crate::snapshot::{Environment, Tenant};
+use crate::wire::{Framing, Version};
+use base::{Code, ReplicaId, RequestId, Timestamp};
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of a path that a record keeps.
+const PATH_KEPT_MAX: usize = 1_024;
+/// Bytes of a user agent that a record keeps.
+const AGENT_KEPT_MAX: usize = 256;
+/// Bytes of an output buffer that are kept between requests; more is given back.
+const OUTPUT_KEPT_MAX: usize = 64 * 1024;
+
+/// One request under way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The head for the upstream.
+    pub(crate) up: Vec<u8>,
+    /// What is ready for the client.
+    pub(crate) down: Vec<u8>,
+
+    pub(crate) at: Timestamp,
+    pub(crate) started: Duration,
+    pub(crate) request: Option<RequestId>,
+    pub(crate) client: IpAddr,
+    pub(crate) method: Box<str>,
+    pub(crate) host: Box<str>,
+    pub(crate) path: Box<str>,
+    pub(crate) agent: Option<Box<str>>,
+
+    pub(crate) version: Version,
+    pub(crate) to_head: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) framing: Framing,
+    pub(crate) expects_continue: bool,
+    pub(crate) websocket: bool,
+
+    pub(crate) environment: Option<Arc<Environment>>,
+    pub(crate) tenant: Option<Arc<Tenant>>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) service: Option<Arc<Service>>,
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) limit: Option<Outcome>,
+
+    pub(crate) replica: Option<ReplicaId>,
+    pub(crate) tries: u8,
+    pub(crate) status: u16,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            up: Vec::new(),
+            down: Vec::new(),
+            at: Timestamp::EPOCH,
+            started: Duration::ZERO,
+            request: None,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            method: Box::default(),
+            host: Box::default(),
+            path: Box::default(),
+            agent: None,
+            version: Version::Http11,
+            to_head: false,
+            idempotent: false,
+            keep_alive: true,
+            framing: Framing::Empty,
+            expects_continue: false,
+            websocket: false,
+            environment: None,
+            tenant: None,
+            route: None,
+            service: None,
+            principal: None,
+            limit: None,
+            replica: None,
+            tries: 0,
+            status: 0,
+            code: None,
+            upstream: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+}
+
+impl Job {
+    /// Forgets everything but the memory that it has.
+    pub(crate) fn reset(&mut self) {
+        let (mut up, mut down) = (std::mem::take(&mut self.up), std::mem::take(&mut self.down));
+        up.clear();
+        down.clear();
+        up.shrink_to(OUTPUT_KEPT_MAX);
+        down.shrink_to(OUTPUT_KEPT_MAX);
+        *self = Self { up, down, ..Self::default() };
+    }
+}
+
+/// A refusal: what the client is told instead of an answer of the application.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) code: &'static Code,
+    pub(crate) status: u16,
+    pub(crate) detail: Cow<'static, str>,
+    pub(crate) retry_after: Option<u64>,
+    /// The connection ends: where the next request would begin is not certain.
+    pub(crate) close: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: &'static Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, status: code.status, detail: detail.into(), retry_after: None, close: false }
+    }
+
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub(crate) fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+impl From<crate::wire::Reject> for Refusal {
+    fn from(reject: crate::wire::Reject) -> Self {
+        Self::new(reject.code, reject.detail).close()
+    }
+}
+
+/// The beginning of a path, for the record.
+pub(crate) fn kept_path(path: &str) -> Box<str> {
+    telemetry::truncated(path, PATH_KEPT_MAX).into()
+}
+
+/// The beginning of a user agent, for the record.
+pub(crate) fn kept_agent(value: &[u8]) -> Box<str> {
+    let kept = &value[..value.len().min(AGENT_KEPT_MAX)];
+    String::from_utf8_lossy(kept).into()
+}

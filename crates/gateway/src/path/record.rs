@@ -1,0 +1,82 @@
+//! What is kept of each request: a record, from which metrics, usage and the access log are made, in batches.
+
+use super::job::Job;
+use super::shared::Shared;
+use crate::metrics::Handles;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::AccessRecord;
+
+/// Records after which a batch is handed on at once; else it is at the next tick of the flusher.
+const BATCH: usize = 256;
+
+/// The records of one thread that were not handed on yet.
+pub(crate) struct Records {
+    shared: Arc<Shared>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    batch: Vec<AccessRecord>,
+    handles: Handles,
+}
+
+impl Records {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), inner: RefCell::default() }
+    }
+
+    /// Makes the record of a request that has ended. What was never understood enough to have an id has none.
+    pub(crate) fn push(&self, job: &mut Job) {
+        let Some(request) = job.request else { return };
+        let record = AccessRecord {
+            at: job.at,
+            request,
+            tenant: job.tenant.as_ref().map(|tenant| tenant.text.clone()),
+            tenant_slug: job.tenant.as_ref().map(|tenant| tenant.slug.clone()),
+            environment: job.environment.as_ref().map(|environment| environment.slug.clone()),
+            route: job.route.as_ref().map(|route| route.label.clone()),
+            service: job.service.as_ref().map(|service| service.name.clone()),
+            replica: job.replica,
+            principal: job.principal.take(),
+            method: std::mem::take(&mut job.method),
+            host: std::mem::take(&mut job.host),
+            path: std::mem::take(&mut job.path),
+            status: job.status,
+            code: job.code,
+            duration: self.shared.clock.monotonic().saturating_sub(job.started),
+            upstream: job.upstream,
+            tries: job.tries,
+            bytes_in: job.bytes_in,
+            bytes_out: job.bytes_out,
+            client: job.client,
+            agent: job.agent.take(),
+        };
+        let mut inner = self.inner.borrow_mut();
+        inner.batch.push(record);
+        if inner.batch.len() >= BATCH {
+            drop(inner);
+            self.flush();
+        }
+    }
+
+    /// Counts what is there and hands it to the log.
+    pub(crate) fn flush(&self) {
+        let batch = {
+            let inner = &mut *self.inner.borrow_mut();
+            if inner.batch.is_empty() {
+                return;
+            }
+            for record in &inner.batch {
+                inner.handles.count(&self.shared.metrics, record);
+            }
+            std::mem::take(&mut inner.batch)
+        };
+        self.shared.log.append_access(batch);
+    }
+}
+
+/// How often a batch is handed on when it is not full.
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(200);
