@@ -26,6 +26,7 @@ pub fn command(cli: &Cli) -> Command {
     commands.sort_by_key(|command| (place_of(command.get_name()), command.get_name().to_owned()));
     let ordered = commands.into_iter().enumerate().map(|(index, command)| command.display_order(index));
     Command::new("switchyard")
+        .bin_name("switchyard")
         .about("Puts a multi-tenant app into production: one binary, one command.")
         .version(cli.version)
         .subcommand_required(true)

@@ -78,11 +78,16 @@ fn space(folder: &Path) -> Finding {
 }
 
 fn file_system(folder: &Path, elsewhere: bool) -> Option<Finding> {
-    let kind = i64::try_from(rustix::fs::statfs(folder).ok()?.f_type).ok()?;
+    let kind = number(rustix::fs::statfs(folder).ok()?.f_type)?;
     let (_, name, why) = FILE_SYSTEMS.iter().find(|(number, ..)| *number == kind)?;
     let found = format!("{} lies on {name}: {why}", folder.display());
     let finding = if elsewhere { Finding::note("file system", found) } else { Finding::warning("file system", found) };
     Some(finding.next("use a local disk, or a PostgreSQL by SWITCHYARD_DATABASE_URL"))
+}
+
+/// The number of a file system, whose type differs between systems.
+fn number(kind: impl TryInto<i64>) -> Option<i64> {
+    kind.try_into().ok()
 }
 
 fn secrets(folder: &Path) -> Vec<Finding> {
