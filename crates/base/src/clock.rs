@@ -85,8 +85,8 @@ impl ManualClock {
 
     /// Moves both the wall clock and the monotonic one forward.
     pub fn advance(&self, span: Duration) {
-        let wall = Timestamp::from_micros(self.time.wall_micros.load(Ordering::SeqCst)) + span;
-        self.time.wall_micros.store(wall.micros(), Ordering::SeqCst);
+        let later = |micros| Some((Timestamp::from_micros(micros) + span).micros());
+        let _ = self.time.wall_micros.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         self.time.monotonic_micros.fetch_add(micros, Ordering::SeqCst);
     }
