@@ -4,6 +4,7 @@ use crate::error::CliError;
 use crate::table::Table;
 use serde::Serialize;
 use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How output is to look.
@@ -24,6 +25,7 @@ pub struct Output {
     out: Shared<dyn Write + Send>,
     err: Shared<dyn Write + Send>,
     input: Shared<dyn BufRead + Send>,
+    closed: Arc<AtomicBool>,
 }
 
 type Shared<T> = Arc<Mutex<T>>;
@@ -71,6 +73,7 @@ impl Output {
             out: Arc::new(Mutex::new(std::io::stdout())),
             err: Arc::new(Mutex::new(std::io::stderr())),
             input: Arc::new(Mutex::new(std::io::BufReader::new(std::io::stdin()))),
+            closed: Arc::default(),
         }
     }
 
@@ -83,6 +86,7 @@ impl Output {
             out: Arc::new(Mutex::new(Tee(captured.out.clone()))),
             err: Arc::new(Mutex::new(Tee(captured.err.clone()))),
             input: Arc::new(Mutex::new(std::io::Cursor::new(input.as_bytes().to_vec()))),
+            closed: Arc::default(),
         };
         (output, captured)
     }
@@ -102,9 +106,17 @@ impl Output {
 
     /// A line whatever the form, for what is the result itself (a script, a schema, an event of a stream).
     pub fn raw(&self, text: &str) {
-        // A reader that has gone is no failure of ours.
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        // A reader that has gone is no failure of ours.
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the reader of standard output has gone (`| head`), so that a verb which goes on should end.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// A line to standard error, for what is not the result (progress, hints, warnings).
@@ -169,4 +181,38 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_noticed_quietly() {
+        let (mut output, _) = Output::captured(OutputOptions::default(), "");
+        output.line("one");
+        assert!(!output.closed());
+        output.out = Arc::new(Mutex::new(Gone));
+        output.line("two");
+        assert!(output.closed());
+    }
+
+    #[test]
+    fn an_error_cannot_drive_a_terminal() {
+        let (output, captured) = Output::captured(OutputOptions::default(), "");
+        output.error(&CliError::failure("a\u{1b}[2Jb\nc").next("d\u{202e}e"));
+        assert_eq!(captured.err(), "error: a\\u{1b}[2Jb\nc\n  d\\u{202e}e\n");
+    }
 }

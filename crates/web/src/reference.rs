@@ -151,18 +151,23 @@ fn parameters(out: &mut String, operation: &Value) {
 }
 
 fn responses(out: &mut String, operation: &Value) {
-    out.push_str("<h4>Answers</h4><table><tr><th>Status</th><th>Meaning</th></tr>");
+    let mut refusals = Vec::new();
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-        let content = response["content"].as_object().and_then(|content| content.values().next());
-        let meaning = match (&response["x-codes"], content) {
-            (Value::Array(_), _) | (_, None) => {
-                paragraphs(response["description"].as_str().unwrap_or_default())
+        if let Some(codes) = response["x-codes"].as_array() {
+            let names = codes.iter().filter_map(Value::as_str);
+            refusals.extend(names.map(|name| format!("<code>{}</code> {}", escape(name), escape(status))));
+            continue;
+        }
+        let content = response["content"].as_object().and_then(|content| content.iter().next());
+        let _ = match content {
+            Some((kind, content)) => {
+                let body = schema_block(&content["schema"]);
+                write!(out, "<h4>Answers {} <code>{}</code></h4>{body}", escape(status), escape(kind))
             }
-            (_, Some(content)) => schema_block(&content["schema"]),
+            None => write!(out, "<h4>Answers {}</h4>", escape(status)),
         };
-        let _ = write!(out, "<tr><td>{}</td><td>{meaning}</td></tr>", escape(status));
     }
-    out.push_str("</table>");
+    let _ = write!(out, "<h4>Refuses with</h4><p class=\"codes\">{}</p>", refusals.join(" · "));
 }
 
 fn schemas(document: &Value) -> String {

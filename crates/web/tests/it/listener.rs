@@ -81,6 +81,21 @@ async fn a_refused_body_holds_no_second_request() {
 }
 
 #[tokio::test]
+async fn g5_what_follows_an_unread_body_is_not_taken_from_it() {
+    let listener = listen();
+    let hidden = "GET /api/v1/panics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer operator\r\n\r\n";
+    let last = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let request = format!(
+        "POST /api/v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}{last}",
+        hidden.len()
+    );
+    let reply = exchange(listener.addr, request.as_bytes()).await;
+    assert!(reply.starts_with("HTTP/1.1 401"), "{reply}");
+    assert!(!reply.contains("HTTP/1.1 500"), "the body was taken for a request: {reply}");
+    assert!(reply.matches("HTTP/1.1").count() <= 2, "{reply}");
+}
+
+#[tokio::test]
 async fn g15_large_heads_are_refused() {
     let listener = listen();
     let large = format!("GET /livez HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "x".repeat(100_000));
