@@ -8,9 +8,14 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted. Text and JSON are RFC 3339 in UTC.
-/// Arithmetic saturates at the years -9999 and 9999.
+/// Only the years 0000 to 9999 exist, which are what RFC 3339 can write; arithmetic stops at their ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
+
+/// 0000-01-01T00:00:00Z and 9999-12-30T00:00:00Z, in microseconds since the epoch; the last day is left out, so that any
+/// offset can be written.
+const MICROS_MIN: i64 = -62_167_219_200_000_000;
+const MICROS_MAX: i64 = 253_402_128_000_000_000;
 
 /// A text that is not an RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +26,9 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// The time that is this many microseconds after the epoch, moved into the years -9999 to 9999.
+    /// The time that is this many microseconds after the epoch, moved into the years 0000 to 9999.
     pub fn from_micros(micros: i64) -> Self {
-        Self(micros.clamp(jiff::Timestamp::MIN.as_microsecond(), jiff::Timestamp::MAX.as_microsecond()))
+        Self(micros.clamp(MICROS_MIN, MICROS_MAX))
     }
 
     /// Microseconds since the epoch.

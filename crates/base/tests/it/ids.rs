@@ -12,7 +12,7 @@ fn at(text: &str) -> Timestamp {
 #[test]
 fn the_specification_s_examples_are_read_and_written() {
     let id = TenantId::parse("ten_01h455vb4pex5vsknk084sn02q").expect("valid");
-    let bytes: [u8; 16] = 0x0188_90a5_ac96_774b_bcce_b302_099a_8057_u128.to_be_bytes();
+    let bytes: [u8; 16] = 0x0189_0a5d_ac96_774b_bcce_b302_099a_8057_u128.to_be_bytes();
     assert_eq!(id.as_bytes(), &bytes);
     assert_eq!(TenantId::from_uuid_bytes(bytes).to_string(), "ten_01h455vb4pex5vsknk084sn02q");
     assert_eq!(TenantId::from_uuid_bytes([0xff; 16]).to_string(), "ten_7zzzzzzzzzzzzzzzzzzzzzzzzz");
@@ -78,8 +78,8 @@ fn arithmetic_with_times_saturates() {
     assert_eq!((now + Duration::from_secs(60)).since(now), Duration::from_secs(60));
     assert_eq!(now.since(now + Duration::from_secs(1)), Duration::ZERO);
     let end = now + Duration::MAX;
-    assert!(end > now && end.to_string().starts_with("9999-"));
-    assert!((now - Duration::MAX).to_string().starts_with("-009999-"));
+    assert!(end > now && end.to_string().starts_with("9999-12-30"));
+    assert!((now - Duration::MAX).to_string().starts_with("0000-01-01"));
 }
 
 #[test]
@@ -132,11 +132,9 @@ proptest! {
     }
 
     #[test]
-    fn times_survive_their_text(micros in -60_000_000_000_000_000_i64..250_000_000_000_000_000) {
+    fn times_survive_their_text(micros in -70_000_000_000_000_000_i64..260_000_000_000_000_000) {
         let time = Timestamp::from_micros(micros);
-        if micros >= -62_135_596_800_000_000 {
-            prop_assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
-        }
+        prop_assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
     }
 
     #[test]
