@@ -46,7 +46,7 @@ fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     names
         .filter_map(|name| {
             let error = Slug::parse(name).err()?;
-            let pointer = format!("/plans/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
             Some(Fault::new(pointer, format!("{name:?}"), error.to_string()))
         })
         .collect()

@@ -253,7 +253,7 @@ fn no_more(_section: &Value, _whole: &Value) -> Vec<Fault> {
 fn check_tenants(section: &Value, _whole: &Value) -> Vec<Fault> {
     let ways = section.get("resolve").and_then(Value::as_array).map(Vec::as_slice);
     let fault = |found: String, message: &str| Fault {
-        pointer: "/tenants/resolve".to_owned(),
+        pointer: "/resolve".to_owned(),
         found,
         message: message.to_owned(),
         nearest: None,
@@ -286,7 +286,7 @@ fn check_environments(section: &Value, _whole: &Value) -> Vec<Fault> {
         .filter_map(|name| {
             let error = Slug::parse(name).err()?;
             Some(Fault {
-                pointer: format!("/environments/{}", name.replace('~', "~0").replace('/', "~1")),
+                pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
                 found: format!("{name:?}"),
                 message: error.to_string(),
                 nearest: None,
@@ -315,7 +315,7 @@ mod tests {
     fn an_environment_is_named_like_a_dns_label() {
         let faults = check_environments(&json!({"production": {}, "Up/Per": {}}), &Value::Null);
         assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].pointer, "/environments/Up~1Per");
+        assert_eq!(faults[0].pointer, "/Up~1Per");
     }
 
     #[test]
