@@ -9,6 +9,7 @@ mod limits;
 mod machine;
 mod ports;
 mod programs;
+mod store;
 
 use crate::place::Place;
 use crate::project::read_project;
@@ -36,6 +37,7 @@ pub(crate) fn run(
     findings.extend(machine::look());
     findings.extend(limits::look());
     findings.extend(folders::look(place, &settings));
+    findings.push(store::look(&settings));
     findings.extend(ports::look(place, &settings));
     findings.extend(programs::look(project.as_ref(), surroundings));
     show(&findings, output);

@@ -115,9 +115,20 @@ fn doctor_tells_what_blocks_and_what_to_do() {
         .collect();
     assert_eq!(blockers, ["gateway port", "programs"], "{findings:#}");
     assert!(findings.as_array().expect("a list").iter().all(|f| f["state"] != "blocker" || f["next"].is_string()));
-    for check in ["machine", "kernel", "clock", "open files", "limits", "namespaces", "landlock", "data folder", "disk space", "shell"] {
+    for check in ["machine", "kernel", "clock", "open files", "limits", "namespaces", "landlock", "data folder", "disk space", "store", "shell"] {
         assert!(findings.as_array().expect("a list").iter().any(|f| f["check"] == check), "{check}");
     }
+}
+
+#[test]
+fn doctor_reaches_for_a_postgres_and_keeps_its_password() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("postgres://me:hunter2@{closed}/d");
+    let ran = run_in(folder.path(), &[("PATH", "/usr/bin:/bin"), ("SWITCHYARD_DATABASE_URL", &url)], &["doctor"]);
+    assert_eq!(ran.exit, 1);
+    assert!(ran.out.contains(&format!("PostgreSQL at {closed} cannot be reached")), "{}", ran.out);
+    assert!(!ran.out.contains("hunter2"));
 }
 
 #[test]
