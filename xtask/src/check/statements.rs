@@ -36,9 +36,9 @@ struct Table {
 
 pub(super) fn check(workspace: &Workspace, sources: &[Source]) -> Result<Vec<Finding>, String> {
     // Tests write what they like.
-    let product = sources.iter().filter(|source| !source.is_test);
-    let statements: Vec<Statement> = product.flat_map(statements_of).collect();
-    let tables = tables(workspace, sources)?;
+    let product: Vec<&Source> = sources.iter().filter(|source| !source.is_test).collect();
+    let statements: Vec<Statement> = product.iter().flat_map(|source| statements_of(source)).collect();
+    let tables = tables(workspace, &product)?;
     let mut findings: Vec<Finding> =
         statements.iter().filter_map(|statement| check_statement(statement, &tables)).collect();
     findings.extend(check_declared(sources, &tables));
@@ -139,7 +139,7 @@ fn check_splits(statements: &[Statement]) -> Option<Finding> {
 }
 
 /// The tables of all migrations: of `.sql` files, and of `sql:` fields in Rust.
-fn tables(workspace: &Workspace, sources: &[Source]) -> Result<BTreeMap<String, Table>, String> {
+fn tables(workspace: &Workspace, sources: &[&Source]) -> Result<BTreeMap<String, Table>, String> {
     let mut texts: Vec<(String, String)> = Vec::new();
     for file in workspace.files.iter().filter(|file| file.contains("/migrations/") && file.ends_with(".sql"))
     {
