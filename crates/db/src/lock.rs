@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -12,14 +13,19 @@ use crate::OpenError;
 /// Name of the lock file in the data folder.
 pub(crate) const LOCK_FILE: &str = "lock";
 
+/// A process that was just killed may have left a child between its fork and its exec, which holds the lock for that
+/// moment; this long it is waited for.
+const TRIES: u32 = 10;
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
 /// Held until dropped. The kernel releases it when the process ends, however it ends; the file stays.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
-    /// Makes the data folder when missing, proves that it can be written, and takes the lock at once or not at all.
+    /// Makes the data folder when missing, proves that it can be written, and takes the lock.
     pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
         let unwritable = |error: std::io::Error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() };
         std::fs::create_dir_all(dir).map_err(unwritable)?;
@@ -31,7 +37,7 @@ impl Lock {
             .mode(0o600)
             .open(dir.join(LOCK_FILE))
             .map_err(unwritable)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock_patiently(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
@@ -44,7 +50,27 @@ impl Lock {
         file.seek(SeekFrom::Start(0)).map_err(unwritable)?;
         file.set_len(0).map_err(unwritable)?;
         writeln!(file, "{}", std::process::id()).map_err(unwritable)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do, were there no child that still has a copy of the file. It releases in the end as well.
+        drop(flock(&self.file, FlockOperation::Unlock));
+    }
+}
+
+fn flock_patiently(file: &File) -> Result<(), rustix::io::Errno> {
+    let mut tries = 1;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(TRY_EVERY);
+            }
+            result => return result,
+        }
     }
 }
 

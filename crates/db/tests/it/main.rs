@@ -1,7 +1,13 @@
 //! Tests of the store, each on SQLite and on PostgreSQL from one function where both are concerned.
 
+mod disk;
 mod events;
 mod isolation;
+mod keys;
+mod migrations;
 mod notes;
+mod place;
+mod process;
+mod server;
 mod transactions;
 mod transfer;
