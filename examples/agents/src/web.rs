@@ -307,6 +307,83 @@ fn fixed(name: &str, value: &str) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tiny_http::TestRequest;
+
+    const JSON: (&str, &str) = ("Content-Type", "application/json");
+    const ACME: (&str, &str) = ("X-Tenant-Id", "ten_acme");
+    const GLOBEX: (&str, &str) = ("X-Tenant-Id", "ten_globex");
+
+    /// Sends one request: status, and the body as JSON or `null`.
+    fn send(
+        store: &Store,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) -> (u16, Value) {
+        let mut request = TestRequest::new().with_method(method).with_path(path).with_body(body);
+        for (name, value) in headers {
+            request = request.with_header(fixed(name, value));
+        }
+        let mut request = request.into();
+        let response = answer(store, &mut request).unwrap_or_else(|refusal| refused(&request, &refusal));
+        let status = response.status_code().0;
+        let mut text = String::new();
+        response.into_reader().read_to_string(&mut text).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    fn store() -> (Store, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("agents-web-{:?}", std::thread::current().id()));
+        let _new = std::fs::remove_dir_all(&folder);
+        (Store::at(folder.clone()).unwrap(), folder)
+    }
+
+    #[test]
+    fn tenants_have_their_own_agents_and_tasks() {
+        let (store, folder) = store();
+        let new = r#"{"name": "Counter", "kind": "words"}"#;
+        let (status, agent) = send(&store, Method::Post, "/api/agents", &[ACME, JSON], new);
+        assert_eq!((status, &agent["name"]), (201, &json!("Counter")));
+        let tasks = format!("/api/agents/{}/tasks", agent["id"].as_str().unwrap());
+        let input = r#"{"input": "to be or not to be"}"#;
+        let (status, task) = send(&store, Method::Post, &tasks, &[ACME, JSON], input);
+        assert_eq!((status, &task["status"]), (202, &json!("waiting")));
+        let task = format!("/api/tasks/{}", task["id"].as_str().unwrap());
+        assert_eq!(send(&store, Method::Get, &task, &[ACME], "").0, 200);
+
+        assert_eq!(send(&store, Method::Get, &task, &[GLOBEX], "").0, 404);
+        assert_eq!(send(&store, Method::Post, &tasks, &[GLOBEX, JSON], input).0, 404);
+        assert_eq!(send(&store, Method::Get, "/api/agents", &[GLOBEX], "").1, json!({ "data": [] }));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        let (store, folder) = store();
+        let form = ("Content-Type", "application/x-www-form-urlencoded");
+        let foreign = ("Sec-Fetch-Site", "cross-site");
+        for (method, path, headers, body, status) in [
+            (Method::Get, "/", &[][..], "", 400),
+            (Method::Get, "/", &[("X-Tenant-Id", "../other")], "", 400),
+            (Method::Get, "/nowhere", &[ACME], "", 404),
+            (Method::Delete, "/api/agents", &[ACME], "", 405),
+            (Method::Post, "/api/agents", &[ACME], r#"{"name": "a", "kind": "words"}"#, 415),
+            (Method::Post, "/api/agents", &[ACME, JSON], r#"{"name": "a", "kind": "spells"}"#, 422),
+            (Method::Post, "/api/agents", &[ACME, JSON], r#"{"name": "", "kind": "words"}"#, 422),
+            (Method::Post, "/api/agents", &[ACME, JSON], r#"{"name": "a", "kind": "words", "id": "b"}"#, 422),
+            (Method::Post, "/agents", &[ACME, form, foreign], "name=a&kind=words", 403),
+            (Method::Post, "/agents", &[ACME, form], "name=a&kind=words", 303),
+            (Method::Get, "/health", &[], "", 200),
+        ] {
+            assert_eq!(
+                send(&store, method.clone(), path, headers, body).0,
+                status,
+                "{method} {path} {headers:?} {body}"
+            );
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn decodes_forms() {
