@@ -196,10 +196,15 @@ async fn search(state: Arc<State>, call: Call<(), SearchQuery>) -> Result<Reply<
     found(&state, &call, call.query.service.clone()).await
 }
 
-async fn search_service(state: Arc<State>, call: Call<(), SearchQuery>) -> Result<Reply<Page<LogEntry>>, Problem> {
+async fn search_service(
+    state: Arc<State>,
+    call: Call<(), SearchQuery>,
+) -> Result<Reply<Page<LogEntry>>, Problem> {
     let service = call.path.get("s")?.to_owned();
     if call.query.service.as_ref().is_some_and(|other| *other != service) {
-        return Err(Problem::new(&codes::BAD_REQUEST).fault("/query/service", "the path names another service"));
+        return Err(
+            Problem::new(&codes::BAD_REQUEST).fault("/query/service", "the path names another service")
+        );
     }
     found(&state, &call, Some(service)).await
 }
@@ -227,8 +232,9 @@ async fn found(
     };
     let filter = visible(state, call, wanted).await?;
     let before = query.cursor.as_ref().map(|cursor| {
-        Position::parse(cursor.key())
-            .ok_or_else(|| Problem::new(&codes::BAD_REQUEST).fault("/query/cursor", "not a cursor of this list"))
+        Position::parse(cursor.key()).ok_or_else(|| {
+            Problem::new(&codes::BAD_REQUEST).fault("/query/cursor", "not a cursor of this list")
+        })
     });
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let found = state.logs.search(filter, before.transpose()?, limit).await.map_err(problem)?;
@@ -309,7 +315,9 @@ fn problem(error: SearchError) -> Problem {
 }
 
 /// Records as lines, those that wait together, and an empty line in silence.
-fn lines(records: impl Stream<Item = Followed> + Send + 'static) -> impl Stream<Item = Bytes> + Send + 'static {
+fn lines(
+    records: impl Stream<Item = Followed> + Send + 'static,
+) -> impl Stream<Item = Bytes> + Send + 'static {
     let chunks = records.ready_chunks(CHUNK_RECORDS_MAX).boxed();
     stream::unfold(chunks, |mut chunks| async move {
         match tokio::time::timeout(HEARTBEAT, chunks.next()).await {

@@ -23,7 +23,8 @@ pub(crate) fn clean(record: &mut LogRecord) {
 
 /// The same for a request.
 pub(crate) fn clean_access(record: &mut AccessRecord) {
-    for text in [Some(&mut record.path), record.agent.as_mut(), Some(&mut record.host)].into_iter().flatten() {
+    for text in [Some(&mut record.path), record.agent.as_mut(), Some(&mut record.host)].into_iter().flatten()
+    {
         let clean = redact(truncated(text, MESSAGE_BYTES_MAX));
         if *clean != **text {
             *text = clean.into();
@@ -76,7 +77,9 @@ mod tests {
         let mut record =
             LogRecord::platform(Timestamp::from_micros(0), Level::Info, "login with password=hunter2 done");
         record.fields.insert("api_key".to_owned(), "hunter2".into());
-        record.fields.insert("nested".to_owned(), serde_json::json!([{"token": "hunter2", "n": 1}, "token=hunter2"]));
+        record
+            .fields
+            .insert("nested".to_owned(), serde_json::json!([{"token": "hunter2", "n": 1}, "token=hunter2"]));
         clean(&mut record);
         let mut line = String::new();
         write_line(&mut record, &mut line);

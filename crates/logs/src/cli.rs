@@ -37,7 +37,13 @@ fn command() -> Command {
         )
         .arg(Arg::new("name").value_name("SERVICE").help("Only of this service").conflicts_with("service"))
         .arg(text("service", "SERVICE", "Only of this service"))
-        .arg(Arg::new("follow").short('f').long("follow").action(ArgAction::SetTrue).help("Go on with what comes"))
+        .arg(
+            Arg::new("follow")
+                .short('f')
+                .long("follow")
+                .action(ArgAction::SetTrue)
+                .help("Go on with what comes"),
+        )
         .arg(
             Arg::new("lines")
                 .short('n')
@@ -125,7 +131,8 @@ async fn follow(session: &Session, query: &str, tail: u32) -> Result<(), CliErro
     let mut lines = session.client.follow(&format!("/api/v1/logs/stream?tail={tail}{query}")).await?;
     loop {
         let line = lines.next().await.map_err(|error| {
-            CliError::failure(format!("the stream ended: {error}")).next("See `switchyard status`, then follow again.")
+            CliError::failure(format!("the stream ended: {error}"))
+                .next("See `switchyard status`, then follow again.")
         })?;
         let Some(line) = line else { return Ok(()) };
         if line.is_empty() {

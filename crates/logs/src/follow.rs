@@ -24,7 +24,8 @@ pub(crate) struct Live {
 
 /// What comes to a follower.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Followed {
+pub enum Followed {
+    /// A record that the filter wants.
     Record(LogRecord),
     /// The reader was too slow: so many records were missed, and this is the end.
     Cut(u64),
@@ -33,14 +34,18 @@ pub(crate) enum Followed {
 impl Logs {
     /// The last `tail` records that the filter wants, oldest first, then each new one, without gap and without
     /// repetition. Ends with [`Followed::Cut`] when the reader is more than [`FOLLOW_RECORDS_MAX`] behind.
-    pub(crate) async fn follow(
+    ///
+    /// # Errors
+    /// [`SearchError`], for the records that are already there.
+    pub async fn follow(
         self: Arc<Self>,
         filter: Filter,
         tail: usize,
     ) -> Result<impl Stream<Item = Followed> + Send + 'static, SearchError> {
         // Subscribed before the search: what is written meanwhile comes from one or the other, never from none.
         let live = self.live.subscribe();
-        let mut past = if tail == 0 { Vec::new() } else { self.search(filter.clone(), None, tail).await?.records };
+        let mut past =
+            if tail == 0 { Vec::new() } else { self.search(filter.clone(), None, tail).await?.records };
         past.reverse();
         let newest = past.last().map(|(position, _)| *position);
         let past = stream::iter(past.into_iter().map(|(_, record)| Followed::Record(record)));

@@ -46,7 +46,7 @@ use ports::TenantDirectory;
 
 pub use api::LogEntry;
 pub use capture::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
-pub use follow::FOLLOW_RECORDS_MAX;
+pub use follow::{FOLLOW_RECORDS_MAX, Followed};
 pub use model::{Filter, Position, SourceKind};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use search::{Found, SCAN_BYTES_MAX, SearchError};
@@ -56,7 +56,12 @@ pub use sink::Logs;
 pub const MANIFEST: Manifest = Manifest {
     name: "logs",
     summary: "Captured logs and access records: kept, searched, followed.",
-    migrations: db::MigrationSet { capability: "logs", migrations: &[], tenant_tables: &[], system_tables: &[] },
+    migrations: db::MigrationSet {
+        capability: "logs",
+        migrations: &[],
+        tenant_tables: &[],
+        system_tables: &[],
+    },
     events: &[],
     metrics: metrics::DOCS,
     sections: &[],

@@ -68,10 +68,15 @@ impl Filter {
             Source::Access => SourceKind::Access,
         };
         let (replica, deployment) = match &record.source {
-            Source::Service { replica, deployment, .. } => (Some(replica.as_str()), Some(deployment.as_str())),
-            Source::Platform | Source::Access => (text_field(record, "replica"), text_field(record, "deployment")),
+            Source::Service { replica, deployment, .. } => {
+                (Some(replica.as_str()), Some(deployment.as_str()))
+            }
+            Source::Platform | Source::Access => {
+                (text_field(record, "replica"), text_field(record, "deployment"))
+            }
         };
-        let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        let is =
+            |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
         self.source.is_none_or(|wanted| wanted == kind)
             && !(self.hide_platform && kind == SourceKind::Platform)
             && is(&self.tenant, record.tenant.as_deref())
@@ -83,7 +88,8 @@ impl Filter {
 
     /// Texts that the stored line of every wanted record holds, as JSON escapes them.
     pub(crate) fn needles(&self) -> Needles {
-        let exact = [&self.service, &self.replica, &self.deployment, &self.environment, &self.tenant, &self.request];
+        let exact =
+            [&self.service, &self.replica, &self.deployment, &self.environment, &self.tenant, &self.request];
         Needles {
             exact: exact.into_iter().flatten().map(|text| quoted(text)).collect(),
             // Within a value, so without the quotes. What is no ASCII may be escaped or not; it is left to `matches`.
@@ -194,7 +200,11 @@ mod tests {
 
     #[test]
     fn needles_are_in_the_line_of_what_matches() {
-        let filter = Filter { service: Some("web".to_owned()), text: Some("disk \"x".to_owned()), ..Filter::default() };
+        let filter = Filter {
+            service: Some("web".to_owned()),
+            text: Some("disk \"x".to_owned()),
+            ..Filter::default()
+        };
         let needles = filter.needles();
         assert_eq!(needles.exact, ["\"web\""]);
         assert_eq!(needles.text.as_deref(), Some("disk \\\"x"));

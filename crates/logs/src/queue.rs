@@ -113,7 +113,10 @@ fn size(record: &LogRecord) -> usize {
 }
 
 fn access_size(record: &AccessRecord) -> usize {
-    RECORD_BYTES + record.path.len() + record.host.len() + record.agent.as_ref().map_or(0, |agent| agent.len())
+    RECORD_BYTES
+        + record.path.len()
+        + record.host.len()
+        + record.agent.as_ref().map_or(0, |agent| agent.len())
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub(crate) fn search(
     before: Option<Position>,
     limit: usize,
 ) -> Result<Found, SearchError> {
+    catalog.load()?;
     let mut walk = Walk { filter, sieve: Sieve::new(&filter.needles()), limit, records: Vec::new() };
     let mut scanned = 0;
     for segment in catalog.newest_first() {
@@ -65,7 +66,8 @@ pub(crate) fn search(
 }
 
 fn overlaps(segment: &Segment, filter: &Filter) -> bool {
-    filter.since.is_none_or(|since| segment.last >= since) && filter.until.is_none_or(|until| segment.first < until)
+    filter.since.is_none_or(|since| segment.last >= since)
+        && filter.until.is_none_or(|until| segment.first < until)
 }
 
 struct Walk<'a> {
@@ -109,7 +111,8 @@ impl Sieve {
             // A text that cannot be built into a searcher is left to the filter.
             AhoCorasickBuilder::new().ascii_case_insensitive(true).build([text]).ok()
         });
-        let exact = needles.exact.iter().map(|text| memmem::Finder::new(text.as_bytes()).into_owned()).collect();
+        let exact =
+            needles.exact.iter().map(|text| memmem::Finder::new(text.as_bytes()).into_owned()).collect();
         Sieve { exact, text }
     }
 

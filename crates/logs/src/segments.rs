@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 /// Bytes that are read of one segment at most: sixteen times its size by default. More is no segment of ours.
 const RAW_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -43,6 +43,7 @@ pub(crate) struct Segment {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     folder: PathBuf,
+    loaded: Mutex<bool>,
     segments: RwLock<BTreeMap<u64, Segment>>,
 }
 
@@ -57,11 +58,16 @@ pub(crate) struct OpenSegment {
 impl Catalog {
     /// Knows nothing before [`Catalog::load`].
     pub(crate) fn new(folder: PathBuf) -> Catalog {
-        Catalog { folder, segments: RwLock::default() }
+        Catalog { folder, loaded: Mutex::default(), segments: RwLock::default() }
     }
 
-    /// Reads the folder, makes it when missing, cuts half lines of open files, removes drafts.
+    /// The first time that it succeeds: reads the folder, makes it when missing, cuts half lines of open files,
+    /// removes drafts. Afterwards does nothing.
     pub(crate) fn load(&self) -> io::Result<()> {
+        let mut loaded = self.loaded.lock();
+        if *loaded {
+            return Ok(());
+        }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -71,13 +77,15 @@ impl Catalog {
                 fs::remove_file(&path)?;
             } else if let Some(segment) = sealed_of(name, &path)? {
                 found.insert(segment.number, segment);
-            } else if let Some(number) = name.strip_suffix(OPEN_SUFFIX).and_then(|number| number.parse().ok()) {
+            } else if let Some(number) = name.strip_suffix(OPEN_SUFFIX).and_then(|number| number.parse().ok())
+            {
                 // Sealing may have been cut between its last two steps: then the sealed one, whole, counts.
                 let segment = recovered(number, &path)?;
                 found.entry(number).or_insert(segment);
             }
         }
         *self.segments.write() = found;
+        *loaded = true;
         Ok(())
     }
 
@@ -115,14 +123,16 @@ impl Catalog {
             }
         };
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        file.set_len(bytes)?;
+        if file.metadata()?.len() != bytes {
+            file.set_len(bytes)?;
+        }
         let fresh = Segment { number, path, sealed: false, first: now, last: now, bytes };
         self.segments.write().entry(number).or_insert(fresh);
         Ok(OpenSegment { number, file, bytes })
     }
 
     /// Appends whole lines whose times lie in `first..=last`. After an error the file holds what it held before, or is
-    /// not to be used any more.
+    /// to be opened again.
     pub(crate) fn append(
         &self,
         open: &mut OpenSegment,
@@ -131,8 +141,8 @@ impl Catalog {
         last: Timestamp,
     ) -> io::Result<()> {
         if let Err(error) = open.file.write_all(lines) {
-            // Half a batch would end in half a line.
-            open.file.set_len(open.bytes)?;
+            // Half a batch would end in half a line. If that fails too, opening the file again cuts it.
+            let _ = open.file.set_len(open.bytes);
             return Err(error);
         }
         let empty = open.bytes == 0;
@@ -149,11 +159,16 @@ impl Catalog {
     pub(crate) fn seal(&self, except: Option<u64>) -> io::Result<()> {
         let open: Vec<Segment> = {
             let segments = self.segments.read();
-            segments.values().filter(|segment| !segment.sealed && Some(segment.number) != except).cloned().collect()
+            segments
+                .values()
+                .filter(|segment| !segment.sealed && Some(segment.number) != except)
+                .cloned()
+                .collect()
         };
         for segment in open {
             let (first, last) = (segment.first.micros().max(0), segment.last.micros().max(0));
-            let sealed = self.folder.join(format!("{:010}-{first:020}-{last:020}{SEALED_SUFFIX}", segment.number));
+            let sealed =
+                self.folder.join(format!("{:010}-{first:020}-{last:020}{SEALED_SUFFIX}", segment.number));
             let bytes = compress(&segment, &sealed)?;
             let old = segment.path.clone();
             let segment = Segment { path: sealed, sealed: true, bytes, ..segment };
@@ -333,7 +348,9 @@ mod tests {
         let catalog = loaded(folder.path());
         for second in 1..=4 {
             let mut open = catalog.open(1, at(second)).expect("the folder is ours");
-            catalog.append(&mut open, line(second).as_bytes(), at(second), at(second)).expect("there is room");
+            catalog
+                .append(&mut open, line(second).as_bytes(), at(second), at(second))
+                .expect("there is room");
             catalog.seal(None).expect("there is room");
         }
         let numbers = || catalog.newest_first().iter().map(|segment| segment.number).collect::<Vec<_>>();

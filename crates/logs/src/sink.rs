@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::SharedClock;
-use lifecycle::{Stop, TaskError};
+use lifecycle::{Stop, StopHandle, TaskError};
 use parking_lot::Mutex;
 use ports::LogSink;
 use telemetry::{AccessRecord, LogRecord, Metrics};
@@ -58,13 +58,15 @@ impl Logs {
     /// # Errors
     /// When the writer panicked; run it again.
     pub async fn run(self: Arc<Self>, stop: Stop) -> Result<(), TaskError> {
-        let (logs, told) = (self.clone(), stop.clone());
+        let (handle, told) = Stop::pair();
+        let end = EndWriter { logs: self.clone(), handle };
+        let logs = self.clone();
         let writing = lifecycle::blocking(move || writer::run(&logs, &told));
         tokio::pin!(writing);
         let ended = tokio::select! {
             ended = &mut writing => ended,
             () = stop.stopped() => {
-                self.queue.nudge();
+                drop(end);
                 writing.await
             }
         };
@@ -116,6 +118,19 @@ impl Logs {
         if lost > 0 {
             self.metrics.dropped_queue.add(lost as u64);
         }
+    }
+}
+
+/// Ends the writer's thread when [`Logs::run`] is told to stop, and also when it is dropped.
+struct EndWriter {
+    logs: Arc<Logs>,
+    handle: StopHandle,
+}
+
+impl Drop for EndWriter {
+    fn drop(&mut self) {
+        self.handle.stop();
+        self.logs.queue.nudge();
     }
 }
 

@@ -24,17 +24,18 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Writes until told to stop and nothing waits.
 pub(crate) fn run(logs: &Logs, stop: &Stop) {
     let now = logs.clock.now();
-    let mut writer =
-        Writer { logs, open: None, loaded: false, opened: now, house_kept: None, chunk: Chunk::default() };
+    let mut writer = Writer { logs, open: None, opened: now, house_kept: None, chunk: Chunk::default() };
     loop {
-        let batches = logs.queue.take(IDLE);
+        // When the end has come, only what is there already is waited for.
+        let stopping = stop.is_stopping();
+        let batches = logs.queue.take(if stopping { Duration::ZERO } else { IDLE });
         let idle = batches.is_empty();
         for batch in batches {
             writer.write(batch);
         }
         writer.flush();
         writer.keep_house();
-        if idle && stop.is_stopping() {
+        if idle && stopping {
             break;
         }
     }
@@ -44,8 +45,6 @@ pub(crate) fn run(logs: &Logs, stop: &Stop) {
 struct Writer<'a> {
     logs: &'a Logs,
     open: Option<OpenSegment>,
-    /// Whether the folder was read.
-    loaded: bool,
     /// When the open segment got its first record.
     opened: Timestamp,
     /// When segments were last sealed and removed.
@@ -139,10 +138,7 @@ impl Writer<'_> {
 
     /// Where the lines begin in their segment.
     fn append(&mut self, lines: &[u8], first: Timestamp, last: Timestamp) -> io::Result<Position> {
-        if !self.loaded {
-            self.logs.catalog.load()?;
-            self.loaded = true;
-        }
+        self.logs.catalog.load()?;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => {
@@ -163,7 +159,8 @@ impl Writer<'_> {
         let config = &self.logs.config;
         let now = self.logs.clock.now();
         let full = self.open.as_ref().is_some_and(|open| {
-            open.bytes >= config.segment_bytes || now.since(self.opened) >= config.segment_age && open.bytes > 0
+            open.bytes >= config.segment_bytes
+                || now.since(self.opened) >= config.segment_age && open.bytes > 0
         });
         if full {
             self.open = None;
@@ -180,10 +177,7 @@ impl Writer<'_> {
 
     fn seal_and_retain(&mut self, now: Timestamp, current: Option<u64>) -> io::Result<()> {
         let (catalog, config) = (&self.logs.catalog, &self.logs.config);
-        if !self.loaded {
-            catalog.load()?;
-            self.loaded = true;
-        }
+        catalog.load()?;
         let sealed = catalog.seal(current);
         // What is too much goes even if nothing can be sealed: on a full disk it is the only way to room.
         catalog.retain(now - config.keep, config.bytes_max, current)?;
