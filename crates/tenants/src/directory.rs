@@ -151,6 +151,8 @@ pub struct Environments {
     db: Db,
     current: Slug,
     all: RwLock<Arc<Vec<EnvironmentRecord>>>,
+    /// One read after the other: else a read that began before a change could land after the one that has it.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Environments {
@@ -159,7 +161,7 @@ impl Environments {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(db: Db, current: Slug) -> Result<Arc<Environments>, db::Error> {
-        let environments = Environments { db, current, all: RwLock::default() };
+        let environments = Environments { db, current, all: RwLock::default(), reading: Default::default() };
         environments.refresh().await?;
         Ok(Arc::new(environments))
     }
@@ -169,6 +171,7 @@ impl Environments {
     /// # Errors
     /// When the store cannot be read; the list then stays as it is.
     pub async fn refresh(&self) -> Result<(), db::Error> {
+        let _reading = self.reading.lock().await;
         let ctx = SystemCtx::because("directory of environments");
         let rows = self.db.read_system(&ctx, environments::all).await?;
         let records: Vec<_> = rows.into_iter().map(environment_record).collect();

@@ -1,0 +1,188 @@
+//! What the tests of this crate serve: tenants over stand-ins for the capabilities that they ask.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use base::{EnvironmentId, ProjectId, Slug, TenantId};
+use config::SectionSchema;
+use db::{Event, SystemTx};
+use ports::{ApplyError, Change, EnvironmentDirectory, PlanLookup, SectionApply, TenantRows};
+use serde_json::{Value, json};
+use tenants::{Deps, Environments};
+use testkit::{Answer, Client, Parts, Store, TestApp};
+use web::Surface;
+
+/// A project file with nothing but what must be there.
+pub(crate) const FILE: &str = "schema = 1\n[project]\nname = \"agents\"\n";
+
+/// Plans that exist: the four defaults, and `team`.
+pub(crate) struct Plans;
+
+impl PlanLookup for Plans {
+    fn exists(&self, _: &mut SystemTx, _: ProjectId, plan: &Slug) -> Result<bool, db::Error> {
+        Ok(["free", "starter", "pro", "enterprise", "team"].contains(&plan.as_str()))
+    }
+}
+
+/// Remembers whose rows were to be removed.
+#[derive(Default, Clone)]
+pub(crate) struct Rows(Arc<Mutex<Vec<TenantId>>>);
+
+impl Rows {
+    pub(crate) fn removed(&self) -> Vec<TenantId> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl TenantRows for Rows {
+    fn remove(&self, _: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error> {
+        self.0.lock().unwrap().push(tenant);
+        Ok(())
+    }
+}
+
+/// Another capability's section, `widgets`: a table of names. One called `broken` is refused.
+pub(crate) struct Widgets(pub(crate) Arc<Mutex<BTreeSet<String>>>);
+
+pub(crate) const WIDGETS: SectionSchema = SectionSchema {
+    key: "widgets",
+    schema: || json!({"type": "object", "additionalProperties": {"type": "integer"}}),
+    check: |_, _| Vec::new(),
+};
+
+impl SectionApply for Widgets {
+    fn key(&self) -> &'static str {
+        "widgets"
+    }
+
+    fn apply(
+        &self,
+        _: &mut SystemTx,
+        _: EnvironmentId,
+        section: Option<&Value>,
+        prune: bool,
+    ) -> Result<Vec<Change>, ApplyError> {
+        let names: BTreeSet<String> =
+            section.and_then(Value::as_object).into_iter().flat_map(|map| map.keys().cloned()).collect();
+        if names.contains("broken") {
+            let fault = shape::Fault::new("/widgets/broken", "1", "no widget that is broken");
+            return Err(ApplyError::Invalid(vec![fault]));
+        }
+        let mut seen = self.0.lock().unwrap();
+        if !prune && seen.iter().any(|name| !names.contains(name)) {
+            return Err(ApplyError::HoldsData(seen.difference(&names).cloned().collect()));
+        }
+        *seen = names;
+        Ok(Vec::new())
+    }
+}
+
+/// What a test keeps of what is built for it.
+struct Built {
+    environments: Arc<Environments>,
+    rows: Rows,
+}
+
+/// An app with its stand-ins.
+pub(crate) struct App {
+    pub(crate) app: TestApp,
+    pub(crate) environments: Arc<Environments>,
+    pub(crate) rows: Rows,
+}
+
+/// Runs a test on both stores. The environment `development` of the project `agents` is there.
+pub(crate) async fn apps<F, T>(test: F)
+where
+    F: Fn(App) -> T,
+    T: Future<Output = ()>,
+{
+    empty_apps(|app| async {
+        apply(&app.app.operator(), "development", FILE).await.ok(200);
+        test(app).await;
+    })
+    .await;
+}
+
+/// Runs a test on both stores, without any project.
+pub(crate) async fn empty_apps<F, T>(test: F)
+where
+    F: Fn(App) -> T,
+    T: Future<Output = ()>,
+{
+    let built: Arc<Mutex<Option<Built>>> = Arc::default();
+    testkit::apps(
+        &[tenants::MANIFEST.migrations],
+        |store: Store| {
+            let built = Arc::clone(&built);
+            async move {
+                let rows = Rows::default();
+                let development = slug("development");
+                let environments = Environments::load(store.db.clone(), development).await.unwrap();
+                *built.lock().unwrap() = Some(Built { environments: Arc::clone(&environments), rows: rows.clone() });
+                let clock = store.shared_clock();
+                let mut sections = tenants::own_sections(&clock);
+                sections.push(Arc::new(Widgets(Arc::default())));
+                let mut schemas = tenants::SECTIONS.to_vec();
+                schemas.push(WIDGETS);
+                let module = tenants::build(Deps {
+                    db: store.db.clone(),
+                    clock,
+                    random: store.random.clone(),
+                    environments: Arc::clone(&environments),
+                    plans: Arc::new(Plans),
+                    rows: vec![Arc::new(rows)],
+                    sections,
+                    schemas,
+                });
+                let environments: Arc<dyn EnvironmentDirectory> = environments;
+                Parts {
+                    modules: vec![module],
+                    authenticate: None,
+                    environments: Some(environments),
+                    surface: Surface::Operator,
+                }
+            }
+        },
+        |app: TestApp| {
+            let Built { environments, rows } = built.lock().unwrap().take().unwrap();
+            test(App { app, environments, rows })
+        },
+    )
+    .await;
+}
+
+pub(crate) fn slug(text: &str) -> Slug {
+    Slug::parse(text).unwrap()
+}
+
+pub(crate) async fn apply(client: &Client, environment: &str, text: &str) -> Answer {
+    client.put(&format!("/api/v1/environments/{environment}/configuration"), json!({ "text": text })).await
+}
+
+pub(crate) fn tenant(slug: &str) -> Value {
+    json!({"slug": slug, "name": slug, "email": format!("{slug}@example.com")})
+}
+
+/// Makes a tenant; its id.
+pub(crate) async fn create(client: &Client, slug: &str) -> TenantId {
+    let made = client.post("/api/v1/tenants", tenant(slug)).await.ok(201);
+    TenantId::parse(made["id"].as_str().unwrap()).unwrap()
+}
+
+impl App {
+    /// The whole log, once it has at least `count` events.
+    pub(crate) async fn events(&self, count: i64) -> Vec<Event> {
+        let log = self.app.store.db.events();
+        while log.head() < count {
+            log.wait_beyond(log.head()).await;
+        }
+        log.after(0, 1_000).await.unwrap()
+    }
+
+    /// The kinds of the events about a subject, in order.
+    pub(crate) async fn kinds(&self, count: i64, subject: &str) -> Vec<String> {
+        let events = self.events(count).await;
+        events.into_iter().filter(|event| event.subject == subject).map(|event| event.kind).collect()
+    }
+}
