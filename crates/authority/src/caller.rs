@@ -83,7 +83,9 @@ impl Caller {
             Standing::Tenant { role, scopes, .. } => {
                 permission.audience == Audience::Tenant
                     && role.allows(permission, environment)
-                    && scopes.as_ref().is_none_or(|all| all.iter().any(|one| one.allows(permission, environment)))
+                    && scopes
+                        .as_ref()
+                        .is_none_or(|all| all.iter().any(|one| one.allows(permission, environment)))
             }
             Standing::Nobody => false,
         }

@@ -114,7 +114,11 @@ pub fn matrix() -> String {
     let production = base::Slug::parse("production").expect("a literal slug");
     let cell = |role: &Role, permission: &Permission| {
         let audience = permission.audience == Audience::Tenant;
-        match (audience, role.allows(permission, Some(&production)), role.allows(permission, Some(&development))) {
+        match (
+            audience,
+            role.allows(permission, Some(&production)),
+            role.allows(permission, Some(&development)),
+        ) {
             (true, true, _) => "yes",
             (true, false, true) => "dev+test",
             (false, ..) | (true, false, false) => "no",

@@ -39,7 +39,8 @@ impl Role {
     /// Whether the role grants this permission in this environment; `None` for what belongs to no environment. The
     /// permission's audience is judged by [`Caller::may`](crate::Caller::may), not here.
     pub fn allows(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
-        let in_development = || environment.is_some_and(|slug| DEVELOPER_ENVIRONMENTS.contains(&slug.as_str()));
+        let in_development =
+            || environment.is_some_and(|slug| DEVELOPER_ENVIRONMENTS.contains(&slug.as_str()));
         match self {
             Self::Owner => true,
             Self::Admin => !kept_from_admins(permission),
@@ -57,9 +58,9 @@ impl Role {
     /// out. Judged for the given environment names and for none.
     pub fn within(&self, other: &Self, environments: &[Slug]) -> bool {
         let places = || std::iter::once(None).chain(environments.iter().map(Some));
-        crate::permissions::ALL
-            .iter()
-            .all(|permission| places().all(|env| !self.allows(permission, env) || other.allows(permission, env)))
+        crate::permissions::ALL.iter().all(|permission| {
+            places().all(|env| !self.allows(permission, env) || other.allows(permission, env))
+        })
     }
 
     /// Reads the name of a built-in role.
@@ -101,7 +102,9 @@ impl Serialize for Role {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Custom(patterns) => patterns.serialize(serializer),
-            named @ (Self::Owner | Self::Admin | Self::Developer | Self::Viewer) => serializer.collect_str(named),
+            named @ (Self::Owner | Self::Admin | Self::Developer | Self::Viewer) => {
+                serializer.collect_str(named)
+            }
         }
     }
 }
@@ -116,7 +119,9 @@ impl<'de> Deserialize<'de> for Role {
         }
         match Wire::deserialize(deserializer)? {
             Wire::Name(name) => Self::parse(&name).map_err(D::Error::custom),
-            Wire::Patterns(texts) if texts.len() > crate::PATTERNS_MAX => Err(D::Error::custom("too many patterns")),
+            Wire::Patterns(texts) if texts.len() > crate::PATTERNS_MAX => {
+                Err(D::Error::custom("too many patterns"))
+            }
             Wire::Patterns(texts) => {
                 let patterns: Result<Vec<_>, _> = texts.iter().map(|text| Pattern::parse(text)).collect();
                 patterns.map(Self::Custom).map_err(D::Error::custom)

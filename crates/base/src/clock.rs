@@ -74,7 +74,8 @@ struct ManualTime {
 impl ManualClock {
     /// A clock that shows `now`; its `monotonic` is zero.
     pub fn new(now: Timestamp) -> Self {
-        let time = ManualTime { wall_micros: AtomicI64::new(now.micros()), monotonic_micros: AtomicU64::new(0) };
+        let time =
+            ManualTime { wall_micros: AtomicI64::new(now.micros()), monotonic_micros: AtomicU64::new(0) };
         Self { time: Arc::new(time) }
     }
 

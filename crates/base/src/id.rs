@@ -45,7 +45,9 @@ pub enum IdError {
     #[error("an identifier that starts with `{0}_` is expected")]
     Prefix(&'static str),
     /// Not 26 characters after the underscore, or one outside Crockford's lower-case alphabet, or above 128 bits.
-    #[error("`{0}_` is to be followed by 26 characters of 0-9 and a-z without i, l, o and u, the first at most 7")]
+    #[error(
+        "`{0}_` is to be followed by 26 characters of 0-9 and a-z without i, l, o and u, the first at most 7"
+    )]
     Body(&'static str),
 }
 

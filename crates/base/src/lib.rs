@@ -34,13 +34,15 @@ mod timestamp;
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use codes::Code;
 pub use id::{
-    BackupId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, KeyId, MemberId, ProjectId, ReplicaId,
-    RequestId, RouteId, ServiceId, TenantId, UserId,
+    BackupId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, KeyId, MemberId, ProjectId,
+    ReplicaId, RequestId, RouteId, ServiceId, TenantId, UserId,
 };
 pub use name::{Email, EmailError, HostError, HostName, RESERVED_SLUGS, Slug, SlugError};
 pub use nearest::nearest;
 pub use network::{Cidr, CidrError};
-pub use page::{CURSOR_BYTES_MAX, Cursor, CursorError, LIMIT_DEFAULT, LIMIT_MAX, LimitError, Page, PageRequest};
+pub use page::{
+    CURSOR_BYTES_MAX, Cursor, CursorError, LIMIT_DEFAULT, LIMIT_MAX, LimitError, Page, PageRequest,
+};
 pub use quantity::{ByteSize, DURATION_MAX, DurationError, HumanDuration, Rate, RateError, SizeError};
 pub use random::{Random, SeededRandom, SharedRandom, SystemRandom};
 pub use secret::Secret;

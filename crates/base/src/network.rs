@@ -27,7 +27,9 @@ impl Cidr {
         let length: u8 = length.parse().ok().filter(|_| digits).ok_or(CidrError)?;
         let address: IpAddr = address.parse().map_err(|_| CidrError)?;
         let beyond = match address {
-            IpAddr::V4(v4) if length <= 32 => u128::from(u32::from(v4).checked_shl(length.into()).unwrap_or(0)),
+            IpAddr::V4(v4) if length <= 32 => {
+                u128::from(u32::from(v4).checked_shl(length.into()).unwrap_or(0))
+            }
             IpAddr::V6(v6) if length <= 128 => u128::from(v6).checked_shl(length.into()).unwrap_or(0),
             IpAddr::V4(_) | IpAddr::V6(_) => return Err(CidrError),
         };

@@ -34,7 +34,8 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of this process.
     pub fn of_process() -> Self {
-        let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self {
             env: env.collect(),
             folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
@@ -67,7 +68,8 @@ pub fn execute(
     output: impl Fn(OutputOptions) -> Output,
 ) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let options = |json: bool| OutputOptions { json, color: surroundings.color(), tty: surroundings.terminal };
+    let options =
+        |json: bool| OutputOptions { json, color: surroundings.color(), tty: surroundings.terminal };
     let matches = match tree::command(cli).try_get_matches_from(&args) {
         Ok(matches) => matches,
         Err(error) => {
@@ -94,7 +96,12 @@ fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, own)| innermost(own))
 }
 
-fn dispatch(matches: &ArgMatches, cli: &Cli, surroundings: &Surroundings, output: &Output) -> Result<(), CliError> {
+fn dispatch(
+    matches: &ArgMatches,
+    cli: &Cli,
+    surroundings: &Surroundings,
+    output: &Output,
+) -> Result<(), CliError> {
     let Some((name, own)) = matches.subcommand() else {
         return Err(CliError::usage("a command is needed").next("`switchyard help` lists them."));
     };
@@ -114,7 +121,8 @@ fn dispatch(matches: &ArgMatches, cli: &Cli, surroundings: &Surroundings, output
         "open" => open::run(own, &place, output),
         _ => {
             let verb = cli.verbs.iter().find(|verb| verb.name == name);
-            let verb = verb.ok_or_else(|| CliError::failure(format!("the command `{name}` has nothing to run")))?;
+            let verb =
+                verb.ok_or_else(|| CliError::failure(format!("the command `{name}` has nothing to run")))?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             let runtime = runtime.map_err(|error| no_runtime(&error))?;
             // A verb uses the client within the runtime, so the client is made there.
@@ -125,5 +133,6 @@ fn dispatch(matches: &ArgMatches, cli: &Cli, surroundings: &Surroundings, output
 
 fn no_runtime(error: &std::io::Error) -> CliError {
     let error = CliError::failure(format!("the system gives no threads: {error}"));
-    CliError { exit: EXIT_FAILURE, ..error }.next("Look at `ulimit -u` and `ulimit -n`, or run `switchyard doctor`.")
+    CliError { exit: EXIT_FAILURE, ..error }
+        .next("Look at `ulimit -u` and `ulimit -n`, or run `switchyard doctor`.")
 }

@@ -21,9 +21,13 @@ pub(crate) fn command() -> Command {
         .about("Checks and shows configuration")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(Command::new("check").about("Tells every mistake in the project file and the settings").arg(file))
+        .subcommand(
+            Command::new("check").about("Tells every mistake in the project file and the settings").arg(file),
+        )
         .subcommand(Command::new("schema").about("Prints the JSON Schema of the project file, for editors"))
-        .subcommand(settings_args(Command::new("show").about("Shows the settings of the server in force").arg(sources)))
+        .subcommand(settings_args(
+            Command::new("show").about("Shows the settings of the server in force").arg(sources),
+        ))
 }
 
 pub(crate) fn run(
@@ -64,7 +68,9 @@ fn check(
     match (project, settings) {
         (Ok(project), Ok(_)) => {
             if output.options().json {
-                output.json(&json!({ "file": project.name(), "environments": project.environments(), "ok": true }));
+                output.json(
+                    &json!({ "file": project.name(), "environments": project.environments(), "ok": true }),
+                );
             }
             output.line(format!("{} has no mistakes.", shown_path(&path)));
             Ok(())

@@ -13,7 +13,11 @@ const OPENERS: [&str; 3] = ["xdg-open", "open", "wslview"];
 pub(crate) fn command() -> Command {
     Command::new("open")
         .about("Opens the app in a browser, as a tenant sees it")
-        .arg(Arg::new("tenant").value_name("TENANT").help("The tenant's slug [default: the base domain itself]"))
+        .arg(
+            Arg::new("tenant")
+                .value_name("TENANT")
+                .help("The tenant's slug [default: the base domain itself]"),
+        )
         .arg(Arg::new("print").long("print").action(ArgAction::SetTrue).help("Print the URL only"))
 }
 
@@ -30,7 +34,8 @@ pub(crate) fn run(matches: &ArgMatches, place: &Place, output: &Output) -> Resul
         return Ok(());
     }
     output.line(&url);
-    if !matches.get_flag("print") && output.options().tty && !OPENERS.iter().any(|opener| show(opener, &url)) {
+    if !matches.get_flag("print") && output.options().tty && !OPENERS.iter().any(|opener| show(opener, &url))
+    {
         output.note("No browser could be opened here; open the address by hand.");
     }
     Ok(())
@@ -49,5 +54,7 @@ fn base_domain(place: &Place) -> String {
     let domain = |table: &toml::Value| Some(table.get("tenants")?.get("base_domain")?.as_str()?.to_owned());
     let development = |file: &toml::Value| domain(file.get("environments")?.get("development")?);
     let named = file.as_ref().and_then(|file| development(file).or_else(|| domain(file)));
-    named.and_then(|text| base::HostName::parse(&text).ok()).map_or("localhost".to_owned(), |host| host.to_string())
+    named
+        .and_then(|text| base::HostName::parse(&text).ok())
+        .map_or("localhost".to_owned(), |host| host.to_string())
 }

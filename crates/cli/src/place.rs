@@ -34,15 +34,18 @@ impl Place {
     pub(crate) fn find(matches: &ArgMatches, surroundings: &Surroundings) -> Self {
         let path = |id: &str, variable: &str| {
             let flag = matches.get_one::<PathBuf>(id).cloned();
-            flag.or_else(|| surroundings.variable(variable).map(PathBuf::from)).map(|path| surroundings.folder.join(path))
+            flag.or_else(|| surroundings.variable(variable).map(PathBuf::from))
+                .map(|path| surroundings.folder.join(path))
         };
         let text = |id: &str, variable: &str| {
             let flag = matches.get_one::<String>(id).cloned();
             flag.or_else(|| surroundings.variable(variable).map(str::to_owned))
         };
-        let project_dir = path(tree::PROJECT_DIR, "SWITCHYARD_PROJECT_DIR")
-            .unwrap_or_else(|| nearest_project(&surroundings.folder).unwrap_or_else(|| surroundings.folder.clone()));
-        let data_dir = path(tree::DATA_DIR, "SWITCHYARD_DATA_DIR").unwrap_or_else(|| data_dir_of(&project_dir));
+        let project_dir = path(tree::PROJECT_DIR, "SWITCHYARD_PROJECT_DIR").unwrap_or_else(|| {
+            nearest_project(&surroundings.folder).unwrap_or_else(|| surroundings.folder.clone())
+        });
+        let data_dir =
+            path(tree::DATA_DIR, "SWITCHYARD_DATA_DIR").unwrap_or_else(|| data_dir_of(&project_dir));
         Self {
             project_dir,
             data_dir,
@@ -129,11 +132,20 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for near in ["http://localhost:8081", "http://127.0.0.1", "http://127.1.2.3:1/x", "http://[::1]:8081/"] {
+        for near in
+            ["http://localhost:8081", "http://127.0.0.1", "http://127.1.2.3:1/x", "http://[::1]:8081/"]
+        {
             assert!(is_loopback(near), "{near}");
         }
-        for far in ["http://localhost.evil.example", "http://127.0.0.1@evil.example", "http://10.0.0.1:8081",
-            "http://evil.example/#127.0.0.1", "localhost:8081", "http://", "http://[::2]:1"] {
+        for far in [
+            "http://localhost.evil.example",
+            "http://127.0.0.1@evil.example",
+            "http://10.0.0.1:8081",
+            "http://evil.example/#127.0.0.1",
+            "localhost:8081",
+            "http://",
+            "http://[::2]:1",
+        ] {
             assert!(!is_loopback(far), "{far}");
         }
     }

@@ -20,7 +20,8 @@ pub fn read_project(folder: &Path, sections: &[SectionSchema]) -> Result<Option<
 pub(crate) fn read_file(path: &Path, sections: &[SectionSchema]) -> Result<ProjectFile, CliError> {
     let name = shown_path(path);
     let bytes = std::fs::read(path).map_err(|error| {
-        CliError::usage(format!("{name} cannot be read: {error}")).next("`switchyard init` writes one for this folder.")
+        CliError::usage(format!("{name} cannot be read: {error}"))
+            .next("`switchyard init` writes one for this folder.")
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -33,7 +34,8 @@ pub(crate) fn read_file(path: &Path, sections: &[SectionSchema]) -> Result<Proje
 pub(crate) fn mistakes(faults: &config::Faults) -> CliError {
     let count = faults.0.len();
     let head = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
-    CliError::usage(format!("{head}\n{faults}")).next("`switchyard config schema` prints all that is allowed.")
+    CliError::usage(format!("{head}\n{faults}"))
+        .next("`switchyard config schema` prints all that is allowed.")
 }
 
 /// A path relative to the current folder where it lies within it.

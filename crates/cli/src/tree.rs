@@ -14,13 +14,31 @@ pub(crate) const KEY: &str = "key";
 
 /// The order of commands in the help: first what is used first. Others follow by name.
 const ORDER: [&str; 19] = [
-    "init", "up", "down", "status", "open", "logs", "tenants", "members", "keys", "plans", "deployments", "services",
-    "environments", "routes", "audit", "backup", "restore", "config", "doctor",
+    "init",
+    "up",
+    "down",
+    "status",
+    "open",
+    "logs",
+    "tenants",
+    "members",
+    "keys",
+    "plans",
+    "deployments",
+    "services",
+    "environments",
+    "routes",
+    "audit",
+    "backup",
+    "restore",
+    "config",
+    "doctor",
 ];
 
 /// The whole tree, as help, completion and the snapshot of the surface see it.
 pub fn command(cli: &Cli) -> Command {
-    let own = [init::command(), config_verb::command(), doctor::command(), completion::command(), open::command()];
+    let own =
+        [init::command(), config_verb::command(), doctor::command(), completion::command(), open::command()];
     let theirs = cli.verbs.iter().map(|verb| (verb.command)());
     let mut commands: Vec<Command> = own.into_iter().chain(theirs).collect();
     commands.sort_by_key(|command| (place_of(command.get_name()), command.get_name().to_owned()));

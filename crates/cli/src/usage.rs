@@ -38,17 +38,21 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
             let word = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             let near = context(ContextKind::SuggestedSubcommand);
             let near = near.or_else(|| base::nearest(&word, names(tree)).map(str::to_owned));
-            CliError::usage(format!("there is no command `{word}`")).next(meant(near, "`switchyard help` lists them all."))
+            CliError::usage(format!("there is no command `{word}`"))
+                .next(meant(near, "`switchyard help` lists them all."))
         }
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg).unwrap_or_default();
-            let near = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+            let near =
+                context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
             let sort = if word.starts_with('-') { "flag" } else { "argument" };
-            CliError::usage(format!("there is no {sort} `{word}` here")).next(meant(near, "`--help` lists them all."))
+            CliError::usage(format!("there is no {sort} `{word}` here"))
+                .next(meant(near, "`--help` lists them all."))
         }
         _ => {
             // The first paragraph says what is wrong; the usage below it is a call of `--help` away.
-            let message = text.strip_prefix("error: ").unwrap_or(text).split("\n\n").next().unwrap_or_default();
+            let message =
+                text.strip_prefix("error: ").unwrap_or(text).split("\n\n").next().unwrap_or_default();
             CliError::usage(message.trim_end()).next("`--help` says more.")
         }
     }

@@ -123,7 +123,8 @@ pub(crate) fn dotted(root: &Value, keys: &[String]) -> String {
             if !path.is_empty() {
                 path.push('.');
             }
-            let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            let bare =
+                !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             if bare { path.push_str(key) } else { path.push_str(&format!("{key:?}")) }
         }
         value = value.and_then(|value| match value {

@@ -58,7 +58,12 @@ impl ServerSettings {
     /// Settings out of all sources, and where each came from. Reads one file and nothing else. Every mistake of every
     /// source is told, each with its source.
     pub fn load(sources: Sources) -> Result<(Self, Provenance), Faults> {
-        let mut loading = Loading { schema: server_schema(), faults: Vec::new(), chosen: BTreeMap::new(), folder: sources.folder.clone() };
+        let mut loading = Loading {
+            schema: server_schema(),
+            faults: Vec::new(),
+            chosen: BTreeMap::new(),
+            folder: sources.folder.clone(),
+        };
         let project_dir = sources.said("project_dir").map_or(sources.folder.clone(), PathBuf::from);
         if let Some(section) = &sources.project_section {
             loading.take_project_section(section, &project_dir);
@@ -66,7 +71,12 @@ impl ServerSettings {
         let variables = sources.env.iter().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()));
         for (name, text) in variables.clone().filter(|(name, _)| !name.starts_with(ENVIRONMENT_PREFIX)) {
             if let Some((_, key)) = ALIASES.iter().find(|(alias, _)| alias == name) {
-                loading.take_text(key, text, Place::Variable(name.clone()), SettingSource::Variable(name.clone()));
+                loading.take_text(
+                    key,
+                    text,
+                    Place::Variable(name.clone()),
+                    SettingSource::Variable(name.clone()),
+                );
             }
         }
         for (name, text) in variables {
@@ -112,7 +122,8 @@ impl Loading {
                 value = Value::String(project_dir.join(path).to_string_lossy().into_owned());
             }
             if key == "master_key" {
-                let fault = Fault::new("/master_key", "a secret value", "it comes from SWITCHYARD_MASTER_KEY alone");
+                let fault =
+                    Fault::new("/master_key", "a secret value", "it comes from SWITCHYARD_MASTER_KEY alone");
                 self.tell(vec![fault], |_| place.clone());
             }
             self.chosen.insert(key.clone(), (value, place.clone(), SettingSource::ProjectFile));
@@ -128,7 +139,8 @@ impl Loading {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_given => return,
             Err(error) => {
-                let fault = Fault::new("", format!("cannot be read: {error}"), "a readable TOML file is expected");
+                let fault =
+                    Fault::new("", format!("cannot be read: {error}"), "a readable TOML file is expected");
                 return self.tell(vec![fault], |_| Place::Named(name.clone()));
             }
         };
@@ -138,7 +150,8 @@ impl Loading {
         for key in ["data_dir", "master_key"] {
             if text.has(&format!("/{key}")) {
                 let variable = environment_variable(key);
-                let fault = Fault::new(format!("/{key}"), "a key that cannot be here", format!("use {variable}"));
+                let fault =
+                    Fault::new(format!("/{key}"), "a key that cannot be here", format!("use {variable}"));
                 faults.push(fault);
             }
         }
@@ -151,8 +164,10 @@ impl Loading {
     }
 
     fn data_dir(&self) -> PathBuf {
-        let chosen = |key: &str| self.chosen.get(key).and_then(|(value, ..)| value.as_str()).map(PathBuf::from);
-        let layer = Layer { data_dir: chosen("data_dir"), project_dir: chosen("project_dir"), ..Layer::default() };
+        let chosen =
+            |key: &str| self.chosen.get(key).and_then(|(value, ..)| value.as_str()).map(PathBuf::from);
+        let layer =
+            Layer { data_dir: chosen("data_dir"), project_dir: chosen("project_dir"), ..Layer::default() };
         ServerSettings::from_layer(layer, &self.folder).data_dir
     }
 
@@ -164,7 +179,8 @@ impl Loading {
         // Others may use our prefix for their own; a name next to one of ours is a slip.
         let nearest = base::nearest(key, self.keys().iter().map(String::as_str)).map(environment_variable);
         if let Some(nearest) = nearest.filter(|nearest| strays_little(nearest, name)) {
-            let fault = Fault::new("", "an unknown variable", "it would have no effect").or_nearest(Some(&nearest));
+            let fault =
+                Fault::new("", "an unknown variable", "it would have no effect").or_nearest(Some(&nearest));
             self.tell(vec![fault], |_| Place::Variable(name.to_owned()));
         }
     }
@@ -200,7 +216,8 @@ impl Loading {
     fn finish(mut self) -> Result<(ServerSettings, Provenance), Faults> {
         let faulty = |key: &String| self.faults.iter().any(|fault| fault.path.split('.').next() == Some(key));
         let sound = self.chosen.iter().filter(|(key, _)| self.property(key).is_some() && !faulty(key));
-        let values: Map<String, Value> = sound.map(|(key, (value, ..))| (key.clone(), value.clone())).collect();
+        let values: Map<String, Value> =
+            sound.map(|(key, (value, ..))| (key.clone(), value.clone())).collect();
         let layer = serde_json::from_value::<Layer>(Value::Object(values)).unwrap_or_else(|error| {
             let fault = Fault::new("", "settings that cannot be read", error.to_string());
             self.faults.push(Located::of(Place::Named("settings".to_owned()), String::new(), fault));
@@ -223,7 +240,11 @@ impl Loading {
         for (index, (key, address)) in addresses.iter().enumerate() {
             let twin = addresses[..index].iter().find(|(_, other)| other == address && address.port() != 0);
             if let Some((other, _)) = twin {
-                self.object(key, format!("the address {address}"), format!("another one than `{other}` is expected"));
+                self.object(
+                    key,
+                    format!("the address {address}"),
+                    format!("another one than `{other}` is expected"),
+                );
             }
         }
         if !settings.control_addr.ip().is_loopback() {

@@ -120,8 +120,11 @@ fn everything_wrong(file: &Value, sections: &[SectionSchema]) -> Vec<Fault> {
         }
         let whole = merged(file, name, &keys);
         let prefix = format!("/{ENVIRONMENTS}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let told: HashSet<String> =
-            faults.iter().filter_map(|fault| fault.pointer.strip_prefix(&prefix)).map(str::to_owned).collect();
+        let told: HashSet<String> = faults
+            .iter()
+            .filter_map(|fault| fault.pointer.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect();
         for fault in wrong_with(&schema, &whole, sections) {
             let news = !known.contains(&(fault.pointer.clone(), fault.sentence()));
             let of_environments = fault.pointer.starts_with(&format!("/{ENVIRONMENTS}/"));

@@ -30,7 +30,13 @@ pub fn project_schema(sections: &[SectionSchema]) -> Value {
         if may_overlay(section.key) {
             let mut relaxed = schema.clone();
             require_nothing(&mut relaxed);
-            adopt_as(section.key, &format!("overlay.{}", section.key), relaxed, &mut overlays, &mut definitions);
+            adopt_as(
+                section.key,
+                &format!("overlay.{}", section.key),
+                relaxed,
+                &mut overlays,
+                &mut definitions,
+            );
         }
         adopt(section.key, schema, &mut properties, &mut definitions);
     }
@@ -49,7 +55,12 @@ pub fn project_schema(sections: &[SectionSchema]) -> Value {
     })
 }
 
-fn adopt(key: &str, schema: Value, properties: &mut Map<String, Value>, definitions: &mut Map<String, Value>) {
+fn adopt(
+    key: &str,
+    schema: Value,
+    properties: &mut Map<String, Value>,
+    definitions: &mut Map<String, Value>,
+) {
     adopt_as(key, key, schema, properties, definitions);
 }
 
@@ -65,7 +76,8 @@ fn adopt_as(
     if let Value::Object(root) = &mut schema {
         root.remove("$schema");
         if let Some(Value::Object(own)) = root.remove("$defs") {
-            definitions.extend(own.into_iter().map(|(name, definition)| (format!("{prefix}.{name}"), definition)));
+            definitions
+                .extend(own.into_iter().map(|(name, definition)| (format!("{prefix}.{name}"), definition)));
         }
     }
     properties.insert(key.to_owned(), schema);

@@ -112,8 +112,16 @@ impl Text {
     fn node(&mut self, value: &Spanned<DeValue<'_>>, pointer: &str, faults: &mut Vec<Located>) -> Value {
         let number = |fault: &mut Vec<Located>, text: &str, number: Option<Number>| {
             number.map(Value::Number).unwrap_or_else(|| {
-                let problem = Fault::new(pointer, format!("the number {text}"), "a finite number of 64 bits is expected");
-                fault.push(Located::of(self.place(value.span().start), pointer[1..].replace('/', "."), problem));
+                let problem = Fault::new(
+                    pointer,
+                    format!("the number {text}"),
+                    "a finite number of 64 bits is expected",
+                );
+                fault.push(Located::of(
+                    self.place(value.span().start),
+                    pointer[1..].replace('/', "."),
+                    problem,
+                ));
                 Value::Null
             })
         };

@@ -36,7 +36,8 @@ pub fn parse<T: JsonSchema + DeserializeOwned>(value: Value) -> Result<T, Vec<Fa
         return Err(faults);
     }
     // What a schema cannot say (two fields that exclude each other) is left to serde, which knows no place.
-    serde_json::from_value(value).map_err(|error| vec![Fault::new("", "a value that does not fit", error.to_string())])
+    serde_json::from_value(value)
+        .map_err(|error| vec![Fault::new("", "a value that does not fit", error.to_string())])
 }
 
 /// A walk: the root holds the definitions that references name.
@@ -81,7 +82,8 @@ impl<'a> Walk<'a> {
         if let Some(constant) = schema.get("const").filter(|constant| *constant != value) {
             return vec![constant_fault(&[constant], value, pointer)];
         }
-        if let Some(allowed) = schema.get("enum").and_then(Value::as_array).filter(|all| !all.contains(value)) {
+        if let Some(allowed) = schema.get("enum").and_then(Value::as_array).filter(|all| !all.contains(value))
+        {
             return vec![constant_fault(&allowed.iter().collect::<Vec<_>>(), value, pointer)];
         }
         if !has_type(schema, value) {

@@ -72,7 +72,8 @@ fn inner(schema: &Value) -> Option<&[Value]> {
 /// The values that these shapes allow, when each of them is a constant, a list of constants or a choice of such.
 fn constants_of<'a>(walk: &Walk<'a>, branches: &[&'a Value]) -> Option<Vec<&'a Value>> {
     let mut all = Vec::new();
-    let within = |branch: &'a Value| inner(branch).map_or_else(|| vec![branch], |nested| flattened(walk, nested, 0));
+    let within =
+        |branch: &'a Value| inner(branch).map_or_else(|| vec![branch], |nested| flattened(walk, nested, 0));
     for branch in branches.iter().flat_map(|branch| within(branch)) {
         if let Some(constant) = branch.get("const") {
             all.push(constant);
@@ -95,14 +96,17 @@ fn by_tag<'a>(walk: &Walk<'a>, branches: &[&'a Value], value: &Value) -> Option<
         let property = branch.get("properties")?.get(tag)?;
         constants_of(walk, &[walk.resolve(property)])
     };
-    let objects: Vec<&Value> = branches.iter().copied().filter(|branch| branch.get("properties").is_some()).collect();
+    let objects: Vec<&Value> =
+        branches.iter().copied().filter(|branch| branch.get("properties").is_some()).collect();
     let first = objects.first()?.get("properties")?.as_object()?;
     let tag = first.keys().find(|key| objects.iter().all(|branch| constants(branch, key).is_some()))?;
     let found = object.get(tag).unwrap_or(&Value::Null);
     let meant = objects.iter().find(|branch| constants(branch, tag).is_some_and(|all| all.contains(&found)));
     Some((
         tag,
-        meant.copied().ok_or_else(|| objects.iter().filter_map(|branch| constants(branch, tag)).flatten().collect()),
+        meant
+            .copied()
+            .ok_or_else(|| objects.iter().filter_map(|branch| constants(branch, tag)).flatten().collect()),
     ))
 }
 

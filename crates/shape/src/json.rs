@@ -10,7 +10,11 @@ use std::fmt;
 /// anything after the value.
 pub fn parse_json(bytes: &[u8], depth_max: usize) -> Result<Value, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        Fault::new("", format!("a byte that is not UTF-8 at {}", error.valid_up_to()), "JSON in UTF-8 is expected")
+        Fault::new(
+            "",
+            format!("a byte that is not UTF-8 at {}", error.valid_up_to()),
+            "JSON in UTF-8 is expected",
+        )
     })?;
     let mut state = State { fault: None, depth_max };
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -109,7 +113,8 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 self.state.fault = Some(Fault::new(pointer, found, "each key is to occur once"));
                 return Err(A::Error::custom("duplicate key"));
             }
-            let value = entries.next_value_seed(Node { state: &mut *self.state, pointer: &pointer, depth })?;
+            let value =
+                entries.next_value_seed(Node { state: &mut *self.state, pointer: &pointer, depth })?;
             object.insert(key, value);
         }
         Ok(Value::Object(object))

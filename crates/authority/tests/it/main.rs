@@ -1,8 +1,8 @@
 //! Rules of authority hold for every combination.
 
 use authority::{
-    Audience, Caller, Denied, Mint, Origin, Pattern, PatternError, Permission, Principal, PrincipalKind, Role, SystemCtx,
-    TenantGrant, Verb, permissions,
+    Audience, Caller, Denied, Mint, Origin, Pattern, PatternError, Permission, Principal, PrincipalKind,
+    Role, SystemCtx, TenantGrant, Verb, permissions,
 };
 use base::{EnvironmentId, Slug, TenantId};
 use proptest::prelude::*;
@@ -48,7 +48,10 @@ fn no_role_of_a_tenant_gets_what_operators_have() {
     let everything = Role::Custom(vec![Pattern::all()]);
     for role in Role::BUILT_IN.into_iter().chain([everything]) {
         for permission in permissions::ALL.iter().filter(|p| p.audience == Audience::Operator) {
-            assert!(!member(role.clone(), None).may(permission, Some(&slug("development"))), "{role} {permission}");
+            assert!(
+                !member(role.clone(), None).may(permission, Some(&slug("development"))),
+                "{role} {permission}"
+            );
         }
     }
 }
@@ -117,7 +120,17 @@ fn patterns_are_read_strictly() {
         assert_eq!(Pattern::parse(fine).expect("a pattern").to_string(), fine);
     }
     assert_eq!(Pattern::parse("read:*@*").expect("a pattern").to_string(), "read:*");
-    for wrong in ["", "read", "read:", "reads:keys", ":keys", "read:keys@", "read:keys@A", "read:keys@a@b", "read: keys"] {
+    for wrong in [
+        "",
+        "read",
+        "read:",
+        "reads:keys",
+        ":keys",
+        "read:keys@",
+        "read:keys@A",
+        "read:keys@a@b",
+        "read: keys",
+    ] {
         assert!(Pattern::parse(wrong).is_err(), "{wrong:?}");
     }
     let error = Pattern::parse("read:kyes").expect_err("a typo");

@@ -1,6 +1,8 @@
 //! Identifiers, time and randomness.
 
-use base::{Clock, ManualClock, Random, SeededRandom, SharedRandom, SystemClock, SystemRandom, TenantId, Timestamp};
+use base::{
+    Clock, ManualClock, Random, SeededRandom, SharedRandom, SystemClock, SystemRandom, TenantId, Timestamp,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -21,10 +23,20 @@ fn the_specification_s_examples_are_read_and_written() {
 #[test]
 fn nothing_but_the_canonical_text_is_read() {
     let wrong = [
-        "", "ten", "ten_", "01h455vb4pex5vsknk084sn02q", "env_01h455vb4pex5vsknk084sn02q",
-        "TEN_01h455vb4pex5vsknk084sn02q", "ten_01H455VB4PEX5VSKNK084SN02Q", "ten_81h455vb4pex5vsknk084sn02q",
-        "ten_01h455vb4pex5vsknk084sn02", "ten_01h455vb4pex5vsknk084sn02qq", "ten_01h455vb4pex5vsknk084sn02i",
-        " ten_01h455vb4pex5vsknk084sn02q", "ten__1h455vb4pex5vsknk084sn02q", "ten_01h455vb4pex5vsknk084sn02\u{e9}",
+        "",
+        "ten",
+        "ten_",
+        "01h455vb4pex5vsknk084sn02q",
+        "env_01h455vb4pex5vsknk084sn02q",
+        "TEN_01h455vb4pex5vsknk084sn02q",
+        "ten_01H455VB4PEX5VSKNK084SN02Q",
+        "ten_81h455vb4pex5vsknk084sn02q",
+        "ten_01h455vb4pex5vsknk084sn02",
+        "ten_01h455vb4pex5vsknk084sn02qq",
+        "ten_01h455vb4pex5vsknk084sn02i",
+        " ten_01h455vb4pex5vsknk084sn02q",
+        "ten__1h455vb4pex5vsknk084sn02q",
+        "ten_01h455vb4pex5vsknk084sn02\u{e9}",
     ];
     for text in wrong {
         assert!(TenantId::parse(text).is_err(), "{text:?}");
@@ -44,7 +56,16 @@ fn identifiers_sort_by_the_microsecond_and_are_version_7() {
     }
     assert_eq!(last.as_bytes()[6] >> 4, 7);
     assert_eq!(last.as_bytes()[8] >> 6, 0b10);
-    let millis = u64::from_be_bytes([0, 0, last.as_bytes()[0], last.as_bytes()[1], last.as_bytes()[2], last.as_bytes()[3], last.as_bytes()[4], last.as_bytes()[5]]);
+    let millis = u64::from_be_bytes([
+        0,
+        0,
+        last.as_bytes()[0],
+        last.as_bytes()[1],
+        last.as_bytes()[2],
+        last.as_bytes()[3],
+        last.as_bytes()[4],
+        last.as_bytes()[5],
+    ]);
     assert_eq!(millis as i64, clock.now().micros() / 1_000);
 }
 
@@ -52,7 +73,8 @@ fn identifiers_sort_by_the_microsecond_and_are_version_7() {
 fn identifiers_of_one_instant_differ() {
     let clock = ManualClock::new(at("2026-11-20T17:05:00Z"));
     let random = SystemRandom;
-    let all: std::collections::HashSet<TenantId> = (0..10_000).map(|_| TenantId::new(&clock, &random)).collect();
+    let all: std::collections::HashSet<TenantId> =
+        (0..10_000).map(|_| TenantId::new(&clock, &random)).collect();
     assert_eq!(all.len(), 10_000);
 }
 
@@ -66,8 +88,17 @@ fn the_schema_of_an_identifier_is_its_pattern() {
 fn times_are_read_with_any_offset_and_written_in_utc() {
     assert_eq!(at("2026-11-20T18:05:00.5+01:00").to_string(), "2026-11-20T17:05:00.5Z");
     assert_eq!(serde_json::to_string(&at("2026-11-20T17:05:00Z")).expect("json"), "\"2026-11-20T17:05:00Z\"");
-    for wrong in ["", "2026-11-20", "2026-11-20T17:05:00", "2026-11-20T17:05Z", "20261120T170500Z", "now",
-        "2026-13-20T17:05:00Z", "2026-11-20T17:05:00+01:00[Europe/Berlin]", "2026-11-20T17:05:00\u{e9}\u{e9}"] {
+    for wrong in [
+        "",
+        "2026-11-20",
+        "2026-11-20T17:05:00",
+        "2026-11-20T17:05Z",
+        "20261120T170500Z",
+        "now",
+        "2026-13-20T17:05:00Z",
+        "2026-11-20T17:05:00+01:00[Europe/Berlin]",
+        "2026-11-20T17:05:00\u{e9}\u{e9}",
+    ] {
         assert!(Timestamp::parse(wrong).is_err(), "{wrong:?}");
     }
 }

@@ -41,7 +41,10 @@ fn sizes_are_read_as_text_and_as_numbers() {
     assert_eq!(serde_json::from_str::<ByteSize>("\"1KiB\"").expect("text"), ByteSize(1_024));
     assert!(serde_json::from_str::<ByteSize>("-1").is_err());
     assert!(serde_json::from_str::<ByteSize>("1.5").is_err());
-    assert_eq!([ByteSize(0), ByteSize(1_000_000), ByteSize(1 << 30)].map(|s| s.to_string()), ["0B", "1MB", "1GiB"]);
+    assert_eq!(
+        [ByteSize(0), ByteSize(1_000_000), ByteSize(1 << 30)].map(|s| s.to_string()),
+        ["0B", "1MB", "1GiB"]
+    );
 }
 
 #[test]
@@ -68,7 +71,9 @@ fn ranges_of_addresses_hold_what_they_should() {
     assert!(holds("::/0", "::1") && holds("fd00::/8", "fdff::1") && !holds("fd00::/8", "fe80::1"));
     assert!(holds("127.0.0.1/32", "127.0.0.1") && !holds("127.0.0.1/32", "127.0.0.2"));
     assert!(holds("10.0.0.0/8", "::ffff:10.0.0.1"));
-    for wrong in ["10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "a/8", "10.0.0/8"] {
+    for wrong in
+        ["10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "a/8", "10.0.0/8"]
+    {
         assert!(Cidr::parse(wrong).is_err(), "{wrong:?}");
     }
 }

@@ -54,8 +54,11 @@ fn writable(wanted: &Path, folder: &Path) -> Finding {
     match tried.and(removed) {
         Ok(()) if wanted == folder => Finding::fine("data folder", format!("{shown} is writable")),
         Ok(()) => Finding::fine("data folder", format!("{shown} can be made")),
-        Err(error) => Finding::blocker("data folder", format!("{} cannot be written: {error}", folder.display()))
-            .next("let this user write there, or name another folder with --data-dir or SWITCHYARD_DATA_DIR"),
+        Err(error) => {
+            Finding::blocker("data folder", format!("{} cannot be written: {error}", folder.display())).next(
+                "let this user write there, or name another folder with --data-dir or SWITCHYARD_DATA_DIR",
+            )
+        }
     }
 }
 
@@ -81,7 +84,8 @@ fn file_system(folder: &Path, elsewhere: bool) -> Option<Finding> {
     let kind = number(rustix::fs::statfs(folder).ok()?.f_type)?;
     let (_, name, why) = FILE_SYSTEMS.iter().find(|(number, ..)| *number == kind)?;
     let found = format!("{} lies on {name}: {why}", folder.display());
-    let finding = if elsewhere { Finding::note("file system", found) } else { Finding::warning("file system", found) };
+    let finding =
+        if elsewhere { Finding::note("file system", found) } else { Finding::warning("file system", found) };
     Some(finding.next("use a local disk, or a PostgreSQL by SWITCHYARD_DATABASE_URL"))
 }
 
@@ -97,7 +101,8 @@ fn secrets(folder: &Path) -> Vec<Finding> {
     });
     open.map(|path| {
         let shown = path.display();
-        Finding::warning("secrets", format!("others may read {shown}")).next(format!("run `chmod 600 {shown}`"))
+        Finding::warning("secrets", format!("others may read {shown}"))
+            .next(format!("run `chmod 600 {shown}`"))
     })
     .collect()
 }
@@ -106,7 +111,8 @@ fn secrets(folder: &Path) -> Vec<Finding> {
 fn from_the_future(folder: &Path, now: Timestamp) -> Option<Finding> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
     let times = entries.filter_map(|entry| entry.metadata().ok()?.modified().ok());
-    let micros = times.filter_map(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok());
+    let micros =
+        times.filter_map(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok());
     let newest = Timestamp::from_micros(micros.max()?);
     (newest.since(now) > CLOCK_SLACK).then(|| {
         Finding::warning("clock", format!("the data folder was written at {newest}, which is yet to come"))
@@ -122,7 +128,10 @@ mod tests {
     #[test]
     fn a_folder_that_is_a_file_cannot_be_written() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        assert_eq!(writable(&folder.path().join("new/data"), &existing(&folder.path().join("new/data"))).state, State::Fine);
+        assert_eq!(
+            writable(&folder.path().join("new/data"), &existing(&folder.path().join("new/data"))).state,
+            State::Fine
+        );
         let gone = folder.path().join("gone");
         assert_eq!(writable(&gone, &gone).state, State::Blocker);
         assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "the probe is gone");

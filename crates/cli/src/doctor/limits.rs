@@ -18,22 +18,29 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 
 /// The strongest way in which this process may limit others: control groups v2, v1, or per-process limits alone.
 fn limits_level() -> Finding {
-    let advice = "run as root, or in a systemd unit with `Delegate=yes`, so that memory and processors can be limited";
+    let advice =
+        "run as root, or in a systemd unit with `Delegate=yes`, so that memory and processors can be limited";
     let Some(membership) = read("/proc/self/cgroup") else {
         return Finding::warning("limits", "per-process limits only: there are no control groups")
             .next("run on Linux with control groups for limits of memory and processors");
     };
-    if let Some(own) = own_v2(&membership).filter(|_| Path::new(CGROUPS).join("cgroup.controllers").exists()) {
+    if let Some(own) = own_v2(&membership).filter(|_| Path::new(CGROUPS).join("cgroup.controllers").exists())
+    {
         let folder = Path::new(CGROUPS).join(own.trim_start_matches('/'));
         let controllers = read(folder.join("cgroup.controllers")).unwrap_or_default();
         let missing = missing(&controllers);
         return match (may_make_groups(&folder), missing.is_empty()) {
-            (true, true) => Finding::fine("limits", "control groups v2: memory, processors and processes are limited"),
-            (true, false) => {
-                Finding::warning("limits", format!("control groups v2 without {}", missing.join(", "))).next(advice)
+            (true, true) => {
+                Finding::fine("limits", "control groups v2: memory, processors and processes are limited")
             }
-            (false, _) => Finding::warning("limits", "per-process limits only: control groups v2 are not writable")
-                .next(advice),
+            (true, false) => {
+                Finding::warning("limits", format!("control groups v2 without {}", missing.join(", ")))
+                    .next(advice)
+            }
+            (false, _) => {
+                Finding::warning("limits", "per-process limits only: control groups v2 are not writable")
+                    .next(advice)
+            }
         };
     }
     let writable = |name: &&str| own_v1(&membership, name).is_some_and(|folder| may_make_groups(&folder));
@@ -62,10 +69,15 @@ fn own_v1(membership: &str, controller: &str) -> Option<PathBuf> {
         names.split(',').any(|name| name == controller).then_some((names, path))
     });
     let (names, path) = line?;
-    let hierarchy = [names, controller].into_iter().map(|name| Path::new(CGROUPS).join(name)).find(|path| path.exists());
+    let hierarchy =
+        [names, controller].into_iter().map(|name| Path::new(CGROUPS).join(name)).find(|path| path.exists());
     let folder = hierarchy?.join(path.trim_start_matches('/'));
     // In a container the path is the host's; what is mounted is the group itself.
-    if folder.exists() { Some(folder) } else { folder.ancestors().find(|folder| folder.exists()).map(Path::to_owned) }
+    if folder.exists() {
+        Some(folder)
+    } else {
+        folder.ancestors().find(|folder| folder.exists()).map(Path::to_owned)
+    }
 }
 
 /// Whether a group can be made below a folder: by making one and removing it.
@@ -92,7 +104,8 @@ fn namespaces() -> Finding {
             (false, true) => "kernel.unprivileged_userns_clone=1",
             (false, false) => "kernel.apparmor_restrict_unprivileged_userns=0",
         };
-        return Finding::note("namespaces", "not for this user").next(format!("`sysctl {key}` as root allows them"));
+        return Finding::note("namespaces", "not for this user")
+            .next(format!("`sysctl {key}` as root allows them"));
     }
     Finding::fine("namespaces", "usable")
 }

@@ -58,7 +58,8 @@ fn kernel() -> Finding {
     if system == "Linux" {
         Finding::fine("kernel", found)
     } else {
-        Finding::warning("kernel", found).next("services are limited and isolated on Linux only; use it in production")
+        Finding::warning("kernel", found)
+            .next("services are limited and isolated on Linux only; use it in production")
     }
 }
 
@@ -66,7 +67,8 @@ fn clock(now: Timestamp) -> Finding {
     let bound = |text: &str| Timestamp::parse(text).expect("a literal time");
     if now < bound(CLOCK_FROM) || now > bound(CLOCK_TO) {
         let found = format!("the clock shows {now}");
-        return Finding::blocker("clock", found).next("set it, and keep it right with chrony or systemd-timesyncd");
+        return Finding::blocker("clock", found)
+            .next("set it, and keep it right with chrony or systemd-timesyncd");
     }
     Finding::fine("clock", format!("{now}"))
 }

@@ -61,7 +61,8 @@ fn project_of(cli: &Cli, place: &Place, findings: &mut Vec<Finding>) -> Option<P
         }
         Err(error) => {
             let count = error.message.lines().next().unwrap_or_default().to_owned();
-            findings.push(Finding::blocker("project file", count).next("`switchyard config check` tells each"));
+            findings
+                .push(Finding::blocker("project file", count).next("`switchyard config check` tells each"));
             None
         }
     }
@@ -79,7 +80,10 @@ fn settings_of(
         Ok((settings, _)) => settings,
         Err(error) => {
             let told = error.message.lines().skip(1).collect::<Vec<_>>().join(" | ");
-            findings.push(Finding::blocker("settings", told).next("correct them; the rest was checked with the defaults"));
+            findings.push(
+                Finding::blocker("settings", told)
+                    .next("correct them; the rest was checked with the defaults"),
+            );
             ServerSettings::defaults(&place.project_dir)
         }
     }

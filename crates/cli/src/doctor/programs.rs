@@ -10,8 +10,8 @@ use std::path::Path;
 
 /// Words that the shell knows by itself; no program is looked for.
 const SHELL_WORDS: [&str; 26] = [
-    ".", ":", "[", "case", "cd", "command", "echo", "eval", "exit", "export", "false", "for", "if", "printf", "pwd",
-    "read", "set", "shift", "source", "test", "trap", "true", "ulimit", "umask", "until", "while",
+    ".", ":", "[", "case", "cd", "command", "echo", "eval", "exit", "export", "false", "for", "if", "printf",
+    "pwd", "read", "set", "shift", "source", "test", "trap", "true", "ulimit", "umask", "until", "while",
 ];
 
 /// Words before the program that is really run.
@@ -72,7 +72,11 @@ fn programs(command: &str) -> Vec<String> {
         return Vec::new();
     }
     let parts = command.split(['&', '|', ';', '\n']).filter(|part| !part.trim().is_empty());
-    parts.filter_map(|part| part.split_whitespace().find(|word| !is_before(word))).filter(is_name).map(str::to_owned).collect()
+    parts
+        .filter_map(|part| part.split_whitespace().find(|word| !is_before(word)))
+        .filter(is_name)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn is_before(word: &str) -> bool {

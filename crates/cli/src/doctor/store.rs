@@ -23,7 +23,9 @@ pub(super) fn look(settings: &ServerSettings) -> Finding {
     let advice = "see that SWITCHYARD_DATABASE_URL is right and that the server runs and accepts connections";
     let addresses = match (host.as_str(), port).to_socket_addrs() {
         Ok(addresses) => addresses,
-        Err(error) => return Finding::blocker("store", format!("{place} cannot be found: {error}")).next(advice),
+        Err(error) => {
+            return Finding::blocker("store", format!("{place} cannot be found: {error}")).next(advice);
+        }
     };
     let mut error = None;
     for address in addresses {

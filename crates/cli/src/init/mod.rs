@@ -47,13 +47,17 @@ pub(crate) fn run(
     let force = matches.get_flag("force");
     if path.exists() && !force {
         return Err(CliError::failure(format!("{} is here already; nothing was changed", shown_path(&path)))
-            .next("`switchyard init --force` replaces it; `switchyard config check` says whether it is right."));
+            .next(
+                "`switchyard init --force` replaces it; `switchyard config check` says whether it is right.",
+            ));
     }
     let draft = look(&folder);
     let text = write::render(&draft);
     ProjectFile::parse(&text, PROJECT_FILE, &cli.sections).map_err(|faults| {
-        CliError::failure(format!("what was found here makes no valid project file; nothing was written\n{faults}"))
-            .next("Write a switchyard.toml by hand; `switchyard config schema` prints all that is allowed.")
+        CliError::failure(format!(
+            "what was found here makes no valid project file; nothing was written\n{faults}"
+        ))
+        .next("Write a switchyard.toml by hand; `switchyard config schema` prints all that is allowed.")
     })?;
     put(&path, &text, force)?;
     tell(&draft, &path, output);
@@ -73,7 +77,10 @@ fn look(folder: &Path) -> Draft {
         ("docker-compose.yml", "start what it holds by hand, and name it as a service with `urls`"),
         ("compose.yaml", "start what it holds by hand, and name it as a service with `urls`"),
         ("fly.toml", "not read yet"),
-        (".env", "its variables were not copied; put those that the app needs under [services.web.variables]"),
+        (
+            ".env",
+            "its variables were not copied; put those that the app needs under [services.web.variables]",
+        ),
     ] {
         if folder.join(file).is_file() {
             draft.leave(format!("{file}: {what}"));
@@ -94,8 +101,10 @@ fn text_of(folder: &Path, name: &str) -> Option<String> {
 fn put(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
     let name = shown_path(path);
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => CliError::failure(format!("{name} is here already; nothing was changed"))
-            .next("`switchyard init --force` replaces it."),
+        std::io::ErrorKind::AlreadyExists => {
+            CliError::failure(format!("{name} is here already; nothing was changed"))
+                .next("`switchyard init --force` replaces it.")
+        }
         _ => CliError::failure(format!("{name} cannot be written: {error}"))
             .next("See that the folder exists and that you may write in it."),
     };

@@ -71,12 +71,18 @@ fn tell_the_rest(package: &Value, unlocked: bool, draft: &mut Draft) {
         .filter(|name| package.get("scripts").is_some_and(|scripts| scripts.get(*name).is_some()))
         .collect();
     if !tests.is_empty() {
-        draft.leave(format!("{FILE}: scripts {}; put them under `checks` to run before each release", tests.join(", ")));
+        draft.leave(format!(
+            "{FILE}: scripts {}; put them under `checks` to run before each release",
+            tests.join(", ")
+        ));
     }
 }
 
 fn entry(folder: &Path, package: &Value) -> Option<String> {
-    let main = package.get("main").and_then(Value::as_str).filter(|main| is_plain(main) && folder.join(main).is_file());
+    let main = package
+        .get("main")
+        .and_then(Value::as_str)
+        .filter(|main| is_plain(main) && folder.join(main).is_file());
     main.or_else(|| ENTRIES.into_iter().find(|file| folder.join(file).is_file())).map(str::to_owned)
 }
 

@@ -11,7 +11,8 @@ pub(super) fn look(folder: &Path, draft: &mut Draft) {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
         let parts = line.split_once(':').map(|(name, command)| (name.trim(), command.trim()));
-        let Some((name, command)) = parts.filter(|(name, command)| !name.is_empty() && !command.is_empty()) else {
+        let Some((name, command)) = parts.filter(|(name, command)| !name.is_empty() && !command.is_empty())
+        else {
             draft.leave(format!("{FILE}: the line {line:?} has no command"));
             continue;
         };

@@ -21,7 +21,8 @@ pub(super) fn look(folder: &Path, draft: &mut Draft) {
         return draft.leave(format!("{FILE}: it cannot be read"));
     };
     if let Some(file) = draft.told_by {
-        return draft.leave(format!("{FILE}: {file} told how to start; add a service of its own if it is one"));
+        return draft
+            .leave(format!("{FILE}: {file} told how to start; add a service of its own if it is one"));
     }
     let (build, bin) = if folder.join("uv.lock").is_file() {
         ("uv sync --frozen", ".venv/bin/")
@@ -31,9 +32,14 @@ pub(super) fn look(folder: &Path, draft: &mut Draft) {
         ("python3 -m venv .venv && .venv/bin/pip install .", ".venv/bin/")
     };
     let Some(start) = start_of(folder, &project) else {
-        return draft.leave(format!("{FILE}: it names no script and no web framework that is known; write `start` by hand"));
+        return draft.leave(format!(
+            "{FILE}: it names no script and no web framework that is known; write `start` by hand"
+        ));
     };
-    let name = project.get("project").or_else(|| project.get("tool")?.get("poetry")).and_then(|table| table.get("name"));
+    let name = project
+        .get("project")
+        .or_else(|| project.get("tool")?.get("poetry"))
+        .and_then(|table| table.get("name"));
     if let Some(name) = name.and_then(Value::as_str) {
         draft.rename(name);
     }
@@ -44,7 +50,9 @@ pub(super) fn look(folder: &Path, draft: &mut Draft) {
         web.start = Some(start.clone());
     }
     draft.take(format!("{FILE}: the service web, started with `{start}`"));
-    if let Some(python) = project.get("project").and_then(|table| table.get("requires-python")).and_then(Value::as_str) {
+    if let Some(python) =
+        project.get("project").and_then(|table| table.get("requires-python")).and_then(Value::as_str)
+    {
         draft.leave(format!("{FILE}: requires-python {python}; the `python3` on the PATH is used as it is"));
     }
 }
@@ -57,11 +65,13 @@ fn start_of(folder: &Path, project: &Value) -> Option<String> {
         let plain = script.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         return plain.then(|| script.clone());
     }
-    let listed = table.and_then(|table| table.get("dependencies")).and_then(Value::as_array).into_iter().flatten();
+    let listed =
+        table.and_then(|table| table.get("dependencies")).and_then(Value::as_array).into_iter().flatten();
     let mut dependencies: Vec<String> = listed.filter_map(Value::as_str).map(package_of).collect();
     let poetry = project.get("tool").and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
     dependencies.extend(poetry.into_iter().flatten().map(|(name, _)| name.to_lowercase()));
-    let (framework, start) = FRAMEWORKS.iter().find(|(name, _)| dependencies.iter().any(|known| known == name))?;
+    let (framework, start) =
+        FRAMEWORKS.iter().find(|(name, _)| dependencies.iter().any(|known| known == name))?;
     match *framework {
         "django" => wsgi_module(folder).map(|module| format!("{start} {module}")),
         _ => Some((*start).to_owned()),
@@ -70,7 +80,9 @@ fn start_of(folder: &Path, project: &Value) -> Option<String> {
 
 /// The package of a requirement: `Django[argon2] >= 5` is `django`.
 fn package_of(requirement: &str) -> String {
-    let end = requirement.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(requirement.len());
+    let end = requirement
+        .find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
+        .unwrap_or(requirement.len());
     requirement[..end].to_lowercase()
 }
 

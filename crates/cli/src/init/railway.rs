@@ -19,8 +19,10 @@ const LEFT: [(&str, &str, &str); 9] = [
 ];
 
 pub(super) fn look(folder: &Path, draft: &mut Draft) {
-    let json = text_of(folder, "railway.json").map(|text| ("railway.json", serde_json::from_str::<Value>(&text).ok()));
-    let toml = text_of(folder, "railway.toml").map(|text| ("railway.toml", toml::from_str::<Value>(&text).ok()));
+    let json = text_of(folder, "railway.json")
+        .map(|text| ("railway.json", serde_json::from_str::<Value>(&text).ok()));
+    let toml =
+        text_of(folder, "railway.toml").map(|text| ("railway.toml", toml::from_str::<Value>(&text).ok()));
     if json.is_some() && toml.is_some() {
         draft.leave("railway.json: railway.toml is here too and was read instead");
     }
@@ -72,9 +74,10 @@ fn take_deploy(railway: &Value, web: &mut Service) -> Vec<&'static str> {
         web.pre_deploy = Some(command);
         taken.push("pre-deploy command");
     }
-    if let Some(path) = text(railway, "deploy", "healthcheckPath").filter(|path| path.starts_with('/')) {
+    if let Some(path) = text(railway, "deploy", "healthcheckPath").filter(|path| is_path(path)) {
         web.health_path = Some(path.to_owned());
-        web.health_seconds = number(railway, "healthcheckTimeout").filter(|seconds| (1..=3_600).contains(seconds));
+        web.health_seconds =
+            number(railway, "healthcheckTimeout").filter(|seconds| (1..=3_600).contains(seconds));
         taken.push("health check");
     }
     let policy = match text(railway, "deploy", "restartPolicyType") {
@@ -84,7 +87,8 @@ fn take_deploy(railway: &Value, web: &mut Service) -> Vec<&'static str> {
         _ => None,
     };
     if let Some(policy) = policy {
-        let retries = number(railway, "restartPolicyMaxRetries").and_then(|number| u32::try_from(number).ok());
+        let retries =
+            number(railway, "restartPolicyMaxRetries").and_then(|number| u32::try_from(number).ok());
         web.restart = Some((policy, retries.filter(|_| policy == "on-failure")));
         taken.push("restart policy");
     }
@@ -93,6 +97,10 @@ fn take_deploy(railway: &Value, web: &mut Service) -> Vec<&'static str> {
         taken.push("number of replicas");
     }
     taken
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Railway takes one command or a list of them.

@@ -16,10 +16,13 @@ pub(super) fn look(folder: &Path, draft: &mut Draft) {
         return draft.leave(format!("{FILE}: it cannot be read"));
     };
     if let Some(file) = draft.told_by {
-        return draft.leave(format!("{FILE}: {file} told how to start; add a service of its own if it is one"));
+        return draft
+            .leave(format!("{FILE}: {file} told how to start; add a service of its own if it is one"));
     }
     let Some(package) = manifest.get("package") else {
-        return draft.leave(format!("{FILE}: a workspace; name its binary in `start`, such as target/release/<name>"));
+        return draft.leave(format!(
+            "{FILE}: a workspace; name its binary in `start`, such as target/release/<name>"
+        ));
     };
     let package_name = package.get("name").and_then(Value::as_str).unwrap_or_default();
     let binaries = binaries(folder, &manifest, package_name);
@@ -60,7 +63,9 @@ fn binaries(folder: &Path, manifest: &Value, package: &str) -> Vec<String> {
         let is_binary = path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").is_file();
         all.extend(path.file_stem().filter(|_| is_binary).map(|stem| stem.to_string_lossy().into_owned()));
     }
-    all.retain(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+    all.retain(|name| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    });
     all.sort();
     all.dedup();
     all

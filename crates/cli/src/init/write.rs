@@ -27,13 +27,19 @@ pub(super) fn render(draft: &Draft) -> String {
         lines.push("# What runs, and which requests it gets:".to_owned());
         lines.push("#".to_owned());
         lines.push("# [services.web]".to_owned());
-        lines.push("# start = \"…\"                  # the app listens at 127.0.0.1, at the port in PORT".to_owned());
+        lines.push(
+            "# start = \"…\"                  # the app listens at 127.0.0.1, at the port in PORT".to_owned(),
+        );
         lines.push("#".to_owned());
         lines.extend(route_lines("web").iter().map(|line| format!("# {line}")));
     }
-    if let Some(service) = draft.services.iter().find(|service| service.name == WEB).or(draft.services.first()) {
+    if let Some(service) =
+        draft.services.iter().find(|service| service.name == WEB).or(draft.services.first())
+    {
         lines.push(String::new());
-        lines.push("# Which requests go where. With `limits`, they count against the tenant's plan.".to_owned());
+        lines.push(
+            "# Which requests go where. With `limits`, they count against the tenant's plan.".to_owned(),
+        );
         lines.extend(route_lines(&service.name));
     }
     lines.join("\n") + "\n"
@@ -58,7 +64,8 @@ fn service_lines(service: &Service) -> Vec<String> {
         lines.extend(text.as_ref().map(|text| format!("{key} = {}", quoted(text))));
     }
     if let Some(path) = health_path {
-        let period = health_seconds.map(|seconds| format!(", start_period = \"{seconds}s\"")).unwrap_or_default();
+        let period =
+            health_seconds.map(|seconds| format!(", start_period = \"{seconds}s\"")).unwrap_or_default();
         lines.push(format!("healthcheck = {{ path = {}{period} }}", quoted(path)));
     }
     if let Some((policy, retries)) = restart {

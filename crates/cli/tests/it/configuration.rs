@@ -31,7 +31,10 @@ fn five_mistakes_are_told_with_line_path_what_is_allowed_and_the_nearest_key() {
     let starts = [
         (":3:8 project.name: the text \"My Shop\"; lower-case letters", ""),
         (":7:1 services.web.replcas: unknown key; did you mean `replicas`? allowed: build, healthcheck", ""),
-        (":8:22 services.web.restart.policy: the text \"on-failrue\"; did you mean `on-failure`? allowed: never", ""),
+        (
+            ":8:22 services.web.restart.policy: the text \"on-failrue\"; did you mean `on-failure`? allowed: never",
+            "",
+        ),
         (":12:11 routes[0].service: wbe; a service of this file", ""),
         (":14:2 schedules: unknown key; ", "services, tenants"),
     ];
@@ -84,7 +87,11 @@ fn settings_are_shown_with_their_sources_and_without_secrets() {
     assert_eq!(line("gateway_addr"), "127.0.0.1:9 [server] in switchyard.toml");
     assert_eq!(line("control_addr"), "127.0.0.1:7 --control-addr");
     assert_eq!(line("log_level"), "debug SWITCHYARD_LOG_LEVEL");
-    assert!(line("grace").starts_with("5s ") && line("grace").ends_with("server.toml:1:9"), "{}", line("grace"));
+    assert!(
+        line("grace").starts_with("5s ") && line("grace").ends_with("server.toml:1:9"),
+        "{}",
+        line("grace")
+    );
     assert_eq!(line("service_addr"), "127.0.0.1:8082 default");
     assert!(!ran.out.contains("hunter2"));
     let json = run_in(folder.path(), &env, &["config", "show", "--json"]).json();
@@ -114,18 +121,34 @@ fn doctor_tells_what_blocks_and_what_to_do() {
         .filter_map(|finding| finding["check"].as_str())
         .collect();
     assert_eq!(blockers, ["gateway port", "programs"], "{findings:#}");
-    assert!(findings.as_array().expect("a list").iter().all(|f| f["state"] != "blocker" || f["next"].is_string()));
-    for check in ["machine", "kernel", "clock", "open files", "limits", "namespaces", "landlock", "data folder", "disk space", "store", "shell"] {
+    assert!(
+        findings.as_array().expect("a list").iter().all(|f| f["state"] != "blocker" || f["next"].is_string())
+    );
+    for check in [
+        "machine",
+        "kernel",
+        "clock",
+        "open files",
+        "limits",
+        "namespaces",
+        "landlock",
+        "data folder",
+        "disk space",
+        "store",
+        "shell",
+    ] {
         assert!(findings.as_array().expect("a list").iter().any(|f| f["check"] == check), "{check}");
     }
 }
 
 #[test]
 fn doctor_reaches_for_a_postgres_and_keeps_its_password() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    // Nobody has listened on port 1 for decades.
+    let closed = "127.0.0.1:1";
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("postgres://me:hunter2@{closed}/d");
-    let ran = run_in(folder.path(), &[("PATH", "/usr/bin:/bin"), ("SWITCHYARD_DATABASE_URL", &url)], &["doctor"]);
+    let ran =
+        run_in(folder.path(), &[("PATH", "/usr/bin:/bin"), ("SWITCHYARD_DATABASE_URL", &url)], &["doctor"]);
     assert_eq!(ran.exit, 1);
     assert!(ran.out.contains(&format!("PostgreSQL at {closed} cannot be reached")), "{}", ran.out);
     assert!(!ran.out.contains("hunter2"));
@@ -133,7 +156,8 @@ fn doctor_reaches_for_a_postgres_and_keeps_its_password() {
 
 #[test]
 fn doctor_passes_where_nothing_blocks() {
-    let free = ["--gateway-addr", "127.0.0.1:0", "--control-addr", "127.0.0.1:0", "--service-addr", "127.0.0.1:0"];
+    let free =
+        ["--gateway-addr", "127.0.0.1:0", "--control-addr", "127.0.0.1:0", "--service-addr", "127.0.0.1:0"];
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ran = run_in(folder.path(), &[("PATH", "/usr/bin:/bin")], &[&["doctor"][..], &free].concat());
     assert_eq!(ran.exit, 0, "{}", ran.out);

@@ -45,14 +45,18 @@ fn package_json_gives_build_start_and_worker() {
     assert_eq!(web["build"].as_str(), Some("npm ci && npm run build"));
     assert_eq!(web["start"].as_str(), Some("npm run start"));
     let worker = service(&file, "worker");
-    assert_eq!((worker["start"].as_str(), worker["build"].as_str()), (Some("npm run worker"), web["build"].as_str()));
+    assert_eq!(
+        (worker["start"].as_str(), worker["build"].as_str()),
+        (Some("npm run worker"), web["build"].as_str())
+    );
     assert_eq!(file["routes"][0]["service"].as_str(), Some("web"));
     assert!(left(&ran).contains("engines") && left(&ran).contains("`checks`"), "{}", left(&ran));
 }
 
 #[test]
 fn a_package_without_scripts_starts_its_entry() {
-    let (ran, file) = init(&[("package.json", r#"{ "main": "main.js", "dependencies": { "x": "1" } }"#), ("main.js", "")]);
+    let (ran, file) =
+        init(&[("package.json", r#"{ "main": "main.js", "dependencies": { "x": "1" } }"#), ("main.js", "")]);
     let web = service(&file, "web");
     assert_eq!((web["start"].as_str(), web["build"].as_str()), (Some("node main.js"), Some("npm install")));
     assert!(left(&ran).contains("no lock file"), "{}", left(&ran));
@@ -65,7 +69,10 @@ fn a_package_without_scripts_starts_its_entry() {
 fn cargo_toml_gives_its_binaries() {
     let manifest = "[package]\nname = \"shop\"\nversion = \"1.0.0\"\n";
     let (ran, file) = init(&[
-        ("Cargo.toml", manifest), ("src/main.rs", ""), ("src/bin/mail-worker.rs", ""), ("src/bin/migrate.rs", ""),
+        ("Cargo.toml", manifest),
+        ("src/main.rs", ""),
+        ("src/bin/mail-worker.rs", ""),
+        ("src/bin/migrate.rs", ""),
     ]);
     let web = service(&file, "web");
     assert_eq!(web["build"].as_str(), Some("cargo build --release"));
@@ -83,17 +90,26 @@ fn pyproject_gives_script_or_framework() {
     let web = service(&file, "web");
     assert_eq!(web["build"].as_str(), Some("uv sync --frozen"));
     assert_eq!(web["start"].as_str(), Some(".venv/bin/uvicorn main:app --host 127.0.0.1 --port $PORT"));
-    let (_, file) = init(&[("pyproject.toml", "[project]\nname = \"x\"\n[project.scripts]\nshop-web = \"shop:main\"\n")]);
+    let (_, file) =
+        init(&[("pyproject.toml", "[project]\nname = \"x\"\n[project.scripts]\nshop-web = \"shop:main\"\n")]);
     assert_eq!(service(&file, "web")["start"].as_str(), Some(".venv/bin/shop-web"));
-    let (_, file) = init(&[("pyproject.toml", "[project]\ndependencies = [\"django\"]\n"), ("site/wsgi.py", "")]);
-    assert_eq!(service(&file, "web")["start"].as_str(), Some(".venv/bin/gunicorn --bind 127.0.0.1:$PORT site.wsgi"));
+    let (_, file) =
+        init(&[("pyproject.toml", "[project]\ndependencies = [\"django\"]\n"), ("site/wsgi.py", "")]);
+    assert_eq!(
+        service(&file, "web")["start"].as_str(),
+        Some(".venv/bin/gunicorn --bind 127.0.0.1:$PORT site.wsgi")
+    );
 }
 
 #[test]
 fn a_procfile_replaces_guesses() {
     let (_, file) = init(&[
-        ("Cargo.toml", "[package]\nname = \"shop\"\n"), ("src/main.rs", ""),
-        ("Procfile", "# processes\nweb: ./target/release/shop --port $PORT\nQueue_Worker: ./w \"a b\"\nrelease: ./migrate\n"),
+        ("Cargo.toml", "[package]\nname = \"shop\"\n"),
+        ("src/main.rs", ""),
+        (
+            "Procfile",
+            "# processes\nweb: ./target/release/shop --port $PORT\nQueue_Worker: ./w \"a b\"\nrelease: ./migrate\n",
+        ),
     ]);
     let web = service(&file, "web");
     assert_eq!(web["start"].as_str(), Some("./target/release/shop --port $PORT"));
@@ -130,8 +146,12 @@ fn railway_s_keys_are_taken_over_and_the_rest_is_named() {
 #[test]
 fn broken_and_hostile_files_do_no_harm() {
     let (ran, file) = init(&[
-        ("package.json", "{ not json"), ("Cargo.toml", "= ="), ("pyproject.toml", "]"), ("railway.json", "[1]"),
-        ("Procfile", "web: echo \"\u{1b}[2J\" \\ 'x'\n日本: x\nno colon\n"), (".env", "SECRET=hunter2\n"),
+        ("package.json", "{ not json"),
+        ("Cargo.toml", "= ="),
+        ("pyproject.toml", "]"),
+        ("railway.json", "[1]"),
+        ("Procfile", "web: echo \"\u{1b}[2J\" \\ 'x'\n日本: x\nno colon\n"),
+        (".env", "SECRET=hunter2\n"),
     ]);
     assert_eq!(service(&file, "web")["start"].as_str(), Some("echo \"\u{1b}[2J\" \\ 'x'"));
     assert!(left(&ran).contains(".env") && !ran.out.contains("hunter2"));
@@ -167,7 +187,12 @@ fn people_are_told_in_words() {
     write(folder.path(), "Procfile", "web: ./serve\n");
     write(folder.path(), "Dockerfile", "FROM x\n");
     let ran = run_in(folder.path(), &[], &["init"]);
-    for text in ["Wrote ", "Taken over:\n  Procfile: the service web", "Not taken over:\n  Dockerfile:", "switchyard up"] {
+    for text in [
+        "Wrote ",
+        "Taken over:\n  Procfile: the service web",
+        "Not taken over:\n  Dockerfile:",
+        "switchyard up",
+    ] {
         assert!(ran.out.contains(text), "{text} in {}", ran.out);
     }
 }

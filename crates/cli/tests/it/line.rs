@@ -62,7 +62,10 @@ fn the_project_is_found_upwards_and_names_its_data_folder() {
     assert_eq!(ran["data_dir"], root.join("state").to_str().expect("UTF-8"));
     let env = [("SWITCHYARD_DATA_DIR", "/var/lib/switchyard")];
     assert_eq!(run_in(&root, &env, &["tenants", "list"]).json()["data_dir"], "/var/lib/switchyard");
-    assert_eq!(run_in(&root, &env, &["tenants", "list", "--data-dir", "x"]).json()["data_dir"], root.join("x").to_str().expect("UTF-8"));
+    assert_eq!(
+        run_in(&root, &env, &["tenants", "list", "--data-dir", "x"]).json()["data_dir"],
+        root.join("x").to_str().expect("UTF-8")
+    );
 }
 
 #[test]
@@ -91,7 +94,9 @@ fn head_of_one_request(listener: &TcpListener) -> String {
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("readable") == 1 {
         head.push(byte[0]);
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").expect("writable");
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        .expect("writable");
     String::from_utf8_lossy(&head).to_lowercase()
 }
 

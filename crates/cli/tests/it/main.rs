@@ -5,8 +5,8 @@ mod init;
 mod line;
 mod sections;
 
-use cli::{Cli, Surroundings, execute};
 use clap::{Arg, ArgMatches, Command};
+use cli::{Cli, Surroundings, execute};
 use module::{CapturedOutput, CliError, Output, OutputOptions, Session, Verb, VerbFuture};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -64,7 +64,8 @@ fn run_in(folder: &Path, env: &[(&str, &str)], line: &[&str]) -> Ran {
     let cli = Cli { verbs: verbs(), sections: sections::sections(), version: "1.2.3" };
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let surroundings = Surroundings { env, folder: folder.to_owned(), terminal: false };
-    let args: Vec<OsString> = std::iter::once("switchyard").chain(line.iter().copied()).map(OsString::from).collect();
+    let args: Vec<OsString> =
+        std::iter::once("switchyard").chain(line.iter().copied()).map(OsString::from).collect();
     let captured: Arc<Mutex<Option<CapturedOutput>>> = Arc::default();
     let keep = Arc::clone(&captured);
     let exit = execute(args, &cli, &surroundings, move |options: OutputOptions| {

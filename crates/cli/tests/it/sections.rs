@@ -57,8 +57,11 @@ fn closed(properties: Value) -> Value {
 /// A route's service is in the file.
 fn route_rules(section: &Value, whole: &Value) -> Vec<Fault> {
     let names = section.as_array().into_iter().flatten().filter_map(|route| route.get("service")?.as_str());
-    let unknown = names.enumerate().filter(|(_, name)| whole.get("services").and_then(|all| all.get(*name)).is_none());
-    unknown.map(|(index, name)| Fault::new(format!("/{index}/service"), name, "a service of this file")).collect()
+    let unknown =
+        names.enumerate().filter(|(_, name)| whole.get("services").and_then(|all| all.get(*name)).is_none());
+    unknown
+        .map(|(index, name)| Fault::new(format!("/{index}/service"), name, "a service of this file"))
+        .collect()
 }
 
 pub(crate) fn sections() -> Vec<SectionSchema> {

@@ -73,8 +73,12 @@ fn route_rules(section: &Value, whole: &Value) -> Vec<Fault> {
     named
         .filter(|(_, name)| !known().any(|service| service == *name))
         .map(|(index, name)| {
-            Fault::new(format!("/{index}/service"), format!("the service {name:?}"), "a service of this file is expected")
-                .or_nearest(base::nearest(name, known()))
+            Fault::new(
+                format!("/{index}/service"),
+                format!("the service {name:?}"),
+                "a service of this file is expected",
+            )
+            .or_nearest(base::nearest(name, known()))
         })
         .collect()
 }
@@ -82,7 +86,11 @@ fn route_rules(section: &Value, whole: &Value) -> Vec<Fault> {
 fn sections() -> Vec<SectionSchema> {
     vec![
         SectionSchema { key: "project", schema: shape::schema_of::<Project>, check: no_rules },
-        SectionSchema { key: "services", schema: shape::schema_of::<BTreeMap<String, Service>>, check: no_rules },
+        SectionSchema {
+            key: "services",
+            schema: shape::schema_of::<BTreeMap<String, Service>>,
+            check: no_rules,
+        },
         SectionSchema { key: "routes", schema: shape::schema_of::<Vec<Route>>, check: route_rules },
         SectionSchema {
             key: "environments",
@@ -142,10 +150,14 @@ start = "node worker.js"
 
 #[test]
 fn broken_syntax_does_not_hide_other_mistakes() {
-    let text = "[project]\nname = \n[services.web]\nstart = \"x\"\nreplicas = { min = 1000 }\nstart = \"y\"\n";
+    let text =
+        "[project]\nname = \n[services.web]\nstart = \"x\"\nreplicas = { min = 1000 }\nstart = \"y\"\n";
     let told = faults(text);
     assert!(told[0].starts_with("switchyard.toml:2:"), "{told:?}");
-    assert!(told[1].starts_with("switchyard.toml:5:20 services.web.replicas.min: the number 1000;"), "{told:?}");
+    assert!(
+        told[1].starts_with("switchyard.toml:5:20 services.web.replicas.min: the number 1000;"),
+        "{told:?}"
+    );
     assert!(told[2].starts_with("switchyard.toml:6:1: broken TOML; duplicate key"), "{told:?}");
     assert_eq!(told.len(), 3, "{told:?}");
 }
@@ -163,13 +175,16 @@ fn rules_between_sections_are_placed_too() {
     let text = "[services.web]\nstart = \"x\"\n[[routes]]\nhost = \"a\"\nservice = \"web\"\n[[routes]]\nhost = \"b\"\nservice = \"wbe\"\n";
     assert_eq!(
         faults(text),
-        ["switchyard.toml:8:11 routes[1].service: the service \"wbe\"; did you mean `web`? a service of this file is expected"]
+        [
+            "switchyard.toml:8:11 routes[1].service: the service \"wbe\"; did you mean `web`? a service of this file is expected"
+        ]
     );
 }
 
 #[test]
 fn m3_a_file_cannot_write_to_the_terminal_nor_forge_a_line() {
-    let text = "[project]\nname = \"x\\u001b[2J\\nswitchyard.toml:9:9 all is well\"\n\"k\\u202ey\\u0007\" = 1\n";
+    let text =
+        "[project]\nname = \"x\\u001b[2J\\nswitchyard.toml:9:9 all is well\"\n\"k\\u202ey\\u0007\" = 1\n";
     let told = faults(text);
     assert_eq!(told.len(), 2, "{told:?}");
     for line in &told {

@@ -40,11 +40,19 @@ fn defaults_listen_on_loopback() {
 
 #[test]
 fn later_sources_win() {
-    let folder = folder_with("gateway_addr = \"127.0.0.1:1\"\ncontrol_addr = \"127.0.0.1:2\"\ngrace = \"1s\"\nservice_addr = \"127.0.0.1:3\"\n");
+    let folder = folder_with(
+        "gateway_addr = \"127.0.0.1:1\"\ncontrol_addr = \"127.0.0.1:2\"\ngrace = \"1s\"\nservice_addr = \"127.0.0.1:3\"\n",
+    );
     let (settings, provenance) = ServerSettings::load(Sources {
         file: None,
-        project_section: Some(json!({ "gateway_addr": "127.0.0.1:11", "grace": "11s", "service_addr": "127.0.0.1:13" })),
-        env: pairs(&[("SWITCHYARD_GATEWAY_ADDR", "127.0.0.1:21"), ("SWITCHYARD_GRACE", "21s"), ("DATABASE_URL", "mysql://app")]),
+        project_section: Some(
+            json!({ "gateway_addr": "127.0.0.1:11", "grace": "11s", "service_addr": "127.0.0.1:13" }),
+        ),
+        env: pairs(&[
+            ("SWITCHYARD_GATEWAY_ADDR", "127.0.0.1:21"),
+            ("SWITCHYARD_GRACE", "21s"),
+            ("DATABASE_URL", "mysql://app"),
+        ]),
         flags: pairs(&[("gateway-addr", "127.0.0.1:31"), ("data-dir", &folder.path().to_string_lossy())]),
         ..Sources::default()
     })
@@ -68,18 +76,39 @@ fn every_mistake_of_every_source_is_told_with_its_source() {
     let lines = told(Sources {
         file: Some(file.clone()),
         project_section: None,
-        env: pairs(&[("SWITCHYARD_GATEWAY_ADRR", "127.0.0.1:1"), ("SWITCHYARD_GRACE", "soon"), ("SWITCHYARD_TEST_X", "")]),
+        env: pairs(&[
+            ("SWITCHYARD_GATEWAY_ADRR", "127.0.0.1:1"),
+            ("SWITCHYARD_GRACE", "soon"),
+            ("SWITCHYARD_TEST_X", ""),
+        ]),
         flags: pairs(&[("control-addr", "0.0.0.0:8081"), ("public", "maybe")]),
         ..Sources::default()
     });
     let file = file.display();
     assert_eq!(lines.len(), 6, "{lines:#?}");
-    assert!(lines[0].starts_with(&format!("{file}:1:1 log_levl: unknown key; did you mean `log_level`?")), "{lines:#?}");
-    assert!(lines[1].starts_with(&format!("{file}:2:19 gateway_threads: the text \"two\"; a whole number")), "{lines:#?}");
-    assert!(lines[2].starts_with("SWITCHYARD_GATEWAY_ADRR: an unknown variable; did you mean `SWITCHYARD_GATEWAY_ADDR`?"), "{lines:#?}");
+    assert!(
+        lines[0].starts_with(&format!("{file}:1:1 log_levl: unknown key; did you mean `log_level`?")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("{file}:2:19 gateway_threads: the text \"two\"; a whole number")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[2].starts_with(
+            "SWITCHYARD_GATEWAY_ADRR: an unknown variable; did you mean `SWITCHYARD_GATEWAY_ADDR`?"
+        ),
+        "{lines:#?}"
+    );
     assert!(lines[3].starts_with("SWITCHYARD_GRACE grace: the text \"soon\"; a duration"), "{lines:#?}");
-    assert!(lines[4].starts_with("--control-addr control_addr: the address 0.0.0.0:8081; a loopback"), "{lines:#?}");
-    assert!(lines[5].starts_with("--public public: the text \"maybe\"; true or false is expected"), "{lines:#?}");
+    assert!(
+        lines[4].starts_with("--control-addr control_addr: the address 0.0.0.0:8081; a loopback"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[5].starts_with("--public public: the text \"maybe\"; true or false is expected"),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -89,7 +118,8 @@ fn secrets_are_hidden_and_kept_out_of_files() {
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines.iter().all(|line| !line.contains("hunter2") && !line.contains("AAAA")), "{lines:#?}");
     let env = pairs(&[("SWITCHYARD_DATABASE_URL", "postgres://me:hunter2@h/d")]);
-    let (settings, provenance) = ServerSettings::load(Sources { env, ..Sources::default() }).expect("sound settings");
+    let (settings, provenance) =
+        ServerSettings::load(Sources { env, ..Sources::default() }).expect("sound settings");
     assert!(!format!("{settings:?}{provenance:?}").contains("hunter2"));
     assert!(settings.database_url.is_some());
 }
@@ -99,7 +129,11 @@ fn two_listeners_cannot_share_an_address_but_both_may_take_any_port() {
     let lines = told(Sources { flags: pairs(&[("gateway-addr", "127.0.0.1:8082")]), ..Sources::default() });
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].contains("another one than `gateway_addr`"), "{lines:#?}");
-    let any = pairs(&[("gateway-addr", "127.0.0.1:0"), ("control-addr", "127.0.0.1:0"), ("service-addr", "127.0.0.1:0")]);
+    let any = pairs(&[
+        ("gateway-addr", "127.0.0.1:0"),
+        ("control-addr", "127.0.0.1:0"),
+        ("service-addr", "127.0.0.1:0"),
+    ]);
     assert!(told(Sources { flags: any, ..Sources::default() }).is_empty());
 }
 

@@ -108,7 +108,10 @@ fn a_tag_chooses_whose_faults_are_told() {
         told(json!({ "name": "a", "payment": { "kind": "crad" } })),
         ["/payment/kind: the text \"crad\"; did you mean `card`? allowed: card, invoice"]
     );
-    assert_eq!(told(json!({ "name": "a", "target": 5 })), ["/target: the number 5; a text or a list is expected"]);
+    assert_eq!(
+        told(json!({ "name": "a", "target": 5 })),
+        ["/target: the number 5; a text or a list is expected"]
+    );
     assert_eq!(told(json!({ "name": "a", "target": [5] })), ["/target/0: the number 5; a text is expected"]);
 }
 
@@ -126,7 +129,10 @@ fn missing_keys_are_pointed_at_as_if_they_were_there() {
 
 #[test]
 fn secrets_and_long_or_hostile_texts_are_not_shown_as_they_are() {
-    assert_eq!(told(json!({ "name": "a", "password": 5 })), ["/password: a secret value; a text is expected"]);
+    assert_eq!(
+        told(json!({ "name": "a", "password": 5 })),
+        ["/password: a secret value; a text is expected"]
+    );
     let long = told(json!({ "name": "x\u{1b}[2J".repeat(1_000) }));
     assert!(long[0].len() < 1_000 && !long[0].contains('\u{1b}'), "{long:?}");
 }
@@ -140,7 +146,16 @@ fn faults_have_a_limit() {
 #[test]
 fn urls_are_absolute_http_without_passwords() {
     let fine = ["http://10.0.0.7:9000", "https://a.example/x?y=1#z", "http://[::1]:80/", "http://localhost"];
-    let wrong = ["ftp://a", "http://", "http://u:p@h/", "http://h:0", "http://h:99999", "http://a b", "//a", "http://[::1"];
+    let wrong = [
+        "ftp://a",
+        "http://",
+        "http://u:p@h/",
+        "http://h:0",
+        "http://h:99999",
+        "http://a b",
+        "//a",
+        "http://[::1",
+    ];
     assert!(fine.iter().all(|url| shape::check_format("uri", url).is_ok()));
     for url in wrong {
         assert!(shape::check_format("uri", url).is_err(), "{url}");
@@ -150,12 +165,21 @@ fn urls_are_absolute_http_without_passwords() {
 fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
     use proptest::prelude::*;
     let keys = prop_oneof![
-        Just("name".to_owned()), Just("payment".to_owned()), Just("kind".to_owned()), Just("limits".to_owned()),
-        Just("target".to_owned()), Just("notes".to_owned()), Just("days".to_owned()), "[a-z/~]{0,4}",
+        Just("name".to_owned()),
+        Just("payment".to_owned()),
+        Just("kind".to_owned()),
+        Just("limits".to_owned()),
+        Just("target".to_owned()),
+        Just("notes".to_owned()),
+        Just("days".to_owned()),
+        "[a-z/~]{0,4}",
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from), "(card|invoice|acme|5s|\\PC{0,6})".prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "(card|invoice|acme|5s|\\PC{0,6})".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![

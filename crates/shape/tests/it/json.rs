@@ -9,7 +9,10 @@ fn told(text: &str) -> String {
 
 #[test]
 fn z6_a_key_that_occurs_twice_is_refused_with_its_place() {
-    assert_eq!(told(r#"{"a": [0, {"b": 1, "b": 2}]}"#), "/a/1/b: the key \"b\" twice; each key is to occur once");
+    assert_eq!(
+        told(r#"{"a": [0, {"b": 1, "b": 2}]}"#),
+        "/a/1/b: the key \"b\" twice; each key is to occur once"
+    );
     // The same key in two spellings is the same key.
     assert_eq!(told(r#"{"a": 1, "\u0061": 2}"#), "/a: the key \"a\" twice; each key is to occur once");
 }
