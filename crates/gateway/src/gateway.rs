@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::path::{Assertions, Connections, Shared};
 use crate::snapshot::{Directories, Follower, LoadError, World};
 use base::{SharedClock, SharedRandom};
-use lifecycle::{Stop, Supervisor};
+use lifecycle::{Stop, Supervisor, TaskKind};
 use ports::{AssertionSigner, KeyUse, LogSink};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -42,6 +42,17 @@ impl std::fmt::Debug for Parts {
     }
 }
 
+/// The gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it needs to know cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A thread cannot be started.
+    #[error("start a thread of the gateway")]
+    Thread(#[from] std::io::Error),
+}
+
 /// The data path. Clones share it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -56,7 +67,7 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// A gateway that knows nothing yet: [`Gateway::load`], then [`Gateway::start`].
+    /// A gateway that knows nothing yet; see [`Gateway::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, directories, signer, log, key_use, metrics, clock, random } = parts;
@@ -106,12 +117,20 @@ impl Gateway {
         tokio::join!(checks.run(stop.clone()), forget);
     }
 
-    /// Serves on these sockets, one thread each (see `lifecycle::bind_reuseport`). They stop accepting when the
-    /// supervisor stops listeners, and end when what is under way has ended, or at the cut.
+    /// Reads all that is known, follows its changes, and serves on these sockets, one thread each (see
+    /// `lifecycle::bind_reuseport`). Returns when they accept. They stop accepting when the supervisor stops
+    /// listeners, and end when what is under way has ended, or at the cut.
     ///
     /// # Errors
-    /// When a thread cannot be started.
-    pub fn start(&self, supervisor: &Supervisor, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+    /// [`StartError`].
+    pub async fn start(&self, listeners: Vec<TcpListener>, supervisor: &Supervisor) -> Result<(), StartError> {
+        let position = self.load().await?;
+        let gateway = self.clone();
+        let stop = supervisor.stop_of(TaskKind::Reconciler);
+        supervisor.spawn(TaskKind::Reconciler, "gateway.follow", async move {
+            gateway.follow(position, stop).await;
+            Ok(())
+        });
         for (number, listener) in listeners.into_iter().enumerate() {
             let shared = self.shared.clone();
             let serve = move |stop: Stop| crate::path::run(shared, listener, stop);

@@ -1,7 +1,7 @@
 //! Routes: what they say, which requests they match, what follows for a request. No I/O.
 
 use crate::wire::{HeaderKind, classify};
-use base::{ByteSize, HumanDuration, Rate, RouteId, Slug};
+use base::{ByteSize, HumanDuration, Rate, RouteId, Slug, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shape::Fault;
@@ -172,6 +172,109 @@ impl RouteSpec {
             }
         }
         faults
+    }
+}
+
+impl RouteSpec {
+    /// The form by which routes are compared: host in lower case, path without a final slash.
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        self.host.make_ascii_lowercase();
+        let path = self.path.trim_end_matches('/').to_owned();
+        self.path = if path.is_empty() { root() } else { path };
+        self
+    }
+
+    /// Host and path, as people are told of the route.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}{}", self.host, self.path)
+    }
+}
+
+/// Who decides about a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedBy {
+    /// The project file.
+    File,
+    /// Whoever uses the API.
+    Api,
+}
+
+impl ManagedBy {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::File, Self::Api].into_iter().find(|by| by.word() == word)
+    }
+}
+
+/// One route as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRoute {
+    /// Its id.
+    pub id: RouteId,
+    /// What it says.
+    pub spec: RouteSpec,
+    /// Who decides about it.
+    pub managed_by: ManagedBy,
+    /// One more at each change.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Changes to a route; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoutePatch {
+    /// Other hosts.
+    pub host: Option<String>,
+    /// Another path.
+    pub path: Option<String>,
+    /// Another service.
+    pub service: Option<Slug>,
+    /// Whether a credential is needed.
+    pub auth: Option<Auth>,
+    /// Other limits.
+    pub limits: Option<LimitsSpec>,
+    /// Other headers, all of them.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Other time-outs, all of them.
+    pub timeouts: Option<TimeoutsSpec>,
+    /// Another largest body.
+    pub body_max: Option<ByteSize>,
+    /// Whether WebSockets are let through.
+    pub websocket: Option<bool>,
+}
+
+impl RoutePatch {
+    /// A route with these changes.
+    #[must_use]
+    pub fn onto(self, before: RouteSpec) -> RouteSpec {
+        let Self { host, path, service, auth, limits, headers, timeouts, body_max, websocket } = self;
+        RouteSpec {
+            host: host.unwrap_or(before.host),
+            path: path.unwrap_or(before.path),
+            service: service.unwrap_or(before.service),
+            auth: auth.unwrap_or(before.auth),
+            limits: limits.unwrap_or(before.limits),
+            headers: headers.unwrap_or(before.headers),
+            timeouts: timeouts.unwrap_or(before.timeouts),
+            body_max: body_max.or(before.body_max),
+            websocket: websocket.unwrap_or(before.websocket),
+        }
     }
 }
 

@@ -123,6 +123,15 @@ impl Service {
         self.queue.wake_next();
     }
 
+    /// How it does, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let endpoints = self.endpoints.load();
+        let ready = endpoints.iter().filter(|endpoint| endpoint.is_open()).count();
+        let breaker = if self.breaker.is_open() { ", its breaker is open" } else { "" };
+        format!("{}, {ready} of {} endpoints ready{breaker}", self.name, endpoints.len())
+    }
+
     /// Chooses the least loaded endpoint that is ready. Those that `tried` lists, that failed of late or do not
     /// answer checks are chosen only when there is no other. `random` decides between equals.
     ///

@@ -136,7 +136,7 @@ struct Request<'a> {
 
 impl Request<'_> {
     /// Finds environment and tenant, and refuses what is not served or contradicts itself.
-    fn resolve(&mut self, credential: &Credential<'_>) -> Result<Arc<Environment>, Refusal> {
+    fn resolve(&mut self, credential: &Credential) -> Result<Arc<Environment>, Refusal> {
         let world = &self.thread.shared.world;
         let (environment, by_host) = match world.host(self.host) {
             HostMeaning::Domain(environment, domain) => {
@@ -251,7 +251,7 @@ impl Request<'_> {
         &mut self,
         route: &Route,
         environment: &Environment,
-        credential: &Credential<'_>,
+        credential: &Credential,
     ) -> Result<Option<Key>, Refusal> {
         let refused = |detail: &'static str| Err(Refusal::new(&codes::UNAUTHENTICATED, detail));
         let entry = match (credential, route.auth) {
@@ -260,7 +260,7 @@ impl Request<'_> {
             }
             (Credential::None, Auth::None | Auth::Optional) | (Credential::Bad(_), Auth::None) => return Ok(None),
             (Credential::Bad(why), Auth::Optional | Auth::Required) => return refused(why),
-            (Credential::Key(entry, _), _) => entry,
+            (Credential::Key(entry), _) => entry,
         };
         if entry.environment != environment.number {
             if route.auth == Auth::None {

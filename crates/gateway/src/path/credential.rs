@@ -7,31 +7,31 @@ use base::Timestamp;
 
 /// What came with a request.
 #[derive(Debug)]
-pub(crate) enum Credential<'a> {
+pub(crate) enum Credential {
     /// No key of ours; others' credentials are the application's business.
     None,
     /// A key of ours that is not valid, and why, as far as anybody may know.
     Bad(&'static str),
-    /// A valid key, and its text.
-    Key(KeyEntry, &'a str),
+    /// A valid key.
+    Key(KeyEntry),
 }
 
-impl Credential<'_> {
+impl Credential {
     pub(crate) fn key(&self) -> Option<&KeyEntry> {
         match self {
-            Credential::Key(entry, _) => Some(entry),
+            Credential::Key(entry) => Some(entry),
             Credential::None | Credential::Bad(_) => None,
         }
     }
 }
 
 /// Reads `Authorization: Bearer` and `X-API-Key`. The query is not looked at: it ends up in logs.
-pub(crate) fn credential<'a>(
-    head: &RequestHead<'_, 'a>,
+pub(crate) fn credential(
+    head: &RequestHead<'_, '_>,
     found: &Examined,
     keys: &KeyTable,
     now: Timestamp,
-) -> Credential<'a> {
+) -> Credential {
     let value = |index: Option<usize>| index.map(|index| head.headers[index].value);
     let bearer = match value(found.authorization).filter(|value| is_ours(value)) {
         Some(value) => match bearer_token(value) {
@@ -54,7 +54,7 @@ pub(crate) fn credential<'a>(
     };
     // Known keys are well-formed, so the checksum is asked only to tell a typo from a key that is gone.
     match keys.get(&key_hash(token.as_bytes())) {
-        Some(entry) if !entry.is_expired(now) => Credential::Key(entry, token),
+        Some(entry) if !entry.is_expired(now) => Credential::Key(entry),
         Some(_) => Credential::Bad("The key is unknown, has expired or was revoked."),
         None => Credential::Bad(match key_format::check(token) {
             Ok(_) => "The key is unknown, has expired or was revoked.",

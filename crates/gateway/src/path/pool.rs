@@ -63,9 +63,4 @@ impl Pools {
             !idle.is_empty()
         });
     }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.borrow().values().map(Vec::len).sum()
-    }
 }

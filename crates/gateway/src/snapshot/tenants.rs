@@ -137,13 +137,6 @@ impl TenantTable {
             shard.store(Arc::new(next));
         }
     }
-
-    /// Calls `with` for each tenant.
-    pub(crate) fn each(&self, mut with: impl FnMut(&Arc<Tenant>)) {
-        for shard in &self.by_id {
-            shard.load().iter().for_each(&mut with);
-        }
-    }
 }
 
 impl Default for TenantTable {
