@@ -1,2 +1,40 @@
-//! Skeleton.
-fn main() {}
+//! The `switchyard` binary: the list of capabilities, who gets what of whom, and the verbs that run the platform
+//! itself. Everything else is in the crates below.
+//!
+//! A start goes: settings ([`cli::load_settings`]), store and vault ([`store`]), capabilities ([`build`]), tasks and sockets
+//! ([`platform`]). The verbs `up`, `serve`, `down`, `status`, `restore`, `migrate` are thin on top of that.
+
+mod build;
+mod capabilities;
+mod error;
+mod health;
+mod platform;
+mod roles;
+mod status;
+mod store;
+mod surface;
+mod verbs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The keeper, its guard and the launcher of replicas are this binary too: before any thread or runtime.
+    if let Some(code) = deployments::keeper_main(std::env::args_os()) {
+        return code;
+    }
+    cli::run(std::env::args_os(), &app())
+}
+
+/// The command line as a whole.
+fn app() -> cli::Cli {
+    cli::Cli {
+        verbs: [verbs::all(), capabilities::verbs()].concat(),
+        sections: capabilities::sections(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// The tree of commands, for its snapshot.
+fn command() -> clap::Command {
+    cli::command(&app())
+}

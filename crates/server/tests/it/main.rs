@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits by the wall clock for another process")]
 #![expect(unreachable_pub, reason = "the harness is shared by the modules of this binary")]
 
+mod access;
 mod apps;
 mod bad_input;
 mod first_run;

@@ -1,0 +1,349 @@
+//! One running Switchyard: from settings to sockets, and its orderly end.
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{SharedClock, SystemClock, SystemRandom};
+use config::{LogFormat, ServerSettings};
+use db::Db;
+use identity::OperatorKey;
+use lifecycle::{Listeners, Readiness, Signals, Supervisor, TaskKind};
+use module::{CliError, ControlClient, Health, HealthCheck, Module};
+use outbound::Control;
+use telemetry::{LogConfig, LogHandle, Metrics};
+use tokio::sync::Mutex;
+use web::{ApiInfo, Routes, ServerDeps, Surface};
+
+use crate::build::{self, Built, Ground};
+use crate::error::failed;
+use crate::health::{self, Seeing};
+use crate::roles::Roles;
+use crate::{status, store};
+
+/// Expired replies to idempotent requests are removed so often.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// How long the last lines of the log may take to get out.
+const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// A platform that serves.
+pub(crate) struct Platform {
+    supervisor: Supervisor,
+    readiness: Readiness,
+    signals: Mutex<Signals>,
+    grace: Duration,
+    gateway: Option<SocketAddr>,
+    control: SocketAddr,
+    operator_key: String,
+    document: serde_json::Value,
+    metrics: Metrics,
+    log: Option<LogHandle>,
+    // Removes its file when the platform is dropped.
+    _listeners: Listeners,
+}
+
+/// The sockets, bound before anything runs.
+struct Sockets {
+    control: TcpListener,
+    service: TcpListener,
+    gateway: Vec<TcpListener>,
+}
+
+impl Platform {
+    /// Starts the chosen roles and comes back when they are ready.
+    ///
+    /// # Errors
+    /// Whatever stands in the way, with its name and the next step; nothing is left running then.
+    pub(crate) async fn start(settings: &ServerSettings, roles: Roles) -> Result<Platform, CliError> {
+        let signals = Signals::install().map_err(|e| failed("handle signals", &e))?;
+        let clock = SystemClock::shared();
+        let random = SystemRandom::shared();
+        let db = store::open(settings, &clock, &random).await?;
+        let sockets = bind(settings, roles)?;
+        let metrics = Metrics::new();
+        let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
+        let log = start_log(settings, &clock, &logs);
+        let service_addr = local(&sockets.service)?;
+        let ground = Ground {
+            settings: settings.clone(),
+            db: db.clone(),
+            clock: clock.clone(),
+            random,
+            metrics: metrics.clone(),
+            logs,
+            service_url: format!("http://{service_addr}"),
+        };
+        let built = build::build(&ground).await?;
+        let supervisor = Supervisor::new(clock.clone());
+        let starting = Starting { settings, roles, ground: &ground, supervisor: &supervisor };
+        let started = starting.run(built, sockets).await;
+        match started {
+            Ok(parts) => Ok(Platform {
+                supervisor,
+                readiness: parts.readiness,
+                signals: Mutex::new(signals),
+                grace: settings.grace,
+                gateway: parts.gateway,
+                control: parts.control,
+                operator_key: parts.operator_key,
+                document: parts.document,
+                metrics,
+                log,
+                _listeners: parts.listeners,
+            }),
+            Err(error) => {
+                // The start's own error is the one to tell.
+                let _ = supervisor.stop(settings.grace).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the gateway listens, if this process has one.
+    pub(crate) fn gateway_addr(&self) -> Option<SocketAddr> {
+        self.gateway
+    }
+
+    /// Where the control API listens.
+    pub(crate) fn control_addr(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// The description of the API.
+    pub(crate) fn document(&self) -> &serde_json::Value {
+        &self.document
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A client of this platform with the operator's key.
+    pub(crate) fn client(&self) -> ControlClient {
+        let base = format!("http://{}", self.control);
+        match Control::new(&base, Some(&base::Secret::new(self.operator_key.clone()))) {
+            Ok(control) => ControlClient::new(control),
+            Err(error) => ControlClient::unavailable(error.into()),
+        }
+    }
+
+    /// Resolves when a signal asks to stop.
+    pub(crate) async fn asked_to_stop(&self) {
+        self.signals.lock().await.next().await;
+    }
+
+    /// Serves until a signal or a failure, then stops in order.
+    ///
+    /// # Errors
+    /// When the end was not orderly: what failed, or what was cut.
+    pub(crate) async fn run(&self) -> Result<(), CliError> {
+        let mut signals = self.signals.lock().await;
+        let ended = self.supervisor.run(&mut signals, &self.readiness, self.grace, || {}).await;
+        self.flush();
+        ended.map_err(|exit| failed("stop", &exit))
+    }
+
+    /// Stops in order.
+    ///
+    /// # Errors
+    /// What was cut after the grace period.
+    pub(crate) async fn stop(&self) -> Result<(), CliError> {
+        self.readiness.stopping();
+        let stopped = self.supervisor.stop(self.grace).await;
+        self.flush();
+        stopped.map_err(|cut| failed("stop", &cut))
+    }
+
+    fn flush(&self) {
+        if let Some(log) = &self.log {
+            log.flush(LOG_FLUSH_TIME_MAX);
+        }
+    }
+}
+
+/// What a start gives.
+struct Parts {
+    readiness: Readiness,
+    gateway: Option<SocketAddr>,
+    control: SocketAddr,
+    operator_key: String,
+    document: serde_json::Value,
+    listeners: Listeners,
+}
+
+/// A start under way.
+struct Starting<'a> {
+    settings: &'a ServerSettings,
+    roles: Roles,
+    ground: &'a Ground,
+    supervisor: &'a Supervisor,
+}
+
+impl Starting<'_> {
+    async fn run(&self, built: Built, sockets: Sockets) -> Result<Parts, CliError> {
+        let Built { mut modules, authenticate, environments, gateway, services, operator_key } = built;
+        let readiness = Readiness::new();
+        readiness.expect("store");
+        self.start_store();
+        let (control, service) = (local(&sockets.control)?, local(&sockets.service)?);
+        let gateway_addr = sockets.gateway.first().map(local).transpose()?;
+        let mut addresses = vec![("control", control), ("service", service)];
+        addresses.extend(gateway_addr.map(|addr| ("gateway", addr)));
+        let named = addresses.iter().map(|(name, addr)| ((*name).to_owned(), addr.to_string())).collect();
+        let mut routes = vec![status::routes(services, environments.clone(), named)];
+        let seeing = Arc::new(Seeing {
+            clock: self.ground.clock.clone(),
+            readiness: readiness.clone(),
+            checks: checks(&self.ground.db, &modules),
+            metrics: self.ground.metrics.clone(),
+        });
+        routes.push(health::routes(seeing));
+        routes.extend(modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))));
+        let server = |surface, routes| {
+            web::Server::new(ServerDeps {
+                routes,
+                authenticate: authenticate.clone(),
+                environments: Some(environments.clone()),
+                log: Some(self.ground.logs.clone()),
+                metrics: &self.ground.metrics,
+                clock: self.ground.clock.clone(),
+                random: self.ground.random.clone(),
+                surface,
+                info: ApiInfo { title: "Switchyard", version: env!("CARGO_PKG_VERSION") },
+            })
+            .map_err(|e| failed("put the API together", &e))
+        };
+        let control_server = server(Surface::Operator, routes.clone())?;
+        let service_server = server(Surface::Service, routes)?;
+        let document = control_server.document().clone();
+        self.listen("control", control_server, sockets.control);
+        self.listen("service", service_server, sockets.service);
+        self.start_tasks(modules);
+        self.start_gateway(&gateway, sockets.gateway).await?;
+        readiness.set("store", Ok(()));
+        let listeners = Listeners::new(&self.settings.data_dir);
+        listeners.set_all(&addresses).map_err(|e| failed("write listeners.json", &e))?;
+        let operator_key = read_operator_key(&operator_key)?;
+        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, document, listeners })
+    }
+
+    fn start_store(&self) {
+        let db = self.ground.db.clone();
+        self.supervisor.restartable(TaskKind::Worker, "db.sequencer", move |stop| {
+            let db = db.clone();
+            async move {
+                db.run_sequencer(stop).await;
+                Ok(())
+            }
+        });
+        let db = self.ground.db.clone();
+        self.supervisor.restartable(TaskKind::Worker, "db.clock", move |stop| {
+            let db = db.clone();
+            async move {
+                db.run_clock(stop).await;
+                Ok(())
+            }
+        });
+        let (db, clock) = (self.ground.db.clone(), self.ground.clock.clone());
+        self.supervisor.restartable(TaskKind::Worker, "db.sweep", move |stop| {
+            let (db, clock) = (db.clone(), clock.clone());
+            async move {
+                while !stop.sleep(SWEEP_EVERY).await {
+                    db.sweep_idempotency(clock.now()).await?;
+                }
+                Ok(())
+            }
+        });
+    }
+
+    fn listen(&self, name: &'static str, server: web::Server, socket: TcpListener) {
+        let tasks = self.supervisor.tasks(TaskKind::Listener, format!("{name}.connections"));
+        let stop = self.supervisor.stop_of(TaskKind::Listener);
+        self.supervisor.spawn(TaskKind::Listener, format!("{name}.listener"), async move {
+            server.serve(socket, tasks, stop).await.map_err(Into::into)
+        });
+    }
+
+    fn start_tasks(&self, modules: Vec<Module>) {
+        for module in modules {
+            let runs = self.roles.runtime || module.name != "deployments";
+            for task in module.tasks.into_iter().filter(|_| runs) {
+                let run = Arc::new(task.run);
+                self.supervisor.restartable(task.kind, task.name, move |stop| run(stop));
+            }
+        }
+    }
+
+    /// Comes back when the gateway knows what it has to know and accepts.
+    async fn start_gateway(&self, gateway: &gateway::Gateway, sockets: Vec<TcpListener>) -> Result<(), CliError> {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        gateway.start(sockets, self.supervisor).await.map_err(|e| failed("start the gateway", &e))
+    }
+}
+
+fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
+    let socket = |e: lifecycle::BindError| CliError::failure(e.to_string());
+    let control = lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
+    let service = lifecycle::bind_tcp(settings.service_addr, "service API", "service_addr").map_err(socket)?;
+    let threads = match usize::from(settings.gateway_threads) {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let threads = if roles.gateway { threads } else { 0 };
+    let gateway = lifecycle::bind_reuseport(settings.gateway_addr, threads, "gateway", "gateway_addr");
+    Ok(Sockets { control, service, gateway: gateway.map_err(socket)? })
+}
+
+fn local(socket: &TcpListener) -> Result<SocketAddr, CliError> {
+    socket.local_addr().map_err(|e| failed("read a listener's address", &e))
+}
+
+/// Starts the platform's own log. In one process it can be started once; a second platform (there is none outside tests)
+/// would use the first one's.
+fn start_log(settings: &ServerSettings, clock: &SharedClock, logs: &Arc<logs::Logs>) -> Option<LogHandle> {
+    let terminal = std::io::stderr().is_terminal();
+    let pretty = match settings.log_format {
+        LogFormat::Auto => terminal,
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    };
+    let color = terminal && std::env::var_os("NO_COLOR").is_none();
+    let format = if pretty { telemetry::LogFormat::Pretty { color } } else { telemetry::LogFormat::Json };
+    let handle = telemetry::init(LogConfig {
+        level: format!("{:?}", settings.log_level).to_lowercase(),
+        format,
+        sink: Box::new(std::io::stderr()),
+        clock: clock.clone(),
+    })
+    .ok()?;
+    let logs = logs.clone();
+    handle.tap(move |record| ports::LogSink::append(&*logs, record));
+    Some(handle)
+}
+
+/// The store's own check, and those of the capabilities.
+fn checks(db: &Db, modules: &[Module]) -> Vec<HealthCheck> {
+    let db = db.clone();
+    let store = HealthCheck::new("store", move || {
+        let db = db.clone();
+        async move {
+            match (db.status(), db.probe().await) {
+                (db::Status::Ok, Ok(latency)) => Health::healthy(Some(latency)),
+                (db::Status::ReadOnly(why), Ok(_)) => Health::degraded(format!("read-only: {why}")),
+                (db::Status::Fenced(why), _) => Health::unhealthy(format!("fenced: {why}")),
+                (_, Err(error)) => Health::unhealthy(error.to_string()),
+            }
+        }
+    });
+    std::iter::once(store).chain(modules.iter().flat_map(|m| m.health.iter().cloned())).collect()
+}
+
+fn read_operator_key(key: &OperatorKey) -> Result<String, CliError> {
+    let (OperatorKey::Made(path) | OperatorKey::Kept(path)) = key else { return Ok(String::new()) };
+    let text = std::fs::read_to_string(path).map_err(|e| failed("read operator.key", &e))?;
+    Ok(text.trim().to_owned())
+}

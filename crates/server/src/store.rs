@@ -1,0 +1,57 @@
+//! The store, opened with the master key that fits it.
+
+use base::{SharedClock, SharedRandom};
+use config::ServerSettings;
+use db::{Db, Location, Options};
+use module::CliError;
+use vault::{MasterKey, Vault};
+
+use crate::capabilities;
+use crate::error::failed;
+
+/// Where the settings say the store is.
+pub(crate) fn location(settings: &ServerSettings) -> Location {
+    match &settings.database_url {
+        Some(url) => Location::Postgres { url: url.clone() },
+        None => Location::Sqlite { dir: settings.data_dir.clone() },
+    }
+}
+
+/// How to open it: takes the master key, or makes it when there is no data yet.
+///
+/// # Errors
+/// The key is missing although there is data, malformed or weak; the folder cannot be written.
+pub(crate) async fn options(
+    settings: &ServerSettings,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<Options, CliError> {
+    let location = location(settings);
+    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
+        CliError::failure(format!("make the data folder {}: {error}", settings.data_dir.display()))
+            .next("Give another folder with --data-dir, or make this one writable.")
+    })?;
+    let first_start = Db::first_start(&location).await.map_err(|e| failed("open the store", &e))?;
+    let key = MasterKey::load(&settings.data_dir, settings.master_key.clone(), first_start, &**random)
+        .map_err(|e| failed("unseal the store", &e))?;
+    let vault = Vault::new(key, random.clone());
+    Ok(Options::new(location, clock.clone(), random.clone(), vault, capabilities::migrations()))
+}
+
+/// Opens it, migrated.
+///
+/// # Errors
+/// In use, of a newer version, unreadable, or sealed: each says what to do.
+pub(crate) async fn open(
+    settings: &ServerSettings,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<Db, CliError> {
+    let db = Db::open(options(settings, clock, random).await?).await.map_err(|e| failed("open the store", &e))?;
+    match db.sealed() {
+        None => Ok(db),
+        Some(reason) => Err(CliError::failure(format!("the store is sealed: {reason}")).next(
+            "Put the installation's own master.key back, or give it as SWITCHYARD_MASTER_KEY. Nothing was changed.",
+        )),
+    }
+}
