@@ -1,0 +1,186 @@
+//! What the tests of this crate serve: identity over stand-ins for tenants and environments.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use authority::Role;
+use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
+use db::Event;
+use identity::{Deps, KeyUses, Signer};
+use ports::{
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, TenantDirectory, TenantRecord,
+    TenantStatus, Unavailable,
+};
+use testkit::{Client, Parts, Store, TestApp};
+use web::Surface;
+
+/// Tenants and environments that a test makes up.
+#[derive(Default)]
+pub(crate) struct World {
+    tenants: Mutex<Vec<TenantRecord>>,
+    environments: Mutex<Vec<EnvironmentRecord>>,
+}
+
+impl World {
+    pub(crate) fn set_status(&self, tenant: TenantId, status: TenantStatus) {
+        let mut tenants = self.tenants.lock().unwrap();
+        tenants.iter_mut().find(|one| one.id == tenant).unwrap().status = status;
+    }
+}
+
+impl TenantDirectory for World {
+    fn page(
+        &self,
+        _: EnvironmentId,
+        _: Option<TenantId>,
+        _: u32,
+    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
+        Box::pin(async { Ok(self.tenants.lock().unwrap().clone()) })
+    }
+
+    fn one(
+        &self,
+        _: EnvironmentId,
+        tenant: TenantId,
+    ) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
+        Box::pin(async move { Ok(self.tenants.lock().unwrap().iter().find(|one| one.id == tenant).cloned()) })
+    }
+
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+        _: Option<ProjectId>,
+    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
+        Box::pin(async move {
+            let tenants = self.tenants.lock().unwrap();
+            let found = tenants.iter().find(|one| one.slug.as_str() == name || one.id.to_string() == name);
+            Ok(found.cloned())
+        })
+    }
+}
+
+impl EnvironmentDirectory for World {
+    fn all(&self) -> Vec<EnvironmentRecord> {
+        self.environments.lock().unwrap().clone()
+    }
+
+    fn current(&self) -> Option<EnvironmentRecord> {
+        self.all().into_iter().next()
+    }
+}
+
+/// An app with its stand-ins: tenants `acme` and `globex`, environments `development` and `production`.
+pub(crate) struct App {
+    pub(crate) app: TestApp,
+    pub(crate) world: Arc<World>,
+    pub(crate) uses: Arc<KeyUses>,
+    pub(crate) acme: TenantId,
+    pub(crate) globex: TenantId,
+    pub(crate) development: EnvironmentId,
+    pub(crate) production: EnvironmentId,
+}
+
+struct Built {
+    world: Arc<World>,
+    uses: Arc<KeyUses>,
+}
+
+/// Runs a test on both stores.
+pub(crate) async fn apps<F, T>(test: F)
+where
+    F: Fn(App) -> T,
+    T: Future<Output = ()>,
+{
+    let built: Arc<Mutex<Option<Built>>> = Arc::default();
+    testkit::apps(
+        &[identity::MANIFEST.migrations],
+        |store: Store| {
+            let built = Arc::clone(&built);
+            async move {
+                let world = Arc::new(world(&store));
+                let signer = Signer::load(&store.db, store.shared_clock(), &store.random).await.unwrap();
+                let identity = identity::build(Deps {
+                    db: store.db.clone(),
+                    clock: store.shared_clock(),
+                    random: store.random.clone(),
+                    tenants: Arc::clone(&world) as Arc<dyn TenantDirectory>,
+                    environments: Arc::clone(&world) as Arc<dyn EnvironmentDirectory>,
+                    signer,
+                });
+                let uses = Arc::clone(&identity.uses);
+                *built.lock().unwrap() = Some(Built { world: Arc::clone(&world), uses });
+                Parts {
+                    modules: vec![identity.module],
+                    authenticate: Some(identity.authenticator),
+                    environments: Some(world),
+                    surface: Surface::Operator,
+                }
+            }
+        },
+        |app: TestApp| {
+            let Built { world, uses } = built.lock().unwrap().take().unwrap();
+            let ids: Vec<_> = world.tenants.lock().unwrap().iter().map(|tenant| tenant.id).collect();
+            let places: Vec<_> = world.all().iter().map(|environment| environment.id).collect();
+            test(App {
+                app,
+                world,
+                uses,
+                acme: ids[0],
+                globex: ids[1],
+                development: places[0],
+                production: places[1],
+            })
+        },
+    )
+    .await;
+}
+
+fn world(store: &Store) -> World {
+    let project = ProjectId::new(&store.clock, &*store.random);
+    let slug = |text: &str| Slug::parse(text).unwrap();
+    let tenant = |name: &str| TenantRecord {
+        id: TenantId::new(&store.clock, &*store.random),
+        project,
+        slug: slug(name),
+        plan: slug("free"),
+        status: TenantStatus::Active,
+        isolation: Isolation::Pool,
+        domains: Vec::new(),
+        rate_override: None,
+    };
+    let environment = |name: &str| EnvironmentRecord {
+        id: EnvironmentId::new(&store.clock, &*store.random),
+        project,
+        project_slug: slug("agents"),
+        slug: slug(name),
+        base_domain: HostName::parse(&format!("{name}.localhost")).unwrap(),
+        resolve: Vec::new(),
+        default_plan: slug("free"),
+    };
+    World {
+        tenants: Mutex::new(vec![tenant("acme"), tenant("globex")]),
+        environments: Mutex::new(vec![environment("development"), environment("production")]),
+    }
+}
+
+impl App {
+    /// A member of acme with a role, in all environments.
+    pub(crate) fn member(&self, role: Role) -> Client {
+        self.app.member(self.acme, role)
+    }
+
+    /// Whoever sends this key.
+    pub(crate) fn with_key(&self, key: &str) -> Client {
+        // A client of the test that is nobody, but sends a credential of its own.
+        self.app.nobody().with("x-test-caller", "nobody").with("authorization", &format!("Bearer {key}"))
+    }
+
+    /// The log, once it has at least `count` events.
+    pub(crate) async fn events(&self, count: i64) -> Vec<Event> {
+        let log = self.app.store.db.events();
+        while log.head() < count {
+            log.wait_beyond(log.head()).await;
+        }
+        log.after(0, 1_000).await.unwrap()
+    }
+}
