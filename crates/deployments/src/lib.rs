@@ -119,8 +119,8 @@ pub struct Config {
     pub keeper_program: Vec<OsString>,
     /// The environment of whoever started Switchyard. Only what is on a fixed list is passed on.
     pub environment: Vec<(String, String)>,
-    /// Where processes reach the service API (`SWITCHYARD_URL`); `None` while there is none.
-    pub service_url: Option<String>,
+    /// Where processes reach the service API (`SWITCHYARD_URL`).
+    pub service_url: String,
     /// Time in which a replica that is replaced finishes its requests before SIGTERM.
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL.
@@ -138,23 +138,26 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(30);
 
 impl Config {
     /// The usual times, this binary as keeper, this process's environment.
-    ///
-    /// # Errors
-    /// When the system does not say what this binary is.
-    pub fn new(data_dir: PathBuf, project_dir: Option<PathBuf>) -> std::io::Result<Self> {
+    #[must_use]
+    pub fn new(data_dir: PathBuf, project_dir: PathBuf, service_url: String) -> Self {
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Ok(Self {
-            data_dir,
-            project_dir,
-            keeper_program: vec![std::env::current_exe()?.into_os_string()],
+        Self {
+            data_dir: absolute(data_dir),
+            project_dir: Some(absolute(project_dir)),
+            keeper_program: vec![keeper::SELF.into()],
             environment: std::env::vars_os().filter_map(text).collect(),
-            service_url: None,
+            service_url,
             drain: DRAIN,
             grace: GRACE,
             step_timeout: STEP_TIMEOUT,
-        })
+        }
     }
+}
+
+/// Processes run in folders of their own, where a relative path would lead elsewhere.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// What this capability needs of others.
@@ -200,9 +203,17 @@ impl Handle {
     }
 }
 
+/// The built capability.
+pub struct Built {
+    /// What the server runs.
+    pub module: Module,
+    /// What others ask it by.
+    pub handle: Handle,
+}
+
 /// Builds the capability.
 #[must_use]
-pub fn build(config: Config, deps: Deps) -> (Module, Handle) {
+pub fn build(config: Config, deps: Deps) -> Built {
     let Deps { db, clock, random, logs, environments, metrics } = deps;
     let folders = folders::Folders::new(config.data_dir.clone());
     let processes = processes::Processes::new(
@@ -236,5 +247,5 @@ pub fn build(config: Config, deps: Deps) -> (Module, Handle) {
         }
     });
     let module = Module::new("deployments", api::routes(&runtime)).section(Arc::new(apply)).task(task);
-    (module, Handle(runtime))
+    Built { module, handle: Handle(runtime) }
 }

@@ -75,7 +75,7 @@ pub(crate) struct Processes {
     inherited: BTreeMap<String, String>,
     inherited_by_builds: BTreeMap<String, String>,
     folders: Folders,
-    service_url: Option<String>,
+    service_url: String,
     ports: Mutex<BTreeSet<u16>>,
     random: SharedRandom,
 }
@@ -94,7 +94,7 @@ impl Processes {
     pub(crate) fn new(
         environment: &[(String, String)],
         folders: Folders,
-        service_url: Option<String>,
+        service_url: String,
         random: SharedRandom,
     ) -> Self {
         let pick = |wanted: &dyn Fn(&str) -> bool| {
@@ -176,9 +176,7 @@ impl Processes {
         for (name, dir) in folders.volumes {
             env.insert(volume_variable(&name), dir.display().to_string());
         }
-        if let Some(url) = &self.service_url {
-            env.insert("SWITCHYARD_URL".to_owned(), url.clone());
-        }
+        env.insert("SWITCHYARD_URL".to_owned(), self.service_url.clone());
         env
     }
 

@@ -289,6 +289,7 @@ impl Client {
         };
         // Dropped unwatched: the keeper outlives this process, and the runtime reaps it when it does not.
         let _child = tokio::process::Command::new(program)
+            .arg0("switchyard")
             .args(leading)
             .arg(KEEPER)
             .arg(&self.0.data_dir)

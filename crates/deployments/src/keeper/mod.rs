@@ -55,7 +55,7 @@ pub fn keeper_main(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode>
 }
 
 /// This binary, under a path that stays right when its file was replaced.
-const SELF: &str = "/proc/self/exe";
+pub(crate) const SELF: &str = "/proc/self/exe";
 
 /// Says why a form of the keeper cannot go on. Its standard error is the keeper's log, or its process's output.
 fn complain(what: std::fmt::Arguments<'_>) {

@@ -1,0 +1,8 @@
+//! Services and deployments from outside, with real processes.
+
+mod app;
+mod apply;
+mod releases;
+mod steps;
+mod supervision;
+mod volumes;
