@@ -4,7 +4,6 @@
 //! time. Holders of leases stop themselves earlier, by their monotonic clock. On SQLite there is one process,
 //! and its clock is the store's.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -32,7 +31,9 @@ pub(crate) struct StoreClock {
 
 impl StoreClock {
     pub(crate) fn now(&self, clock: &dyn Clock) -> Timestamp {
-        Timestamp::from_micros(clock.now().micros().saturating_add(self.offset_micros.load(Ordering::Relaxed)))
+        Timestamp::from_micros(
+            clock.now().micros().saturating_add(self.offset_micros.load(Ordering::Relaxed)),
+        )
     }
 
     pub(crate) fn set(&self, offset_micros: i64) {
@@ -53,18 +54,16 @@ pub(crate) fn sample(core: &mut Core<'_>) -> Result<i64, Error> {
     }
 }
 
-pub(crate) fn run(db: Db, stop: Stop) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        loop {
-            if db.kind() == Kind::Postgres {
-                match db.read_core(|mut core| sample(&mut core)).await {
-                    Ok(offset) => db.0.clock.set(offset),
-                    Err(error) => tracing::debug!(%error, "the store's clock cannot be sampled"),
-                }
+pub(crate) async fn run(db: Db, stop: Stop) {
+    loop {
+        if db.kind() == Kind::Postgres {
+            match db.read_core(|mut core| sample(&mut core)).await {
+                Ok(offset) => db.0.clock.set(offset),
+                Err(error) => tracing::debug!(%error, "the store's clock cannot be sampled"),
             }
-            if stop.sleep(SAMPLE_EVERY).await {
-                return;
-            }
+        }
+        if stop.sleep(SAMPLE_EVERY).await {
+            return;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Secret, SharedClock, SharedRandom};
 use vault::Vault;
@@ -56,6 +57,8 @@ pub struct Options {
     pub lanes: usize,
     /// Closures that may wait for the writer, and for the readers, before [`crate::Error::Busy`].
     pub queue_max: usize,
+    /// How long a PostgreSQL server may take for an answer before its connection is given up.
+    pub answer_max: Duration,
     /// Called at named points of work that can be interrupted: fault tests only.
     pub fault: Option<FaultPoint>,
     /// Name of a SQLite file layer to use instead of the system's: fault tests only.
@@ -69,10 +72,19 @@ const LANES: usize = 8;
 /// Waiting closures: at 20,000 small ones a second half a second of work, about 2 MiB.
 const QUEUE_MAX: usize = 8_192;
 
+/// Beyond the server's own deadline of a statement (10 s): for a server, or a network, that does not keep it.
+const ANSWER_MAX: Duration = Duration::from_secs(12);
+
 impl Options {
     /// Options with the default threads and limits.
     #[must_use]
-    pub fn new(location: Location, clock: SharedClock, random: SharedRandom, vault: Vault, sets: Vec<MigrationSet>) -> Self {
+    pub fn new(
+        location: Location,
+        clock: SharedClock,
+        random: SharedRandom,
+        vault: Vault,
+        sets: Vec<MigrationSet>,
+    ) -> Self {
         Self {
             location,
             clock,
@@ -83,6 +95,7 @@ impl Options {
             readers: READERS,
             lanes: LANES,
             queue_max: QUEUE_MAX,
+            answer_max: ANSWER_MAX,
             fault: None,
             vfs: None,
         }

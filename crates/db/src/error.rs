@@ -85,7 +85,9 @@ pub enum OpenError {
         this: String,
     },
     /// An applied migration does not have the text that this binary knows.
-    #[error("migration {capability}/{number} was applied with another text than this binary has; do not edit applied migrations: use the binary that applied it")]
+    #[error(
+        "migration {capability}/{number} was applied with another text than this binary has; do not edit applied migrations: use the binary that applied it"
+    )]
     Checksum {
         /// Capability of the migration.
         capability: String,

@@ -117,7 +117,8 @@ impl Table {
     /// The statement that reads it whole. Names come from our own migrations.
     pub(crate) fn select(&self, table: &str) -> String {
         let columns: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        let order = if self.key.is_empty() { String::new() } else { format!(" ORDER BY {}", self.key.join(", ")) };
+        let order =
+            if self.key.is_empty() { String::new() } else { format!(" ORDER BY {}", self.key.join(", ")) };
         format!("SELECT {} FROM {table}{order}", columns.join(", "))
     }
 }
@@ -125,15 +126,18 @@ impl Table {
 /// Where rows come from: a snapshot of either database.
 pub(crate) enum Source {
     Sqlite(sqlite::Snapshot),
-    Postgres(postgres::Snapshot),
+    Postgres(Box<postgres::Snapshot>),
 }
 
 impl Source {
     fn open(inner: &Inner) -> Result<Self, Error> {
         match (&inner.engine, &inner.options.location) {
-            (Engine::Sqlite(engine), _) => sqlite::Snapshot::open(&inner.options, &engine.dir).map(Self::Sqlite),
+            (Engine::Sqlite(engine), _) => {
+                sqlite::Snapshot::open(&inner.options, &engine.dir).map(Self::Sqlite)
+            }
             (Engine::Postgres(engine), Location::Postgres { url }) => {
-                postgres::Snapshot::open(url, &engine.roles).map(Self::Postgres)
+                postgres::Snapshot::open(url, &engine.roles)
+                    .map(|snapshot| Self::Postgres(Box::new(snapshot)))
             }
             (Engine::Postgres(_), Location::Sqlite { .. }) => {
                 Err(Error::Statement("the store is elsewhere than its options say".into()))
@@ -155,7 +159,11 @@ impl Source {
         }
     }
 
-    fn rows(&mut self, select: &str, each: &mut dyn FnMut(Vec<Value>) -> Result<(), Error>) -> Result<(), Error> {
+    fn rows(
+        &mut self,
+        select: &str,
+        each: &mut dyn FnMut(Vec<Value>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match self {
             Self::Sqlite(snapshot) => snapshot.rows(select, each),
             Self::Postgres(snapshot) => snapshot.rows(select, each),
@@ -185,7 +193,11 @@ pub(crate) fn export<W: Write>(inner: &Inner, sink: W) -> Result<(W, ExportRepor
     Ok((sink, report))
 }
 
-fn export_table<W: Write>(source: &mut Source, stream: &mut Stream<W>, name: &str) -> Result<TableCount, Error> {
+fn export_table<W: Write>(
+    source: &mut Source,
+    stream: &mut Stream<W>,
+    name: &str,
+) -> Result<TableCount, Error> {
     let table = source.table(name)?;
     let kinds: Vec<ColumnKind> = table.columns.iter().map(|column| column.kind).collect();
     let select = table.select(name);

@@ -31,20 +31,23 @@ const CLAIM: Sql = Sql::One(
     "INSERT INTO sy_idempotency (tenant, key_hash, fingerprint, expires_at) VALUES ($1, $2, $3, $4)
      ON CONFLICT (tenant, key_hash) DO NOTHING",
 );
-const FIND: Sql = Sql::One("SELECT fingerprint, reply FROM sy_idempotency WHERE tenant = $1 AND key_hash = $2");
+const FIND: Sql =
+    Sql::One("SELECT fingerprint, reply FROM sy_idempotency WHERE tenant = $1 AND key_hash = $2");
 const KEEP: Sql = Sql::One("UPDATE sy_idempotency SET reply = $3 WHERE tenant = $1 AND key_hash = $2");
 const SWEEP: Sql = Sql::One(
     "DELETE FROM sy_idempotency WHERE (tenant, key_hash) IN
      (SELECT tenant, key_hash FROM sy_idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 );
 
-pub(crate) fn begin(core: &mut Core<'_>, scope: &Value, claim: &Claim<'_>) -> Result<Option<Remembered>, Error> {
+pub(crate) fn begin(
+    core: &mut Core<'_>,
+    scope: &Value,
+    claim: &Claim<'_>,
+) -> Result<Option<Remembered>, Error> {
     let key = Value::from(claim.key_hash);
     core.execute(&FORGET, &[scope.clone(), key.clone(), claim.now.into()])?;
-    let claimed = core.execute(
-        &CLAIM,
-        &[scope.clone(), key.clone(), claim.fingerprint.into(), claim.expires_at.into()],
-    )?;
+    let claimed = core
+        .execute(&CLAIM, &[scope.clone(), key.clone(), claim.fingerprint.into(), claim.expires_at.into()])?;
     if claimed == 1 {
         return Ok(None);
     }

@@ -37,7 +37,9 @@ pub enum ImportError {
     #[error("the export is damaged: {0}")]
     Damaged(String),
     /// The export was made by a newer binary.
-    #[error("the export was made by switchyard {0}, which knows more than this binary: use that version or a newer one")]
+    #[error(
+        "the export was made by switchyard {0}, which knows more than this binary: use that version or a newer one"
+    )]
     Newer(String),
 }
 
@@ -52,14 +54,17 @@ impl From<Error> for ImportError {
 ///
 /// # Errors
 /// [`ImportError`]; the store is still empty then.
-pub async fn import<R: Read + Send + 'static>(options: Options, source: R) -> Result<ExportReport, ImportError> {
+pub async fn import<R: Read + Send + 'static>(
+    options: Options,
+    source: R,
+) -> Result<ExportReport, ImportError> {
     lifecycle::blocking(move || run(options, source)).await.unwrap_or_else(|| Err(Error::Panicked.into()))
 }
 
 /// Where rows go to: one transaction on either database.
 pub(crate) enum Target {
     Sqlite(sqlite::Loader),
-    Postgres(postgres::Loader),
+    Postgres(Box<postgres::Loader>),
 }
 
 impl Target {
@@ -100,7 +105,7 @@ fn run<R: Read>(options: Options, source: R) -> Result<ExportReport, ImportError
     drop(open::open(empty.clone())?);
     let mut target = match &empty.location {
         Location::Sqlite { dir } => Target::Sqlite(sqlite::Loader::begin(&empty, dir)?),
-        Location::Postgres { url } => Target::Postgres(postgres::Loader::begin(url)?),
+        Location::Postgres { url } => Target::Postgres(Box::new(postgres::Loader::begin(url)?)),
     };
     let tables = tables_in_order(&sets);
     target.clear(&tables)?;
@@ -130,7 +135,8 @@ fn load<R: BufRead>(
         counts.push(count);
         line = next;
     }
-    let report = ExportReport { tables: counts, sha256: finish(lines.before.clone()), bytes: lines.bytes_before };
+    let report =
+        ExportReport { tables: counts, sha256: finish(lines.before.clone()), bytes: lines.bytes_before };
     let stated: Json = parse(&line)?;
     if stated != manifest(&report) {
         return Err(damaged("rows and manifest do not agree"));
@@ -189,7 +195,11 @@ fn sets_of(header: &Header, options: &Options) -> Result<Vec<MigrationSet>, Impo
             .find(|step| step.capability == applied.capability && step.migration.number == applied.number)
             .ok_or_else(|| ImportError::Newer(header.version.clone()))?;
         if STANDARD.encode(&step.checksum) != applied.checksum {
-            return Err(OpenError::Checksum { capability: applied.capability.clone(), number: applied.number }.into());
+            return Err(OpenError::Checksum {
+                capability: applied.capability.clone(),
+                number: applied.number,
+            }
+            .into());
         }
     }
     let count = |capability: &str| {

@@ -74,11 +74,10 @@ where
         let mut effects = Effects::default();
         let core = Core { session, shared, effects: &mut effects };
         // The closure is `Fn` and what it touched is rolled back, so nothing half-done can be seen afterwards.
-        let result = catch_unwind(AssertUnwindSafe(|| (self.closure)(core)))
-            .unwrap_or_else(|_| {
-                shared.stats.panicked();
-                Err(E::from(Error::Panicked))
-            });
+        let result = catch_unwind(AssertUnwindSafe(|| (self.closure)(core))).unwrap_or_else(|_| {
+            shared.stats.panicked();
+            Err(E::from(Error::Panicked))
+        });
         // A statement that failed has ended the transaction on PostgreSQL; so it does on SQLite, or code that
         // shrugs at an error would work on one of them only.
         let result = match (result, session.doom()) {

@@ -9,9 +9,17 @@ use crate::tx::Core;
 use crate::{Error, Sql};
 
 const FIND: Sql = Sql::One("SELECT wrapped FROM sy_keys WHERE tenant = $1");
+const DESTROY: Sql = Sql::One("DELETE FROM sy_keys WHERE tenant = $1");
 const KEEP: Sql = Sql::One(
     "INSERT INTO sy_keys (tenant, wrapped, created_at) VALUES ($1, $2, $3) ON CONFLICT (tenant) DO NOTHING",
 );
+
+/// Deletes the key of a scope; it leaves memory with the commit.
+pub(crate) fn destroy(core: &mut Core<'_>, scope: &str) -> Result<bool, Error> {
+    core.effects.keys.remove(scope);
+    core.effects.destroyed.push(scope.to_owned());
+    Ok(core.execute(&DESTROY, &[scope.into()])? > 0)
+}
 
 /// The key of a scope, made and stored when it has none. Only in a transaction that writes.
 pub(crate) fn for_writing(core: &mut Core<'_>, scope: &str) -> Result<DataKey, Error> {
@@ -34,7 +42,9 @@ pub(crate) fn find(core: &mut Core<'_>, scope: &str) -> Result<Option<DataKey>, 
     if core.shared.sealed.is_some() {
         return Err(Error::Sealed);
     }
-    if let Some(key) = core.effects.keys.get(scope).cloned().or_else(|| core.shared.key(scope)) {
+    let destroyed = core.effects.destroyed.iter().any(|gone| gone == scope);
+    let cached = core.effects.keys.get(scope).cloned();
+    if let Some(key) = cached.or_else(|| core.shared.key(scope).filter(|_| !destroyed)) {
         return Ok(Some(key));
     }
     let rows = core.query(&FIND, &[scope.into()])?;
@@ -58,4 +68,3 @@ pub(crate) fn error(error: vault::Error) -> Error {
         vault::Error::TooLarge { .. } => Error::Statement(error.to_string()),
     }
 }
-

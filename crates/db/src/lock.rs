@@ -27,7 +27,8 @@ pub(crate) struct Lock {
 impl Lock {
     /// Makes the data folder when missing, proves that it can be written, and takes the lock.
     pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
-        let unwritable = |error: std::io::Error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() };
+        let unwritable =
+            |error: std::io::Error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() };
         std::fs::create_dir_all(dir).map_err(unwritable)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -57,7 +58,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing would do, were there no child that still has a copy of the file. It releases in the end as well.
-        drop(flock(&self.file, FlockOperation::Unlock));
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

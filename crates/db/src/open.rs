@@ -64,7 +64,8 @@ fn recover(connection: &Connection, dir: &Path) -> Result<(), OpenError> {
 }
 
 fn check_value(connection: &Connection, dir: &Path) -> Result<Option<Vec<u8>>, OpenError> {
-    let found = connection.query_row("SELECT value FROM sy_meta WHERE name = 'vault.check'", [], |row| row.get(0));
+    let found =
+        connection.query_row("SELECT value FROM sy_meta WHERE name = 'vault.check'", [], |row| row.get(0));
     match found {
         Ok(check) => Ok(Some(check)),
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
@@ -75,7 +76,9 @@ fn check_value(connection: &Connection, dir: &Path) -> Result<Option<Vec<u8>>, O
 fn wrong(error: &rusqlite::Error, dir: &Path) -> OpenError {
     match sqlite::failure(error, sqlite::Role::Writer, dir).error {
         Error::Fenced => OpenError::Damaged("the disk fails, or the database file is damaged".into()),
-        Error::ReadOnly => OpenError::Unwritable { dir: dir.into(), reason: "the file system is read-only".into() },
+        Error::ReadOnly => {
+            OpenError::Unwritable { dir: dir.into(), reason: "the file system is read-only".into() }
+        }
         other => OpenError::Store(other),
     }
 }
@@ -93,9 +96,12 @@ fn recognise(
     }
     match stored {
         Some(check) => Ok(options.vault.verify_check(&check).err().map(|_| WRONG_KEY.to_owned())),
-        None if has_keys => Ok(Some("the store has keys, but not the check value of the key that wrapped them".into())),
+        None if has_keys => {
+            Ok(Some("the store has keys, but not the check value of the key that wrapped them".into()))
+        }
         None => {
-            let check = options.vault.check_value().map_err(|error| OpenError::Store(crate::keys::error(error)))?;
+            let check =
+                options.vault.check_value().map_err(|error| OpenError::Store(crate::keys::error(error)))?;
             keep(check).map(|()| None)
         }
     }
@@ -113,6 +119,12 @@ fn open_postgres(options: Options, url: &base::Secret<String>) -> Result<Inner, 
     Ok(inner(options, Engine::Postgres(engine), shared, head, None))
 }
 
-fn inner(options: Options, engine: Engine, shared: Arc<Shared>, head: Arc<Head>, lock: Option<Lock>) -> Inner {
+fn inner(
+    options: Options,
+    engine: Engine,
+    shared: Arc<Shared>,
+    head: Arc<Head>,
+    lock: Option<Lock>,
+) -> Inner {
     Inner { engine, shared, head, options, clock: Arc::new(StoreClock::default()), _lock: lock }
 }

@@ -4,8 +4,8 @@ use crate::{Error, Kind, Row, Sql, Value, postgres, sqlite};
 
 /// A connection with a transaction open on it.
 pub(crate) enum Session {
-    Sqlite(sqlite::Session),
-    Postgres(postgres::Session),
+    Sqlite(Box<sqlite::Session>),
+    Postgres(Box<postgres::Session>),
 }
 
 /// A failed statement, and how much it takes down with it.
@@ -69,7 +69,12 @@ impl Session {
     }
 
     /// Runs a query with `lead` (if any) as `$1` and `params` after it.
-    pub(crate) fn query(&mut self, sql: &Sql, lead: Option<&Value>, params: &[Value]) -> Result<Vec<Row>, Error> {
+    pub(crate) fn query(
+        &mut self,
+        sql: &Sql,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<Vec<Row>, Error> {
         self.refuse_after_failure()?;
         match self {
             Self::Sqlite(session) => session.query(sql.text(Kind::Sqlite), lead, params),
@@ -78,7 +83,12 @@ impl Session {
     }
 
     /// Runs a statement with `lead` (if any) as `$1` and `params` after it.
-    pub(crate) fn execute(&mut self, sql: &Sql, lead: Option<&Value>, params: &[Value]) -> Result<u64, Error> {
+    pub(crate) fn execute(
+        &mut self,
+        sql: &Sql,
+        lead: Option<&Value>,
+        params: &[Value],
+    ) -> Result<u64, Error> {
         self.refuse_after_failure()?;
         match self {
             Self::Sqlite(session) => session.execute(sql.text(Kind::Sqlite), lead, params),

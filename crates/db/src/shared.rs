@@ -35,6 +35,8 @@ pub(crate) struct Effects {
     pub(crate) events: u32,
     /// Data keys read or made here: a key made by a transaction that is undone must not be used again.
     pub(crate) keys: HashMap<String, DataKey>,
+    /// Scopes whose key was destroyed here.
+    pub(crate) destroyed: Vec<String>,
 }
 
 impl Shared {
@@ -60,10 +62,6 @@ impl Shared {
         self.keys.read().get(scope).cloned()
     }
 
-    pub(crate) fn forget_key(&self, scope: &str) {
-        self.keys.write().remove(scope);
-    }
-
     /// Applies what a committed transaction did.
     pub(crate) fn apply(&self, effects: Effects) {
         if !effects.keys.is_empty() {
@@ -72,6 +70,12 @@ impl Shared {
                 keys.clear();
             }
             keys.extend(effects.keys);
+        }
+        if !effects.destroyed.is_empty() {
+            let mut keys = self.keys.write();
+            for scope in &effects.destroyed {
+                keys.remove(scope);
+            }
         }
         if effects.events > 0 {
             self.emitted.notify_one();

@@ -155,10 +155,8 @@ impl Db {
     }
 
     /// Gives events their positions until `stop`. To be run once a process, as a flusher: it empties the tail
-    /// before it ends. On PostgreSQL one process holds the lease, the others stand by.
-    ///
-    /// # Errors
-    /// Never by itself: a failing store is tried again with pauses.
+    /// before it ends. On PostgreSQL one process holds the lease, the others stand by. While the store fails it tries
+    /// again with pauses.
     pub fn run_sequencer(&self, stop: Stop) -> impl Future<Output = ()> + Send + 'static {
         Sequencer::new(self.clone()).run(stop)
     }
@@ -218,7 +216,8 @@ impl Db {
     pub async fn sweep_idempotency(&self, now: Timestamp) -> Result<u64, Error> {
         let mut total = 0;
         loop {
-            let swept = self.write_core(Scope::System, move |mut core| idempotency::sweep(&mut core, now)).await?;
+            let swept =
+                self.write_core(Scope::System, move |mut core| idempotency::sweep(&mut core, now)).await?;
             total += swept;
             if swept < idempotency::SWEEP_ROWS_MAX.unsigned_abs() {
                 return Ok(total);
@@ -238,11 +237,6 @@ impl Db {
         tracing::info!(reason = ctx.reason(), actor = %ctx.principal(), "export the store");
         let inner = self.0.clone();
         lifecycle::blocking(move || export::export(&inner, sink)).await.unwrap_or(Err(Error::Panicked))
-    }
-
-    /// Removes a tenant's data key from memory, after its row was deleted.
-    pub fn forget_key(&self, tenant: base::TenantId) {
-        self.0.shared.forget_key(&tenant.to_string());
     }
 
     pub(crate) async fn write_core<T, F>(&self, scope: Scope, f: F) -> Result<T, Error>

@@ -194,6 +194,12 @@ impl<'a> SystemTx<'a> {
         TenantTx::new(self.core.reborrow(), Cow::Owned(ctx))
     }
 
+    /// Destroys a tenant's data key for good: whatever was sealed under it, here and in every backup, can never be opened
+    /// again. Answers whether there was one. Other processes forget it when they restart.
+    pub fn destroy_key(&mut self, tenant: TenantId) -> Result<bool, Error> {
+        keys::destroy(&mut self.core, &tenant.to_string())
+    }
+
     /// Seals bytes under the installation's data key. `aad` names where they belong.
     pub fn seal(&mut self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
         keys::for_writing(&mut self.core, SYSTEM_SCOPE)?.seal(aad, plaintext).map_err(keys::error)

@@ -49,9 +49,8 @@ impl Row {
     /// The column at `index` (from 0) as `T`. [`Error::Decode`] when there is none or it is of another type.
     pub fn get<T: FromValue>(&self, index: usize) -> Result<T, Error> {
         let value = self.0.get(index).ok_or_else(|| Error::Decode(format!("there is no column {index}")))?;
-        T::from_value(value).map_err(|wanted| {
-            Error::Decode(format!("column {index} is {}, not {wanted}", value.kind()))
-        })
+        T::from_value(value)
+            .map_err(|wanted| Error::Decode(format!("column {index} is {}, not {wanted}", value.kind())))
     }
 
     /// The raw columns.

@@ -94,7 +94,11 @@ impl Disk {
     /// From now on no file of this class can grow or change (ENOSPC); or again it can.
     pub fn set_full(&self, class: Class, full: bool) {
         let mut faults = self.state.0.lock();
-        if full { faults.full.insert(class) } else { faults.full.remove(&class) };
+        if full {
+            faults.full.insert(class)
+        } else {
+            faults.full.remove(&class)
+        };
     }
 
     /// From now on each sync takes at least this long.

@@ -217,7 +217,12 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     code
 }
 
-unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount: c_int, offset: i64) -> c_int {
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    to: *mut c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
     // SAFETY: SQLite calls with an open file of ours.
     let refused = unsafe { about(file) }.state.read();
     if refused != ffi::SQLITE_OK {
@@ -337,7 +342,12 @@ unsafe extern "C" fn shm_map(
     pass!(file, xShmMap, page, size, extend, out)
 }
 
-unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, offset: c_int, count: c_int, flags: c_int) -> c_int {
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
     pass!(file, xShmLock, offset, count, flags)
 }
 

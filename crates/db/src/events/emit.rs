@@ -85,7 +85,8 @@ pub(crate) fn emit(core: &mut Core<'_>, author: &Author<'_>, event: NewEvent) ->
         before,
         after,
     };
-    let payload = serde_json::to_vec(&payload).map_err(|error| Error::Statement(format!("encode an event: {error}")))?;
+    let payload = serde_json::to_vec(&payload)
+        .map_err(|error| Error::Statement(format!("encode an event: {error}")))?;
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(Error::Statement(format!("an event of {} bytes is too large", payload.len())));
     }

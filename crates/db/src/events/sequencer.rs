@@ -35,9 +35,8 @@ const LEASE: Duration = Duration::from_secs(8);
 /// Between tries while the store fails.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-const KEEP: Sql = Sql::One(
-    "UPDATE sy_leases SET until_at = $3 WHERE name = 'sequencer' AND holder = $1 AND epoch = $2",
-);
+const KEEP: Sql =
+    Sql::One("UPDATE sy_leases SET until_at = $3 WHERE name = 'sequencer' AND holder = $1 AND epoch = $2");
 const TAKE: Sql = Sql::One(
     "UPDATE sy_leases SET holder = $1, epoch = epoch + 1, until_at = $2
      WHERE name = 'sequencer' AND until_at < $3",
@@ -57,8 +56,8 @@ const TAIL: Sql = Sql::One(concat!(
 const HEAD: Sql = Sql::One("SELECT coalesce(max(position), 0) FROM sy_events");
 /// A batch goes as one JSON text in and out of rows; the functions that take it apart differ.
 const CHAINS: Sql = Sql::Split {
-    sqlite: "SELECT tenant, length, hash FROM sy_chains WHERE tenant IN (SELECT value FROM json_each($1))",
-    postgres: "SELECT tenant, length, hash FROM sy_chains
+    sqlite: "SELECT tenant, length, position, hash FROM sy_chains WHERE tenant IN (SELECT value FROM json_each($1))",
+    postgres: "SELECT tenant, length, position, hash FROM sy_chains
                WHERE tenant IN (SELECT json_array_elements_text($1::json) COLLATE \"C\")",
 };
 /// As [`CHAINS`].
@@ -208,11 +207,8 @@ fn hold(core: &mut Core<'_>, holder: &str, epoch: i64) -> Result<Option<i64>, Er
 
 /// Gives the oldest events of the tail their positions and links; answers how many, and the head.
 fn place(core: &mut Core<'_>) -> Result<(usize, i64), Error> {
-    let tail = core
-        .query(&TAIL, &[BATCH_MAX.into()])?
-        .iter()
-        .map(Stored::read)
-        .collect::<Result<Vec<_>, _>>()?;
+    let tail =
+        core.query(&TAIL, &[BATCH_MAX.into()])?.iter().map(Stored::read).collect::<Result<Vec<_>, _>>()?;
     let mut head: i64 = core.query(&HEAD, &[])?.first().map_or(Ok(0), |row| row.get(0))?;
     if tail.is_empty() {
         return Ok((0, head));
@@ -221,17 +217,19 @@ fn place(core: &mut Core<'_>) -> Result<(usize, i64), Error> {
     let mut placed = Vec::with_capacity(tail.len());
     for event in &tail {
         head += 1;
-        let (length, last) = chains.entry(&event.tenant).or_insert_with(|| (0, origin(&event.tenant)));
-        *length += 1;
-        *last = event.link(last, *length, head);
+        let end = chains.entry(&event.tenant).or_insert_with(|| End::of_nothing(&event.tenant));
+        end.length += 1;
+        end.position = head;
+        end.hash = event.link(&end.hash, end.length, head);
         placed.push(json!({
-            "tenant": event.tenant, "id": event.id, "position": head, "chain_index": *length, "hash": hex(last),
+            "tenant": event.tenant, "id": event.id,
+            "position": head, "chain_index": end.length, "hash": hex(&end.hash),
         }));
     }
     let grown: Vec<_> = chains
         .iter()
-        .map(|(tenant, (length, hash))| {
-            json!({"tenant": tenant, "length": length, "position": head, "hash": hex(hash)})
+        .map(|(tenant, End { length, position, hash })| {
+            json!({"tenant": tenant, "length": length, "position": position, "hash": hex(hash)})
         })
         .collect();
     let count = core.execute(&PLACE, &[json!(placed).to_string().into()])?;
@@ -245,8 +243,21 @@ fn place(core: &mut Core<'_>) -> Result<(usize, i64), Error> {
     Ok((tail.len(), head))
 }
 
-/// Length and last link of the chains that the events belong to, as far as they exist.
-fn chains<'a>(core: &mut Core<'_>, tail: &'a [Stored]) -> Result<BTreeMap<&'a str, (i64, Link)>, Error> {
+/// Where a chain ends.
+struct End {
+    length: i64,
+    position: i64,
+    hash: Link,
+}
+
+impl End {
+    fn of_nothing(tenant: &str) -> Self {
+        Self { length: 0, position: 0, hash: origin(tenant) }
+    }
+}
+
+/// The ends of the chains that the events belong to, as far as they exist.
+fn chains<'a>(core: &mut Core<'_>, tail: &'a [Stored]) -> Result<BTreeMap<&'a str, End>, Error> {
     let mut tenants: Vec<&str> = tail.iter().map(|event| event.tenant.as_str()).collect();
     tenants.sort_unstable();
     tenants.dedup();
@@ -255,7 +266,7 @@ fn chains<'a>(core: &mut Core<'_>, tail: &'a [Stored]) -> Result<BTreeMap<&'a st
     for row in &rows {
         let tenant: String = row.get(0)?;
         if let Ok(at) = tenants.binary_search(&tenant.as_str()) {
-            chains.insert(tenants[at], (row.get(1)?, row.get(2)?));
+            chains.insert(tenants[at], End { length: row.get(1)?, position: row.get(2)?, hash: row.get(3)? });
         }
     }
     Ok(chains)

@@ -162,17 +162,21 @@ fn read(core: &mut Core<'_>, row: &Row) -> Result<Read, Error> {
     let opens = core.shared.sealed.is_some() || open(core, &event).is_ok();
     // A link of a wrong length is a wrong link.
     let hash = row.get::<Vec<u8>>(9).ok().and_then(|hash| hash.try_into().ok()).unwrap_or([0; 32]);
-    Ok(Read { event, position: row.get(7)?, chain_index: row.get::<Option<i64>>(8)?.unwrap_or(0), hash, opens })
+    Ok(Read {
+        event,
+        position: row.get(7)?,
+        chain_index: row.get::<Option<i64>>(8)?.unwrap_or(0),
+        hash,
+        opens,
+    })
 }
 
 impl Walk {
     fn check(&mut self, batch: &[Read]) -> Result<Option<FirstBad>, Error> {
         for read in batch {
             let expected = self.place + 1;
-            let (length, last) = self
-                .ends
-                .entry(read.event.tenant.clone())
-                .or_insert_with(|| (0, origin(&read.event.tenant)));
+            let (length, last) =
+                self.ends.entry(read.event.tenant.clone()).or_insert_with(|| (0, origin(&read.event.tenant)));
             let next = *length + 1;
             let bad = |position: i64, why: String| -> Result<Option<FirstBad>, Error> {
                 let tenant = tenant_of(&read.event.tenant)?;
@@ -184,12 +188,18 @@ impl Walk {
             if read.chain_index != next {
                 return bad(
                     read.position,
-                    format!("index {} stands where {next} must be: an event was removed, added or moved", read.chain_index),
+                    format!(
+                        "index {} stands where {next} must be: an event was removed, added or moved",
+                        read.chain_index
+                    ),
                 );
             }
             let link = read.event.link(last, next, read.position);
             if link != read.hash {
-                return bad(read.position, "the event is not the one that was linked: it was changed or moved".into());
+                return bad(
+                    read.position,
+                    "the event is not the one that was linked: it was changed or moved".into(),
+                );
             }
             if !read.opens {
                 return bad(read.position, "the payload was not sealed by this store for this event".into());
@@ -215,7 +225,12 @@ impl Walk {
         }
         for scope in self.ends.keys().filter(|scope| !beginning.chains.contains_key(*scope)) {
             let tenant = tenant_of(scope)?;
-            bad.push(FirstBad { position: self.head, tenant, chain_index: 1, why: "the chain has no record".into() });
+            bad.push(FirstBad {
+                position: self.head,
+                tenant,
+                chain_index: 1,
+                why: "the chain has no record".into(),
+            });
         }
         bad.sort_by_key(|bad| (bad.position, bad.chain_index));
         Ok(bad.into_iter().next())

@@ -27,10 +27,17 @@ pub(crate) struct Step {
 }
 
 /// The steps still missing, in order; or why this binary must not touch the schema.
-pub(crate) fn plan(sets: &[MigrationSet], applied: &[Applied], version: &str) -> Result<Vec<Step>, OpenError> {
+pub(crate) fn plan(
+    sets: &[MigrationSet],
+    applied: &[Applied],
+    version: &str,
+) -> Result<Vec<Step>, OpenError> {
     let known: Vec<Step> = std::iter::once(&OWN).chain(sets).flat_map(steps).collect();
     for row in applied {
-        match known.iter().find(|step| step.capability == row.capability && step.migration.number == row.number) {
+        match known
+            .iter()
+            .find(|step| step.capability == row.capability && step.migration.number == row.number)
+        {
             Some(step) if step.checksum == row.checksum => {}
             Some(step) => {
                 return Err(OpenError::Checksum {
@@ -90,7 +97,8 @@ pub(crate) fn tables_in_order(sets: &[MigrationSet]) -> Vec<&'static str> {
     let mut tables = Vec::new();
     for set in std::iter::once(&OWN).chain(sets) {
         let text: String = set.migrations.iter().map(|migration| migration.sql).collect();
-        let declared = set.tenant_tables.iter().copied().chain(set.system_tables.iter().map(|(table, _)| *table));
+        let declared =
+            set.tenant_tables.iter().copied().chain(set.system_tables.iter().map(|(table, _)| *table));
         let mut own: Vec<_> = declared.map(|table| (created_at(&text, table), table)).collect();
         own.sort_unstable();
         tables.extend(own.into_iter().map(|(_, table)| table));

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn types_are_rewritten_outside_quotes() {
         assert_eq!(
-            to_postgres("CREATE TABLE t (a TEXT NOT NULL DEFAULT 'TEXT', b BLOB, BLOBS BIGINT) WITHOUT ROWID"),
+            to_postgres(
+                "CREATE TABLE t (a TEXT NOT NULL DEFAULT 'TEXT', b BLOB, BLOBS BIGINT) WITHOUT ROWID"
+            ),
             "CREATE TABLE t (a TEXT COLLATE \"C\" NOT NULL DEFAULT 'TEXT', b BYTEA, BLOBS BIGINT)"
         );
     }

@@ -28,9 +28,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const SESSION_OPTIONS: &str =
     "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s";
 
-/// Our own deadline of an answer, for a server that does not keep its own.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(12);
-
 /// Migrations take their time; nothing else waits this long.
 pub(crate) const MIGRATION_ANSWER_MAX: Duration = Duration::from_secs(600);
 
@@ -38,12 +35,12 @@ pub(crate) const MIGRATION_ANSWER_MAX: Duration = Duration::from_secs(600);
 pub(crate) fn config(url: &Secret<String>, deadlines: bool) -> Result<Config, OpenError> {
     // The driver's message names the part that is wrong, never the password.
     let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
-        OpenError::Address(format!(
-            "{error}; it looks like postgres://user:password@host:5432/database"
-        ))
+        OpenError::Address(format!("{error}; it looks like postgres://user:password@host:5432/database"))
     })?;
     if config.get_ssl_mode() == SslMode::Require {
-        return Err(OpenError::Address("sslmode=require is not supported: use a private network or a tunnel".into()));
+        return Err(OpenError::Address(
+            "sslmode=require is not supported: use a private network or a tunnel".into(),
+        ));
     }
     config
         .application_name("switchyard")
@@ -63,6 +60,8 @@ pub(crate) fn config(url: &Secret<String>, deadlines: bool) -> Result<Config, Op
 pub(crate) struct Wire {
     pub(crate) client: Client,
     pub(crate) link: Link,
+    /// Deadline of an answer.
+    pub(crate) answer_max: Duration,
 }
 
 /// What moves the bytes.
@@ -73,7 +72,7 @@ pub(crate) struct Link {
 }
 
 impl Wire {
-    pub(crate) fn connect(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn connect(config: &Config, answer_max: Duration) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -84,12 +83,12 @@ impl Wire {
                 Err(_) => Err(unavailable("PostgreSQL does not answer")),
             }
         })?;
-        let mut wire = Self { client, link: Link { runtime, connection, closed: false } };
+        let mut wire = Self { client, link: Link { runtime, connection, closed: false }, answer_max };
         // A database may be set to answer before its log is written; we may not.
         wire.batch(
             "SELECT set_config('synchronous_commit', 'on', false)
              WHERE current_setting('synchronous_commit') = 'off'",
-            ANSWER_MAX,
+            answer_max,
         )?;
         Ok(wire)
     }

@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use parking_lot::RwLock;
 use tokio_postgres::Config;
 
+use super::Roles;
 use super::lane::{Lane, Ticket};
 use super::listen::Listener;
 use super::session::Access;
-use super::Roles;
 use crate::events::Head;
 use crate::job::Job;
 use crate::queue::{Queue, Refused};
@@ -42,6 +42,7 @@ impl Engine {
         for _ in 0..options.lanes.max(1) {
             let lane = Lane {
                 config: config.clone(),
+                answer_max: options.answer_max,
                 roles: engine.roles.clone(),
                 queue: engine.queue.clone(),
                 shared: shared.clone(),
@@ -52,6 +53,7 @@ impl Engine {
         }
         let listener = Listener {
             config: config.clone(),
+            answer_max: options.answer_max,
             roles: engine.roles.clone(),
             head: head.clone(),
             queue: engine.queue.clone(),

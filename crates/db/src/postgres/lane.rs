@@ -6,9 +6,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio_postgres::Config;
 
+use super::Roles;
 use super::connect::Wire;
 use super::session::{Access, Session as Connected};
-use super::Roles;
 use crate::job::{Job, Verdict};
 use crate::queue::Queue;
 use crate::session::{Failure, Reach, Session};
@@ -34,6 +34,7 @@ pub(crate) struct Ticket {
 
 pub(crate) struct Lane {
     pub(crate) config: Config,
+    pub(crate) answer_max: Duration,
     pub(crate) roles: Arc<Roles>,
     pub(crate) queue: Arc<Queue<Ticket>>,
     pub(crate) shared: Arc<Shared>,
@@ -92,7 +93,9 @@ impl Lane {
             self.session = None;
         }
         // A closure that may be repeated is, whatever it made of the error.
-        if let Some(failure) = failure.filter(|found| matches!(found.reach, Reach::Repeat | Reach::Connection)) {
+        if let Some(failure) =
+            failure.filter(|found| matches!(found.reach, Reach::Repeat | Reach::Connection))
+        {
             return Err(failure);
         }
         ended?;
@@ -111,8 +114,8 @@ impl Lane {
 
     fn connect(&mut self) -> Result<(), Failure> {
         if self.session.is_none() {
-            let wire = Wire::connect(&self.config)?;
-            self.session = Some(Session::Postgres(Connected::new(wire, self.roles.clone())));
+            let wire = Wire::connect(&self.config, self.answer_max)?;
+            self.session = Some(Session::Postgres(Box::new(Connected::new(wire, self.roles.clone()))));
             self.shared.stats.reconnected();
         }
         Ok(())

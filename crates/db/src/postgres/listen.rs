@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio_postgres::Config;
 
-use super::connect::{ANSWER_MAX, Wire};
 use super::Roles;
+use super::connect::Wire;
 use super::lane::Ticket;
 use crate::events::Head;
 use crate::queue::Queue;
@@ -18,6 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Listener {
     pub(crate) config: Config,
+    pub(crate) answer_max: Duration,
     pub(crate) roles: Arc<Roles>,
     pub(crate) head: Arc<Head>,
     pub(crate) queue: Arc<Queue<Ticket>>,
@@ -44,12 +45,13 @@ impl Listener {
         let wire = match wire {
             Some(wire) => wire,
             None => {
-                let connected = wire.insert(Wire::connect(&self.config)?);
-                connected.batch(&format!("SET ROLE {}; LISTEN sy_head", self.roles.system), ANSWER_MAX)?;
+                let connected = wire.insert(Wire::connect(&self.config, self.answer_max)?);
+                connected
+                    .batch(&format!("SET ROLE {}; LISTEN sy_head", self.roles.system), self.answer_max)?;
                 connected
             }
         };
-        let row = wire.link.drive(wire.client.query_one(super::setup::HEAD, &[]), ANSWER_MAX)?;
+        let row = wire.link.drive(wire.client.query_one(super::setup::HEAD, &[]), self.answer_max)?;
         let position = row.try_get::<_, i64>(0).unwrap_or(0);
         self.head.advance(position);
         wire.link.listen(LOOK_EVERY, &self.nudge);

@@ -84,7 +84,7 @@ fn run(wire: &mut Wire, options: &Options, step: &Step) -> Result<(), Failure> {
 fn record(wire: &mut Wire, options: &Options, step: &Step) -> Result<(), Failure> {
     let number = i64::from(step.migration.number);
     let now = options.clock.now().micros();
-    let Wire { client, link } = wire;
+    let Wire { client, link, .. } = wire;
     let params: [&(dyn ToSql + Sync); 7] = [
         &step.capability,
         &number,

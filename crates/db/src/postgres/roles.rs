@@ -111,7 +111,9 @@ fn role_faults(wire: &mut Wire, roles: &Roles, faults: &mut Vec<String>) -> Resu
     for role in [&roles.tenant, &roles.system] {
         match found.get(role) {
             None => faults.push(format!("role {role} is missing")),
-            Some(true) => faults.push(format!("role {role} may do more than it should, or is not ours to take")),
+            Some(true) => {
+                faults.push(format!("role {role} may do more than it should, or is not ours to take"))
+            }
             Some(false) => {}
         }
     }
@@ -136,12 +138,16 @@ fn table_faults(
     );
     let found = rows(wire, &text)?;
     let tenants: HashSet<&str> = tenant_tables(sets).into_iter().collect();
-    let systems: HashSet<&str> =
-        std::iter::once(&OWN).chain(sets).flat_map(|set| set.system_tables).map(|(table, _)| *table).collect();
+    let systems: HashSet<&str> = std::iter::once(&OWN)
+        .chain(sets)
+        .flat_map(|set| set.system_tables)
+        .map(|(table, _)| *table)
+        .collect();
     let mut seen = HashSet::new();
     for row in &found {
         let table: String = row.get(0);
-        let [secured, tenant_may, truncates, system_may, tenant_any] = [1, 2, 3, 4, 5].map(|i| row.get::<_, bool>(i));
+        let [secured, tenant_may, truncates, system_may, tenant_any] =
+            [1, 2, 3, 4, 5].map(|i| row.get::<_, bool>(i));
         if tenants.contains(table.as_str()) {
             if !secured {
                 faults.push(format!("row-level security is not forced on {table}"));
@@ -165,7 +171,11 @@ fn table_faults(
         seen.insert(table);
     }
     faults.extend(
-        tenants.iter().chain(&systems).filter(|table| !seen.contains(**table)).map(|table| format!("table {table} is missing")),
+        tenants
+            .iter()
+            .chain(&systems)
+            .filter(|table| !seen.contains(**table))
+            .map(|table| format!("table {table} is missing")),
     );
     Ok(())
 }
@@ -189,7 +199,8 @@ fn policy_faults(
         let name = if row.get(2) { row.get(1) } else { String::new() };
         by_table.entry(row.get(0)).or_default().push([name, row.get(3), row.get(4), row.get(5)]);
     }
-    let wanted = |name: &str, role: &String, rule: &str| [name.to_owned(), role.clone(), rule.into(), rule.into()];
+    let wanted =
+        |name: &str, role: &String, rule: &str| [name.to_owned(), role.clone(), rule.into(), rule.into()];
     let expected =
         [wanted("sy_system", &roles.system, "true"), wanted("sy_tenant", &roles.tenant, OWN_ROWS_PRINTED)];
     for table in tenant_tables(sets) {
@@ -231,9 +242,8 @@ fn is_ours(name: &str, sets: &[MigrationSet]) -> bool {
 
 /// Proves on real rows that a tenant sees its own and no other, whatever the connection's login may do.
 pub(crate) fn prove(wire: &mut Wire, roles: &Roles) -> Result<(), OpenError> {
-    let as_tenant = |tenant: &str| {
-        format!("BEGIN; SET LOCAL ROLE {}; SET LOCAL sy.tenant = '{tenant}'", roles.tenant)
-    };
+    let as_tenant =
+        |tenant: &str| format!("BEGIN; SET LOCAL ROLE {}; SET LOCAL sy.tenant = '{tenant}'", roles.tenant);
     let mut seen = |prologue: &str| -> Result<Vec<String>, Failure> {
         wire.batch(prologue, LIMIT)?;
         let found = rows(wire, "SELECT tenant::text FROM sy_proof ORDER BY tenant");

@@ -8,7 +8,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::Roles;
-use super::connect::{ANSWER_MAX, Wire};
+use super::connect::Wire;
 use super::error::failure;
 use super::values::Column;
 use crate::job::Scope;
@@ -70,7 +70,7 @@ impl Session {
         if self.prologue.take().is_some() {
             return Ok(());
         }
-        self.wire.batch(how, ANSWER_MAX)
+        self.wire.batch(how, self.wire.answer_max)
     }
 
     pub(crate) fn query(
@@ -102,13 +102,13 @@ impl Session {
         let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
         let params = borrowed(lead, params);
         let prologue = self.prologue.take();
-        let Wire { client, link } = &mut self.wire;
+        let Wire { client, link, answer_max } = &mut self.wire;
         let client = &*client;
         let answer = async {
             let (began, rows) = join(begin(client, prologue), client.query(&statement, &params)).await;
             began.and(rows)
         };
-        let rows = link.drive(answer, ANSWER_MAX)?;
+        let rows = link.drive(answer, *answer_max)?;
         rows.iter().map(decode).collect()
     }
 
@@ -121,13 +121,13 @@ impl Session {
         let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
         let params = borrowed(lead, params);
         let prologue = self.prologue.take();
-        let Wire { client, link } = &mut self.wire;
+        let Wire { client, link, answer_max } = &mut self.wire;
         let client = &*client;
         let answer = async {
             let (began, count) = join(begin(client, prologue), client.execute(&statement, &params)).await;
             began.and(count)
         };
-        link.drive(answer, ANSWER_MAX)
+        link.drive(answer, *answer_max)
     }
 
     /// The prepared statement, made when it is not there yet.
@@ -136,13 +136,13 @@ impl Session {
             Some(statement) => statement.clone(),
             None => {
                 let prologue = self.prologue.take();
-                let Wire { client, link } = &mut self.wire;
+                let Wire { client, link, answer_max } = &mut self.wire;
                 let client = &*client;
                 let answer = async {
                     let (began, statement) = join(begin(client, prologue), client.prepare(text)).await;
                     began.and(statement)
                 };
-                let statement = link.drive(answer, ANSWER_MAX)?;
+                let statement = link.drive(answer, *answer_max)?;
                 if self.statements.len() >= STATEMENTS_MAX {
                     self.statements.clear();
                 }
@@ -171,7 +171,10 @@ impl Session {
 }
 
 /// Sends the prologue. Polled before the statement beside it, so it goes out first, in the same packet.
-async fn begin(client: &tokio_postgres::Client, prologue: Option<String>) -> Result<(), tokio_postgres::Error> {
+async fn begin(
+    client: &tokio_postgres::Client,
+    prologue: Option<String>,
+) -> Result<(), tokio_postgres::Error> {
     match prologue {
         Some(text) => client.batch_execute(&text).await,
         None => Ok(()),

@@ -27,7 +27,7 @@ pub(crate) struct Ready {
 
 /// True while there is no store in the database.
 pub(crate) fn is_empty(config: &Config) -> Result<bool, OpenError> {
-    let mut wire = Wire::connect(config)?;
+    let mut wire = Wire::connect(config, LIMIT)?;
     let found = rows(&mut wire, "SELECT to_regclass('sy_meta') IS NULL")?;
     if found.first().is_none_or(|row| row.get(0)) {
         return Ok(true);
@@ -40,7 +40,7 @@ pub(crate) fn is_empty(config: &Config) -> Result<bool, OpenError> {
 /// Checks the server, migrates under the lock, establishes and proves the isolation of tenants, and keeps `check` as the
 /// master key's when the store has none. `config` is one without statement deadlines: migrations take their time.
 pub(crate) fn prepare(options: &Options, config: &Config, check: Option<&[u8]>) -> Result<Ready, OpenError> {
-    let mut wire = Wire::connect(config)?;
+    let mut wire = Wire::connect(config, LIMIT)?;
     check_version(&mut wire)?;
     wire.link.drive(wire.client.query("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]), LIMIT)?;
     // Released with the connection, whichever way this ends.

@@ -4,11 +4,11 @@ use base::Secret;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
+use super::Roles;
 use super::connect::{MIGRATION_ANSWER_MAX as LIMIT, Wire, config};
 use super::migrate::applied;
 use super::roles::rows;
 use super::session::decode;
-use super::Roles;
 use crate::export::{Column, ColumnKind, LEFT_OUT, Table};
 use crate::migrate::Applied;
 use crate::{Error, OpenError, Value};
@@ -24,8 +24,9 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn open(url: &Secret<String>, roles: &Roles) -> Result<Self, Error> {
         let config = config(url, false).map_err(|error| Error::Unavailable(error.to_string()))?;
-        let mut wire = Wire::connect(&config)?;
-        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE {}", roles.system);
+        let mut wire = Wire::connect(&config, LIMIT)?;
+        let begin =
+            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE {}", roles.system);
         wire.batch(&begin, LIMIT)?;
         Ok(Self { wire })
     }
@@ -45,8 +46,9 @@ impl Snapshot {
         let (mut columns, mut key) = (Vec::new(), Vec::new());
         for row in rows(&mut self.wire, &text)? {
             let (name, printed, place): (String, String, Option<i64>) = (row.get(0), row.get(1), row.get(2));
-            let kind = ColumnKind::of(&printed)
-                .ok_or_else(|| Error::Statement(format!("{table}.{name} is {printed}, which is not portable")))?;
+            let kind = ColumnKind::of(&printed).ok_or_else(|| {
+                Error::Statement(format!("{table}.{name} is {printed}, which is not portable"))
+            })?;
             if let Some(place) = place {
                 key.push((place, name.clone()));
             }
@@ -83,7 +85,7 @@ pub(crate) struct Loader {
 
 impl Loader {
     pub(crate) fn begin(url: &Secret<String>) -> Result<Self, OpenError> {
-        let mut wire = Wire::connect(&config(url, false)?)?;
+        let mut wire = Wire::connect(&config(url, false)?, LIMIT)?;
         let roles = Roles::of_database(&mut wire)?;
         wire.batch(&format!("BEGIN; SET LOCAL ROLE {}", roles.system), LIMIT)?;
         Ok(Self { wire })
@@ -97,16 +99,22 @@ impl Loader {
         Ok(())
     }
 
-    pub(crate) fn insert(&mut self, table: &str, columns: &[Column], rows: &[Vec<Value>]) -> Result<(), Error> {
+    pub(crate) fn insert(
+        &mut self,
+        table: &str,
+        columns: &[Column],
+        rows: &[Vec<Value>],
+    ) -> Result<(), Error> {
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
         let text = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
-        let Wire { client, link } = &mut self.wire;
+        let Wire { client, link, .. } = &mut self.wire;
         let client = &*client;
         let statement = link.drive(client.prepare(&text), LIMIT)?;
         let statement = &statement;
         let inserts = rows.iter().map(|row| async move {
-            let params: Vec<&(dyn ToSql + Sync)> = row.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+            let params: Vec<&(dyn ToSql + Sync)> =
+                row.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
             client.execute(statement, &params).await
         });
         link.drive(try_join_all(inserts), LIMIT)?;

@@ -1,6 +1,7 @@
 //! Opening the database file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,12 @@ const VERSION_MIN: (i32, &str) = (3_051_003, "3.51.3");
 
 /// Statements kept prepared by each connection: more than all that the product has.
 const STATEMENTS_MAX: usize = 512;
+
+/// The log is cut back to this when it starts anew: what a normal load fills again and again.
+const LOG_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+
+/// Page cache of a connection. The kernel caches the file as well.
+const CACHE_KIB: i64 = 2_048;
 
 /// Another process at the file can only be a person's tool; this is how long it may hold a lock.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -39,13 +46,7 @@ pub(crate) fn check_version() -> Result<(), OpenError> {
 /// Opens the file, made when missing and readable by its owner only, with the settings that durability rests on.
 pub(crate) fn open_connection(options: &Options, dir: &Path, role: Role) -> Result<Connection, OpenError> {
     let path = dir.join(DATABASE_FILE);
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() })?;
+    make(dir, &path).map_err(|error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() })?;
     connect(options, &path, role).map_err(|error| match &error {
         rusqlite::Error::SqliteFailure(code, _)
             if matches!(
@@ -76,6 +77,17 @@ pub(crate) fn is_empty(path: &Path) -> bool {
     found.unwrap_or(false)
 }
 
+/// Makes the file, and its name in the folder as durable as what will be in it.
+fn make(dir: &Path, path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => File::open(dir)?.sync_all(),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn connect(options: &Options, path: &Path, role: Role) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match options.vfs {
@@ -92,6 +104,8 @@ fn connect(options: &Options, path: &Path, role: Role) -> Result<Connection, rus
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0;",
     )?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     if role == Role::Reader {
         connection.execute_batch("PRAGMA query_only = ON")?;
     }

@@ -31,7 +31,8 @@ pub(crate) fn failure(error: &Raw, role: Role, dir: &Path) -> Failure {
 fn of_code(code: ffi::Error, message: &str, role: Role, dir: &Path) -> Failure {
     let closure = |error| Failure::new(error, Reach::Closure);
     let group = |error| Failure::new(error, Reach::Group);
-    let fence = || Failure::new(Error::Fenced, if role == Role::Writer { Reach::Fence } else { Reach::Group });
+    let fence =
+        || Failure::new(Error::Fenced, if role == Role::Writer { Reach::Fence } else { Reach::Group });
     match code.code {
         ErrorCode::ConstraintViolation => closure(Error::Conflict { constraint: constraint(message) }),
         ErrorCode::DiskFull => group(Error::Full),

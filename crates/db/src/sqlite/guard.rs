@@ -26,7 +26,8 @@ impl Guard {
 
     /// Says what is wrong with running `text` for a tenant.
     pub(crate) fn check(&self, connection: &mut Connection, text: &str) -> Result<(), Error> {
-        let refuse = |why: String| Err(Error::Statement(format!("refused for a tenant: {why}: {}", brief(text))));
+        let refuse =
+            |why: String| Err(Error::Statement(format!("refused for a tenant: {why}: {}", brief(text))));
         for table in touched(connection, text)? {
             if !self.tenant_tables.contains(table.as_str()) {
                 return refuse(format!(
@@ -106,9 +107,7 @@ fn touched(connection: &mut Connection, text: &str) -> Result<HashSet<String>, E
     let told = |error: rusqlite::Error| Error::Statement(error.to_string());
     connection.authorizer(Some(watch)).map_err(told)?;
     let prepared = connection.prepare(text).map(drop);
-    connection
-        .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
-        .map_err(told)?;
+    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(told)?;
     prepared.map_err(|error| match error {
         rusqlite::Error::SqliteFailure(_, Some(message)) => Error::Statement(message),
         rusqlite::Error::SqlInputError { msg, .. } => Error::Statement(msg),

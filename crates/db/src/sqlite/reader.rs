@@ -9,7 +9,7 @@ use crate::shared::Shared;
 
 /// Runs until the queue is closed and empty.
 pub(crate) fn run(session: super::Session, queue: &Arc<Queue<Box<dyn Job>>>, shared: &Arc<Shared>) {
-    let mut session = Session::Sqlite(session);
+    let mut session = Session::Sqlite(Box::new(session));
     while let Some(mut job) = queue.pop() {
         shared.stats.read();
         let outcome = match control(&mut session, "BEGIN") {

@@ -34,15 +34,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(connection: Connection, role: Role, dir: PathBuf, guard: Arc<Guard>) -> Self {
-        Self {
-            connection,
-            role,
-            dir,
-            guard,
-            texts: HashMap::new(),
-            cleared: HashSet::new(),
-            failure: None,
-        }
+        Self { connection, role, dir, guard, texts: HashMap::new(), cleared: HashSet::new(), failure: None }
     }
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
@@ -92,7 +84,8 @@ impl Session {
             let mut rows = statement.raw_query();
             let mut answer = Vec::new();
             while let Some(row) = rows.next()? {
-                let values = (0..columns).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>()?;
+                let values =
+                    (0..columns).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>()?;
                 answer.push(Row(values));
             }
             Ok(answer)
@@ -135,7 +128,11 @@ impl Session {
     }
 }
 
-fn bind(statement: &mut Statement<'_>, lead: Option<&Value>, params: &[Value]) -> Result<(), rusqlite::Error> {
+fn bind(
+    statement: &mut Statement<'_>,
+    lead: Option<&Value>,
+    params: &[Value],
+) -> Result<(), rusqlite::Error> {
     let given = params.len() + usize::from(lead.is_some());
     let wanted = statement.parameter_count();
     if given != wanted {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::error::failure;
 use super::migrate::applied;
-use super::session::{Role, value};
 use super::open_connection;
+use super::session::{Role, value};
 use crate::export::{Column, ColumnKind, Table};
 use crate::lock::Lock;
 use crate::migrate::Applied;
@@ -45,8 +45,9 @@ impl Snapshot {
         let (mut columns, mut key) = (Vec::new(), Vec::new());
         for row in rows {
             let (name, printed, place) = row.map_err(told)?;
-            let kind = ColumnKind::of(&printed)
-                .ok_or_else(|| Error::Statement(format!("{table}.{name} is {printed}, which is not portable")))?;
+            let kind = ColumnKind::of(&printed).ok_or_else(|| {
+                Error::Statement(format!("{table}.{name} is {printed}, which is not portable"))
+            })?;
             if place > 0 {
                 key.push((place, name.clone()));
             }
@@ -96,7 +97,12 @@ impl Loader {
         Ok(())
     }
 
-    pub(crate) fn insert(&mut self, table: &str, columns: &[Column], rows: &[Vec<Value>]) -> Result<(), Error> {
+    pub(crate) fn insert(
+        &mut self,
+        table: &str,
+        columns: &[Column],
+        rows: &[Vec<Value>],
+    ) -> Result<(), Error> {
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
         let text = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -15,6 +16,9 @@ use crate::{Error, Status};
 
 /// Closures in one transaction: bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 1_024;
+
+/// What a closure may take; everybody else waits meanwhile.
+const CLOSURE_MAX: Duration = Duration::from_millis(50);
 
 /// Pages in the log (16 MiB) after which it is copied into the database. Passively: a writer that waited for readers
 /// would make everybody wait for the slowest.
@@ -50,8 +54,17 @@ impl Writer {
             told.store(pages.unsigned_abs().into(), Ordering::Relaxed);
             Ok(())
         }))?;
-        let session = Session::Sqlite(session);
-        Ok(Self { session, dir, queue, shared, status, wal_pages, pages_before: 0, checkpoint_at: CHECKPOINT_PAGES })
+        let session = Session::Sqlite(Box::new(session));
+        Ok(Self {
+            session,
+            dir,
+            queue,
+            shared,
+            status,
+            wal_pages,
+            pages_before: 0,
+            checkpoint_at: CHECKPOINT_PAGES,
+        })
     }
 
     /// Runs until the queue is closed and empty.
@@ -109,7 +122,12 @@ impl Writer {
         let mut kept = 0;
         for job in group {
             self.control("SAVEPOINT closure")?;
+            let begun = self.shared.clock.monotonic();
             let verdict = job.run(&mut self.session, &self.shared);
+            let took = self.shared.clock.monotonic().saturating_sub(begun);
+            if took > CLOSURE_MAX {
+                tracing::warn!(took_ms = took.as_millis(), scope = ?job.scope(), "a transaction holds up all others");
+            }
             if let Some(failure) = self.failure() {
                 return Err(failure);
             }
@@ -159,7 +177,8 @@ impl Writer {
                 tracing::error!(
                     "the disk failed while a change was made durable: the store is fenced; check the disk, then restart"
                 );
-                *self.status.write() = Status::Fenced("the disk failed while a change was made durable".into());
+                *self.status.write() =
+                    Status::Fenced("the disk failed while a change was made durable".into());
             }
             (Error::ReadOnly, _) => {
                 tracing::error!("the store has become read-only: mount it writable again");

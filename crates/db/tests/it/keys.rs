@@ -1,9 +1,10 @@
 //! The master key: missing, wrong, right again.
 
 use db::{Db, Error, Kind, Options};
+use testkit::stores;
 use vault::Vault;
 
-use crate::notes::{self, count};
+use crate::notes::{self, SET, count};
 use crate::place::{Place, vault};
 
 #[tokio::test]
@@ -28,4 +29,22 @@ async fn f45_a_missing_or_wrong_master_key_seals_and_never_initialises_anew() {
         notes::write_with_event(&db, &ctx, "three").await.expect("write");
         assert_eq!(count(&db, &ctx).await, 2);
     }
+}
+
+#[tokio::test]
+async fn a_destroyed_key_opens_nothing_and_leaves_the_chain_whole() {
+    stores(&[SET], |store| async move {
+        let ctx = store.tenant();
+        notes::write_with_event(&store.db, &ctx, "canary").await.expect("write");
+        store.db.events().wait_beyond(0).await;
+        let sealed = store.db.write(&ctx, |tx| tx.seal(b"place", b"canary")).await.expect("seal");
+        let tenant = ctx.tenant();
+        let destroyed = store.db.write_system(&store.system(), move |tx| tx.destroy_key(tenant)).await;
+        assert_eq!(destroyed, Ok(true));
+        assert!(store.db.read(&ctx, move |tx| tx.open(b"place", &sealed)).await.is_err());
+        let events = store.db.events().after(0, 10).await.expect("follow");
+        assert_eq!((events[0].after.as_ref(), events[0].actor.as_str()), (None, "(erased)"));
+        assert!(store.db.events().verify(&store.system(), Some(tenant)).await.expect("verify").ok);
+    })
+    .await;
 }

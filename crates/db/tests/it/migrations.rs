@@ -50,10 +50,8 @@ async fn f42_two_nodes_migrate_once() {
         open.push(ended.expect("a node").expect("it opens"));
     }
     const APPLIED: Sql = Sql::One("SELECT count(*) FROM sy_migrations");
-    let applied: i64 = open[0]
-        .read_system(&system(), |tx| tx.query_one(&APPLIED, &[])?.get(0))
-        .await
-        .expect("count");
+    let applied: i64 =
+        open[0].read_system(&system(), |tx| tx.query_one(&APPLIED, &[])?.get(0)).await.expect("count");
     assert_eq!(applied, 1 + SET.migrations.len() as i64);
 }
 
@@ -116,7 +114,11 @@ async fn a_failing_migration_is_named_and_leaves_the_one_before() {
         capability: "notes",
         migrations: &[
             SET.migrations[0],
-            Migration { number: 2, name: "broken", sql: "CREATE TABLE notes_x (a TEXT); SELECT * FROM nowhere" },
+            Migration {
+                number: 2,
+                name: "broken",
+                sql: "CREATE TABLE notes_x (a TEXT); SELECT * FROM nowhere",
+            },
         ],
         tenant_tables: SET.tenant_tables,
         system_tables: &[],

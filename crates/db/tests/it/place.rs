@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use authority::{SystemCtx, TenantCtx};
-use base::{SeededRandom, Secret, SharedRandom, SystemClock, TenantId};
+use base::{Secret, SeededRandom, SharedRandom, SystemClock, TenantId};
 use db::{Db, FaultPoint, Kind, Location, Options};
 use tempfile::TempDir;
 use testkit::Database;

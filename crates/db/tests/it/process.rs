@@ -20,7 +20,8 @@ const IDS: Sql = Sql::One("SELECT id FROM notes_notes WHERE tenant = $1");
 /// Not a test by itself: what the killed process does. It writes for ever, and says each note that was acknowledged.
 #[tokio::test]
 async fn a_writer_to_be_killed() {
-    let (Ok(place), Ok(tenant), Ok(round)) = (std::env::var(WHERE), std::env::var(WHO), std::env::var(ROUND)) else {
+    let (Ok(place), Ok(tenant), Ok(round)) = (std::env::var(WHERE), std::env::var(WHO), std::env::var(ROUND))
+    else {
         return;
     };
     let location = match place.strip_prefix('/') {
@@ -98,7 +99,11 @@ async fn f1_acknowledged_writes_survive_kill_9_and_are_there_once() {
         let found = ids(&db, &ctx).await;
         let set: HashSet<String> = found.iter().cloned().collect();
         assert_eq!(found.len(), set.len(), "a note is there twice");
-        assert!(acknowledged.is_subset(&set), "lost: {:?}", acknowledged.difference(&set).collect::<Vec<_>>());
+        assert!(
+            acknowledged.is_subset(&set),
+            "lost: {:?}",
+            acknowledged.difference(&set).collect::<Vec<_>>()
+        );
         // Each note has its event and each event its note: no half of a change is there.
         let (stop, ended) = lifecycle::Stop::pair();
         let mut sequencer = tokio::task::JoinSet::new();
@@ -118,7 +123,10 @@ async fn a_second_process_is_told_who_holds_the_folder() {
     let ctx = place.tenant();
     let mut child = start(&place, ctx.tenant(), 0);
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("acknowledged"))).expect("it writes").expect("a line");
+    lines
+        .find(|line| line.as_ref().is_ok_and(|line| line.contains("acknowledged")))
+        .expect("it writes")
+        .expect("a line");
     let refused = Db::open(place.options()).await;
     match &refused {
         Err(error @ OpenError::InUse { pid, .. }) => {

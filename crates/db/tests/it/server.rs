@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use authority::TenantCtx;
 use base::Secret;
 use db::{Db, Error, Kind, Location, OpenError, Options, Sql, Tx};
 use testkit::pgserver;
@@ -34,7 +35,8 @@ async fn z12_the_catalogue_is_as_it_must_be() {
     let db = place.open().await;
     let url = place.database.as_ref().expect("a database").url();
     let (client, _driver) = client(&url).await;
-    let open = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    let open =
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
                 AND (NOT relrowsecurity OR NOT relforcerowsecurity) ORDER BY 1";
     assert_eq!(strings(&client, open).await, ["notes_counters", "sy_leases", "sy_meta", "sy_migrations"]);
     let rules = "SELECT DISTINCT coalesce(pg_get_expr(polqual, polrelid), '') FROM pg_policy ORDER BY 1";
@@ -42,7 +44,8 @@ async fn z12_the_catalogue_is_as_it_must_be() {
         strings(&client, rules).await,
         ["(tenant = NULLIF(current_setting('sy.tenant'::text, true), ''::text))", "true"]
     );
-    let loose = "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    let loose =
+        "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
                  AND relrowsecurity AND (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) <> 2";
     assert!(strings(&client, loose).await.is_empty());
     let strong = "SELECT r.rolname::text FROM pg_roles r JOIN pg_database d ON d.datname = current_database()
@@ -102,6 +105,114 @@ async fn z13_a_superusers_connection_is_walled_in_as_well() {
     assert_eq!(all, Ok(2));
 }
 
+/// Passes bytes between a client and the server until the hole is opened; then swallows them, without a word.
+async fn swallow(listener: tokio::net::TcpListener, server: String, hole: Arc<AtomicBool>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let server = tokio::net::TcpStream::connect(&server).await.expect("reach the server");
+        let (client_in, client_out) = client.into_split();
+        let (server_in, server_out) = server.into_split();
+        for (mut from, mut to) in [(client_in, server_out), (server_in, client_out)] {
+            let hole = hole.clone();
+            connections.spawn(async move {
+                let mut buffer = vec![0; 16 * 1024];
+                while let Ok(read @ 1..) = tokio::io::AsyncReadExt::read(&mut from, &mut buffer).await {
+                    if !hole.load(Ordering::Relaxed) {
+                        drop(tokio::io::AsyncWriteExt::write_all(&mut to, &buffer[..read]).await);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[tokio::test]
+async fn f17_a_black_hole_fails_in_bounded_time_and_is_left() {
+    let place = Place::new(Kind::Postgres);
+    let direct: tokio_postgres::Config =
+        place.database.as_ref().expect("a database").url().parse().expect("a URL");
+    let tokio_postgres::config::Host::Tcp(host) = &direct.get_hosts()[0] else { panic!("a server on TCP") };
+    let server = format!("{host}:{}", direct.get_ports()[0]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let url = place.database.as_ref().expect("a database").url();
+    let url = url.replace(&server, &listener.local_addr().expect("an address").to_string());
+    let hole = Arc::new(AtomicBool::new(false));
+    let mut proxy = tokio::task::JoinSet::new();
+    proxy.spawn(swallow(listener, server, hole.clone()));
+    let location = Location::Postgres { url: Secret::new(url) };
+    let impatient = Options { answer_max: Duration::from_millis(300), lanes: 1, ..options(location) };
+    let db = Db::open(impatient).await.expect("open");
+    let ctx = place.tenant();
+    notes::write(&db, &ctx, "one").await.expect("write");
+    hole.store(true, Ordering::Relaxed);
+    let swallowed = tokio::time::timeout(BACK_MAX, notes::write(&db, &ctx, "two")).await.expect("bounded");
+    assert!(matches!(swallowed, Err(Error::Timeout | Error::Unavailable(_))), "{swallowed:?}");
+    hole.store(false, Ordering::Relaxed);
+    let back =
+        tokio::time::timeout(BACK_MAX, async { while notes::write(&db, &ctx, "three").await.is_err() {} });
+    back.await.expect("a new connection is made");
+    assert_eq!(count(&db, &ctx).await, 2);
+}
+
+#[tokio::test]
+async fn events_of_one_process_reach_followers_in_another_through_one_sequencer() {
+    const LOSE: Sql = Sql::One("UPDATE sy_leases SET holder = 'another', epoch = epoch + 1, until_at = $1");
+    const EPOCH: Sql = Sql::One("SELECT epoch FROM sy_leases");
+    let place = Place::new(Kind::Postgres);
+    let (one, other) = (place.open().await, place.open().await);
+    let ctx = place.tenant();
+    let (stop, ended) = lifecycle::Stop::pair();
+    let mut sequencers = tokio::task::JoinSet::new();
+    sequencers.spawn(one.run_sequencer(ended.clone()));
+    notes::write_with_event(&other, &ctx, "one").await.expect("write");
+    assert_eq!(other.events().wait_beyond(0).await, 1);
+    // A second sequencer stands by, and both give each event one place.
+    sequencers.spawn(other.run_sequencer(ended));
+    for note in 0..20 {
+        let db = if note % 2 == 0 { &one } else { &other };
+        notes::write_with_event(db, &ctx, &format!("n{note}")).await.expect("write");
+    }
+    assert_eq!(one.events().wait_beyond(20).await, 21);
+    // The lease is lost to another epoch; once that one has run out, somebody takes it over (TORTURE F4, F29).
+    one.write_system(&crate::place::system(), |tx| tx.execute(&LOSE, &db::params![0i64]))
+        .await
+        .expect("take over");
+    notes::write_with_event(&one, &ctx, "late").await.expect("write");
+    assert_eq!(other.events().wait_beyond(21).await, 22);
+    let epoch: i64 =
+        one.read_system(&crate::place::system(), |tx| tx.query_one(&EPOCH, &[])?.get(0)).await.expect("read");
+    assert!(epoch >= 3, "{epoch}");
+    assert!(one.events().verify(&crate::place::system(), None).await.expect("verify").ok);
+    stop.stop();
+    while sequencers.join_next().await.is_some() {}
+}
+
+/// Writes changes of two rows each until told to stop: half of one would show. Answers those that were acknowledged.
+async fn write_pairs(db: Db, ctx: TenantCtx, stop: Arc<AtomicBool>, writer: u32) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for note in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("{writer}.{note}");
+        let (first, second) = (format!("{id}.first"), format!("{id}.second"));
+        let outcome = db
+            .write(&ctx, move |tx| {
+                notes::put(tx, &first, "x")?;
+                notes::put(tx, &second, "x")
+            })
+            .await;
+        match outcome {
+            Ok(()) => acknowledged.push(id),
+            Err(error) => {
+                assert!(error.is_transient(), "{error:?}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    acknowledged
+}
+
 #[tokio::test]
 async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s() {
     for how in [pgserver::Stop::Fast, pgserver::Stop::Immediate] {
@@ -113,33 +224,7 @@ async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s
         let stop = Arc::new(AtomicBool::new(false));
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..8 {
-            let (db, ctx, stop) = (db.clone(), ctx.clone(), stop.clone());
-            writers.spawn(async move {
-                let (mut acknowledged, mut refused) = (Vec::new(), 0);
-                for note in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let id = format!("{writer}.{note}");
-                    // Two rows a change: half of one would show.
-                    let (first, second) = (format!("{id}.first"), format!("{id}.second"));
-                    let outcome = db
-                        .write(&ctx, move |tx| {
-                            notes::put(tx, &first, "x")?;
-                            notes::put(tx, &second, "x")
-                        })
-                        .await;
-                    match outcome {
-                        Ok(()) => acknowledged.push(id),
-                        Err(error) => {
-                            assert!(error.is_transient(), "{error:?}");
-                            refused += 1;
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                }
-                (acknowledged, refused)
-            });
+            writers.spawn(write_pairs(db.clone(), ctx.clone(), stop.clone(), writer));
         }
         while count(&db, &ctx).await < 200 {
             tokio::task::yield_now().await;
@@ -159,7 +244,7 @@ async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s
         stop.store(true, Ordering::Relaxed);
         let mut acknowledged = HashSet::new();
         while let Some(ended) = writers.join_next().await {
-            acknowledged.extend(ended.expect("a writer").0);
+            acknowledged.extend(ended.expect("a writer"));
         }
         const IDS: Sql = Sql::One("SELECT id FROM notes_notes WHERE tenant = $1");
         let found: HashSet<String> = db
@@ -167,7 +252,10 @@ async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s
             .await
             .expect("read ids");
         for id in &acknowledged {
-            assert!(found.contains(&format!("{id}.first")) && found.contains(&format!("{id}.second")), "{id} is lost");
+            assert!(
+                found.contains(&format!("{id}.first")) && found.contains(&format!("{id}.second")),
+                "{id} is lost"
+            );
         }
         let firsts = found.iter().filter(|id| id.ends_with(".first")).count();
         let seconds = found.iter().filter(|id| id.ends_with(".second")).count();

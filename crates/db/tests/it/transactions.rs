@@ -188,7 +188,8 @@ async fn an_idempotency_key_is_claimed_once() {
         let ctx = store.tenant();
         let now = Timestamp::from_micros(1_000);
         let claim = move |tx: &mut db::TenantTx<'_>| {
-            let found = tx.idempotency_begin(b"key", b"request", now, now + std::time::Duration::from_secs(60))?;
+            let found =
+                tx.idempotency_begin(b"key", b"request", now, now + std::time::Duration::from_secs(60))?;
             if found.is_none() {
                 tx.idempotency_finish(b"key", b"sealed reply")?;
             }
@@ -196,7 +197,10 @@ async fn an_idempotency_key_is_claimed_once() {
         };
         assert_eq!(store.db.write(&ctx, claim).await, Ok(None));
         let again = store.db.write(&ctx, claim).await.expect("claim").expect("it stands");
-        assert_eq!((again.fingerprint.as_slice(), again.reply.as_deref()), (&b"request"[..], Some(&b"sealed reply"[..])));
+        assert_eq!(
+            (again.fingerprint.as_slice(), again.reply.as_deref()),
+            (&b"request"[..], Some(&b"sealed reply"[..]))
+        );
         assert_eq!(store.db.write(&store.tenant(), claim).await, Ok(None), "another tenant's key is another");
         let later = now + std::time::Duration::from_secs(61);
         assert_eq!(store.db.sweep_idempotency(later).await, Ok(2));

@@ -33,8 +33,12 @@ async fn an_export_comes_in_whole_on_either_database() {
         }
         store.db.events().wait_beyond(2).await;
         let (bytes, exported) = store.db.export(&store.system(), Vec::new()).await.expect("export");
-        let rows = |name: &str| exported.tables.iter().find(|table| table.table == name).map(|table| table.rows);
-        assert_eq!((rows("notes_notes"), rows("sy_events"), rows("notes_counters")), (Some(3), Some(3), Some(1)));
+        let rows =
+            |name: &str| exported.tables.iter().find(|table| table.table == name).map(|table| table.rows);
+        assert_eq!(
+            (rows("notes_notes"), rows("sy_events"), rows("notes_counters")),
+            (Some(3), Some(3), Some(1))
+        );
         let mut again = Vec::new();
         for kind in [Kind::Sqlite, Kind::Postgres] {
             let (location, _keep) = elsewhere(kind);

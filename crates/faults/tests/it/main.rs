@@ -59,7 +59,8 @@ fn a_power_cut_takes_back_what_was_not_synced_and_nothing_else() {
         let found = count(&connection);
         assert!((10..=20).contains(&found), "{found} with {seed:?}");
         assert!(seed.is_some() || found == 10, "nothing unsynced survives without a seed, {found}");
-        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
+        let sound: String =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
         assert_eq!(sound, "ok");
     }
 }
