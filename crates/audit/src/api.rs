@@ -172,7 +172,9 @@ async fn list(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Pag
     let page = call.query.page()?;
     let named = match &call.query.tenant {
         // An erased tenant has no row any more, but its events are still the operators' to see.
-        Some(name) if call.caller.is_operator() && TenantId::parse(name).is_ok() => TenantId::parse(name).ok(),
+        Some(name) if call.caller.is_operator() && TenantId::parse(name).is_ok() => {
+            TenantId::parse(name).ok()
+        }
         Some(name) => Some(state.named(&call, name).await?),
         None => None,
     };
@@ -186,10 +188,7 @@ async fn list(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Pag
     Ok(Reply::ok(events.map(EventView::from)))
 }
 
-async fn of_tenant(
-    state: Arc<State>,
-    call: Call<(), EventQuery>,
-) -> Result<Reply<Page<EventView>>, Problem> {
+async fn of_tenant(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Page<EventView>>, Problem> {
     let ctx = call.tenant_ctx(&*state.tenants).await?;
     let page = call.query.page()?;
     if let Some(name) = &call.query.tenant

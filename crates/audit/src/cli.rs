@@ -28,9 +28,11 @@ fn command() -> Command {
             ),
         )
         .subcommand(
-            Command::new("verify")
-                .about("Prove that nothing in the log was changed or removed")
-                .arg(option("tenant", "TENANT", "Only the chain of this tenant")),
+            Command::new("verify").about("Prove that nothing in the log was changed or removed").arg(option(
+                "tenant",
+                "TENANT",
+                "Only the chain of this tenant",
+            )),
         )
         .subcommand(
             filters(Command::new("export").about("Write events, newest first, one a line")).arg(
@@ -87,7 +89,9 @@ async fn verify(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
         count => format!("{count} more, the oldest {} ms old, are not covered yet", report.tail_age_ms),
     };
     if let Some(bad) = &report.first_bad {
-        let whose = bad.tenant.map_or_else(|| "the installation's own chain".to_owned(), |id| format!("chain of {id}"));
+        let whose = bad
+            .tenant
+            .map_or_else(|| "the installation's own chain".to_owned(), |id| format!("chain of {id}"));
         return Err(CliError::failure(format!(
             "the log was changed: event {} ({whose}, link {}): {}",
             bad.position, bad.chain_index, bad.why
@@ -108,7 +112,8 @@ async fn export(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
     }
     let mut cursor = None;
     loop {
-        let page: Page<EventView> = session.client.get(&path(arguments, EXPORT_PAGE, cursor.as_deref())).await?;
+        let page: Page<EventView> =
+            session.client.get(&path(arguments, EXPORT_PAGE, cursor.as_deref())).await?;
         for event in &page.data {
             session.output.raw(&if csv { csv_line(event) } else { ndjson_line(event) });
         }

@@ -74,7 +74,8 @@ impl Authenticator {
         if !same(&key.hash, &hash) || key.state(now) != KeyState::Active {
             return Err(AuthError::Invalid);
         }
-        let tenant = self.tenants.one(key.environment, key.tenant).await.map_err(|_| AuthError::Unavailable)?;
+        let tenant =
+            self.tenants.one(key.environment, key.tenant).await.map_err(|_| AuthError::Unavailable)?;
         match tenant.map(|tenant| tenant.status) {
             // A suspended tenant is refused by the gateway; its members still see why, and what they owe.
             Some(TenantStatus::Active | TenantStatus::Suspended) => {}

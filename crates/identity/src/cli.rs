@@ -20,11 +20,9 @@ fn keys() -> Command {
         .about("API keys of a tenant: make, list, rotate, revoke")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(
-            Command::new("list").about("List keys; never the keys themselves").arg(tenant()).arg(
-                Arg::new("revoked").long("revoked").action(ArgAction::SetTrue).help("List revoked ones too"),
-            ),
-        )
+        .subcommand(Command::new("list").about("List keys; never the keys themselves").arg(tenant()).arg(
+            Arg::new("revoked").long("revoked").action(ArgAction::SetTrue).help("List revoked ones too"),
+        ))
         .subcommand(
             Command::new("create")
                 .about("Make a key and show it, once")
@@ -32,8 +30,12 @@ fn keys() -> Command {
                 .arg(option("name", "NAME", "What to call it").required(true))
                 .arg(option("role", "ROLE", "owner, admin, developer or viewer"))
                 .arg(
-                    option("scope", "PATTERN", "What it may do, such as read:* or write:keys; may be repeated")
-                        .action(ArgAction::Append),
+                    option(
+                        "scope",
+                        "PATTERN",
+                        "What it may do, such as read:* or write:keys; may be repeated",
+                    )
+                    .action(ArgAction::Append),
                 )
                 .arg(option("in", "ENVIRONMENT", "The environment it is for"))
                 .arg(option("expires-at", "TIME", "When it stops working (RFC 3339)")),
@@ -50,7 +52,8 @@ fn keys() -> Command {
 
 fn members() -> Command {
     let id = || Arg::new("member").required(true).value_name("MEMBER").help("Its id (mem_…) or mail address");
-    let role = || Arg::new("role").required(true).value_name("ROLE").help("owner, admin, developer or viewer");
+    let role =
+        || Arg::new("role").required(true).value_name("ROLE").help("owner, admin, developer or viewer");
     Command::new("members")
         .about("People who belong to a tenant, and their roles")
         .subcommand_required(true)
@@ -137,7 +140,9 @@ fn show_new(session: &Session, made: &NewKeyView) {
         return;
     }
     session.output.raw(&made.key);
-    session.output.note(format!("Key {} ({}). Keep it now: it is not shown again.", made.about.id, made.about.name));
+    session
+        .output
+        .note(format!("Key {} ({}). Keep it now: it is not shown again.", made.about.id, made.about.name));
 }
 
 fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {

@@ -35,7 +35,8 @@ impl KeyDirectory for Directory {
             let after = after.map(|id| id.to_string()).unwrap_or_default();
             let limit = limit.min(PAGE_MAX);
             let ctx = SystemCtx::because("directory of keys");
-            let read = self.db.read_system(&ctx, move |tx| keys::of_environment(tx, environment, &after, limit));
+            let read =
+                self.db.read_system(&ctx, move |tx| keys::of_environment(tx, environment, &after, limit));
             read.await.map(records).map_err(unavailable)
         })
     }

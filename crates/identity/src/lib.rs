@@ -47,9 +47,7 @@ use module::{EventDoc, Manifest, Module, Task};
 use ports::{EnvironmentDirectory, TenantDirectory};
 use ring::digest;
 
-pub use api::{
-    CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey,
-};
+pub use api::{CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey};
 pub use authenticate::Authenticator;
 pub use cli::verbs;
 pub use directory::{Directory, Rows};
@@ -72,7 +70,10 @@ pub const MANIFEST: Manifest = Manifest {
         tenant_tables: &["identity_keys", "identity_members"],
         system_tables: &[
             ("identity_operator_keys", "operators belong to the installation"),
-            ("identity_signing_keys", "one key signs for all tenants; the audience and tenant are in what it signs"),
+            (
+                "identity_signing_keys",
+                "one key signs for all tenants; the audience and tenant are in what it signs",
+            ),
         ],
     },
     events: &[

@@ -241,9 +241,8 @@ mod tests {
             vec![slug("development")],
         );
         let development = slug("development");
-        let covers = |role: &Role, scopes: &[&str]| {
-            narrow.cover_key(role, Some(&patterns(scopes)), &development)
-        };
+        let covers =
+            |role: &Role, scopes: &[&str]| narrow.cover_key(role, Some(&patterns(scopes)), &development);
         assert!(covers(&Role::Admin, &["read:keys"]));
         assert!(!covers(&Role::Admin, &["read:*"]));
         assert!(!covers(&Role::Admin, &["*:keys"]));

@@ -76,11 +76,12 @@ pub(crate) async fn ensure(
     let path = data_dir.join(OPERATOR_KEY_FILE);
     let reset = data_dir.join(RESET_FILE);
     let known = known_prefix(db).await?;
-    let resetting = known.is_some() && blocking({
-        let reset = reset.clone();
-        move || Ok(reset.exists())
-    })
-    .await?;
+    let resetting = known.is_some()
+        && blocking({
+            let reset = reset.clone();
+            move || Ok(reset.exists())
+        })
+        .await?;
     let found = blocking({
         let path = path.clone();
         move || read(&path)

@@ -54,11 +54,7 @@ impl Signer {
 }
 
 /// Makes the first key. Where two processes start at once, the first one's is kept. Gives none while sealed.
-async fn make(
-    db: &Db,
-    clock: &SharedClock,
-    random: &SharedRandom,
-) -> Result<Vec<SigningRow>, db::Error> {
+async fn make(db: &Db, clock: &SharedClock, random: &SharedRandom) -> Result<Vec<SigningRow>, db::Error> {
     let seed = Secret::from(random.array::<SEED_BYTES>());
     let now = clock.now();
     let ctx = SystemCtx::because("make the key that signs assertions");

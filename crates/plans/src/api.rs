@@ -295,8 +295,8 @@ fn wanted(state: &State, call: &Call<DiffPlans>) -> Result<BTreeMap<Slug, Rate>,
     })?;
     let whole = file.for_environment(call.environment()?.slug.as_str());
     let section = whole.get("plans").cloned().unwrap_or_else(|| json!({}));
-    let plans: Plans = shape::parse(section)
-        .map_err(|faults| Problem::new(&codes::INVALID).faults("/plans", &faults))?;
+    let plans: Plans =
+        shape::parse(section).map_err(|faults| Problem::new(&codes::INVALID).faults("/plans", &faults))?;
     Ok(plans.rates())
 }
 
@@ -305,9 +305,8 @@ impl From<Error> for Problem {
         let said = error.to_string();
         match error {
             Error::NotFound => Problem::new(&codes::NOT_FOUND),
-            Error::Exists(_) => {
-                Problem::new(&codes::CONFLICT).fault("/name", "the environment has a plan of this name; change that")
-            }
+            Error::Exists(_) => Problem::new(&codes::CONFLICT)
+                .fault("/name", "the environment has a plan of this name; change that"),
             Error::ManagedByFile(name) => Problem::new(&codes::MANAGED_BY_FILE)
                 .detail(format!("Change `[plans.{name}]` in the project file and apply it.")),
             Error::ComesAlong(_) => Problem::new(&codes::CONFLICT).detail(format!("{said}, only changed.")),
@@ -315,9 +314,8 @@ impl From<Error> for Problem {
                 .detail(format!("{said}; put them on another plan first."))
                 .member("tenants", users.count)
                 .member("examples", json!(users.examples)),
-            Error::TooMany(_) => {
-                Problem::new(&codes::CONFLICT).detail(format!("{said}; remove one that is not used any more."))
-            }
+            Error::TooMany(_) => Problem::new(&codes::CONFLICT)
+                .detail(format!("{said}; remove one that is not used any more.")),
             Error::Stale { revision } => Problem::new(&codes::PRECONDITION_FAILED)
                 .detail("It has changed since the revision that `If-Match` names; read it again.")
                 .header(http::header::ETAG, &ETag::text(revision)),

@@ -16,7 +16,8 @@ pub fn verbs() -> Vec<Verb> {
 
 fn command() -> Command {
     let plan = || Arg::new("plan").required(true).value_name("PLAN").help("Its name");
-    let rate = || Arg::new("requests").long("requests").required(true).value_name("RATE").help("Such as 500/min");
+    let rate =
+        || Arg::new("requests").long("requests").required(true).value_name("RATE").help("Such as 500/min");
     Command::new("plans")
         .about("Named sets of limits that tenants are on")
         .subcommand_required(true)
@@ -46,7 +47,8 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
                 show(&session, &plan);
             }
             Some(("create", arguments)) => {
-                let body = json!({ "name": text(arguments, "plan")?, "requests": text(arguments, "requests")? });
+                let body =
+                    json!({ "name": text(arguments, "plan")?, "requests": text(arguments, "requests")? });
                 let plan: PlanView = session.client.post("/api/v1/plans", &body).await?;
                 show(&session, &plan);
             }

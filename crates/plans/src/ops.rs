@@ -100,7 +100,8 @@ pub fn apply(
 ) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     let rows = store::all(tx, place.environment)?;
-    for gone in rows.iter().filter(|row| row.managed_by == ManagedBy::File && !wanted.contains_key(&row.name)) {
+    for gone in rows.iter().filter(|row| row.managed_by == ManagedBy::File && !wanted.contains_key(&row.name))
+    {
         unused(tx, place, census, &gone.name)?;
         erase(tx, place, gone)?;
         changes.push(Change::removed(format!("plan {}", gone.name)));
@@ -144,7 +145,8 @@ pub fn diff(
     wanted: &BTreeMap<Slug, Rate>,
 ) -> Result<Vec<Difference>, Error> {
     let now = list(tx, place)?;
-    let mut names: Vec<Slug> = now.iter().map(|plan| plan.name.clone()).chain(wanted.keys().cloned()).collect();
+    let mut names: Vec<Slug> =
+        now.iter().map(|plan| plan.name.clone()).chain(wanted.keys().cloned()).collect();
     names.sort();
     names.dedup();
     let mut differences = Vec::new();

@@ -17,8 +17,7 @@ use crate::ops;
 use crate::store::Place;
 
 /// The section that the project file may have through this capability.
-pub const SECTION: SectionSchema =
-    SectionSchema { key: "plans", schema: shape::schema_of::<Plans>, check };
+pub const SECTION: SectionSchema = SectionSchema { key: "plans", schema: shape::schema_of::<Plans>, check };
 
 /// `[plans]`: named sets of limits. `free`, `starter`, `pro` and `enterprise` are there without being named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -36,7 +35,8 @@ pub(crate) struct PlanSection {
 impl Plans {
     /// The plans by name; the names were checked with the section.
     pub(crate) fn rates(self) -> BTreeMap<Slug, Rate> {
-        let named = self.0.into_iter().filter_map(|(name, plan)| Some((Slug::parse(&name).ok()?, plan.requests)));
+        let named =
+            self.0.into_iter().filter_map(|(name, plan)| Some((Slug::parse(&name).ok()?, plan.requests)));
         named.collect()
     }
 }

@@ -25,22 +25,29 @@ fn tenants() -> Command {
                 .about("List tenants by age")
                 .arg(option("status", "STATUS", "Only active, suspended or cancelled ones"))
                 .arg(option("plan", "PLAN", "Only those on this plan"))
-                .arg(option("search", "TEXT", "Only those whose slug, name or mail address begins with this")),
+                .arg(option(
+                    "search",
+                    "TEXT",
+                    "Only those whose slug, name or mail address begins with this",
+                )),
         )
         .subcommand(Command::new("get").about("Show a tenant").arg(tenant()))
-        .subcommand(
-            fields(Command::new("create").about("Make a tenant"))
-                .arg(Arg::new("slug").required(true).value_name("SLUG").help("Its DNS label: SLUG.<base domain>")),
-        )
+        .subcommand(fields(Command::new("create").about("Make a tenant")).arg(
+            Arg::new("slug").required(true).value_name("SLUG").help("Its DNS label: SLUG.<base domain>"),
+        ))
         .subcommand(
             fields(Command::new("update").about("Change a tenant"))
                 .arg(tenant())
                 .arg(option("set", "KEY=VALUE", "Set a key of its metadata").action(ArgAction::Append)),
         )
-        .subcommand(Command::new("suspend").about("Refuse a tenant everywhere; nothing is lost").arg(tenant()))
+        .subcommand(
+            Command::new("suspend").about("Refuse a tenant everywhere; nothing is lost").arg(tenant()),
+        )
         .subcommand(Command::new("resume").about("Serve a suspended tenant again").arg(tenant()))
         .subcommand(Command::new("cancel").about("End a tenant for good").arg(tenant()))
-        .subcommand(Command::new("delete").about("Delete a cancelled tenant with its keys and members").arg(tenant()))
+        .subcommand(
+            Command::new("delete").about("Delete a cancelled tenant with its keys and members").arg(tenant()),
+        )
         .subcommand(domains())
 }
 
@@ -64,7 +71,11 @@ fn fields(command: Command) -> Command {
         .arg(option("isolation", "MODE", "pool or silo"))
         .arg(option("region", "LABEL", "Where its data is to live"))
         .arg(option("time-zone", "ZONE", "IANA zone name, such as Europe/Berlin"))
-        .arg(option("rate", "RATE", "A request rate in place of its plan's, such as 500/min; `plan` takes it away"))
+        .arg(option(
+            "rate",
+            "RATE",
+            "A request rate in place of its plan's, such as 500/min; `plan` takes it away",
+        ))
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -111,7 +122,8 @@ async fn list(arguments: &ArgMatches, session: &Session) -> Result<(), CliError>
         Some(format!("{parameter}={}", encode(value)))
     });
     let query = given.collect::<Vec<_>>().join("&");
-    let path = if query.is_empty() { "/api/v1/tenants".to_owned() } else { format!("/api/v1/tenants?{query}") };
+    let path =
+        if query.is_empty() { "/api/v1/tenants".to_owned() } else { format!("/api/v1/tenants?{query}") };
     let tenants: Vec<TenantView> = session.client.all(&path).await?;
     session.show(&tenants, |tenants| table(tenants));
     Ok(())
@@ -149,7 +161,9 @@ async fn update(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
         body.insert("metadata".to_owned(), Value::Object(metadata));
     }
     if body.is_empty() {
-        return Err(CliError::usage("nothing to change was given").next("See `switchyard tenants update --help`."));
+        return Err(
+            CliError::usage("nothing to change was given").next("See `switchyard tenants update --help`.")
+        );
     }
     let tenant: TenantView = session.client.patch(&path(arguments)?, &body).await?;
     session.show(&tenant, details);
@@ -221,7 +235,8 @@ fn changes(arguments: &ArgMatches, patch: bool) -> Map<String, Value> {
     ];
     let given = options.iter().filter_map(|(option, field)| {
         let value = arguments.get_one::<String>(option)?;
-        let value = if patch && *option == "rate" && value == "plan" { Value::Null } else { value.as_str().into() };
+        let value =
+            if patch && *option == "rate" && value == "plan" { Value::Null } else { value.as_str().into() };
         Some(((*field).to_owned(), value))
     });
     given.collect()

@@ -7,8 +7,8 @@ use authority::SystemCtx;
 use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
 use db::{Db, SystemTx};
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, PlanUse, PlanUsers, ProjectOf, TenantDirectory, TenantRecord,
-    Unavailable,
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, PlanUse, PlanUsers, ProjectOf, TenantDirectory,
+    TenantRecord, Unavailable,
 };
 
 use crate::error::Error;

@@ -73,7 +73,10 @@ pub const MANIFEST: Manifest = Manifest {
     },
     events: &[
         EventDoc { kind: "project.created", doc: "A project was made." },
-        EventDoc { kind: "project.applied", doc: "A project file was applied to an environment and changed it." },
+        EventDoc {
+            kind: "project.applied",
+            doc: "A project file was applied to an environment and changed it.",
+        },
         EventDoc { kind: "environment.created", doc: "An environment was made." },
         EventDoc { kind: "environment.updated", doc: "Base domain, resolution or default plan changed." },
         EventDoc { kind: "tenant.created", doc: "A tenant was made." },

@@ -84,8 +84,9 @@ impl Wanted {
     /// Reads the section; `None` for it means that all is left to the defaults.
     pub(crate) fn read(section: Option<&Value>, environment: &Slug) -> Result<Wanted, ApplyError> {
         let section: Tenants = match section {
-            Some(value) => shape::parse(value.clone())
-                .map_err(|faults| ApplyError::Invalid(faults.into_iter().map(|f| f.under("/tenants")).collect()))?,
+            Some(value) => shape::parse(value.clone()).map_err(|faults| {
+                ApplyError::Invalid(faults.into_iter().map(|f| f.under("/tenants")).collect())
+            })?,
             None => Tenants::default(),
         };
         let all = [Resolve::Domain, Resolve::Subdomain, Resolve::ApiKey, Resolve::Jwt];
@@ -133,7 +134,8 @@ impl SectionApply for ProjectApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let name = section.and_then(|section| section.get("name")).and_then(Value::as_str).unwrap_or_default();
+        let name =
+            section.and_then(|section| section.get("name")).and_then(Value::as_str).unwrap_or_default();
         let found = environments::by_id(tx, environment)?;
         match found {
             Some(found) if found.project_slug.as_str() == name => Ok(Vec::new()),
@@ -178,8 +180,7 @@ impl SectionApply for TenantsApply {
         }
         let before = environment_view(&found);
         let Wanted { base_domain, resolve, default_plan } = wanted;
-        let next =
-            Environment { base_domain, resolve, default_plan, updated_at: self.clock.now(), ..found };
+        let next = Environment { base_domain, resolve, default_plan, updated_at: self.clock.now(), ..found };
         environments::update(tx, &next)?;
         tx.emit(
             None,

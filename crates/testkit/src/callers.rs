@@ -9,6 +9,12 @@ pub fn operator(origin: Origin) -> Caller {
     Caller::operator(&Mint::for_identity(), Principal::new(PrincipalKind::Operator, ""), origin)
 }
 
+/// An operator of this name.
+#[must_use]
+pub fn named_operator(name: &str, origin: Origin) -> Caller {
+    Caller::operator(&Mint::for_identity(), Principal::new(PrincipalKind::Operator, name), origin)
+}
+
 /// A key of a tenant with this role, in every environment. The same tenant always has the same key.
 #[must_use]
 pub fn member(tenant: TenantId, role: Role, origin: Origin) -> Caller {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use authority::{Pattern, Role, permissions};
-use base::{Cursor, EnvironmentId, HumanDuration, KeyId, Page, PageRequest, Slug, TenantId, Timestamp, codes};
+use base::{
+    Cursor, EnvironmentId, HumanDuration, KeyId, Page, PageRequest, Slug, TenantId, Timestamp, codes,
+};
 use ports::EnvironmentRecord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -237,9 +239,9 @@ fn place(state: &State, call: &Call<CreateKey>) -> Result<Place, Problem> {
         return Ok(place_of(own));
     };
     let all = state.environments.all();
-    let named = all.iter().find(|one| {
-        one.project == own.project && (one.slug.as_str() == name || one.id.to_string() == *name)
-    });
+    let named = all
+        .iter()
+        .find(|one| one.project == own.project && (one.slug.as_str() == name || one.id.to_string() == *name));
     let visible = named.filter(|one| call.caller.environment().is_none_or(|bound| bound == one.id));
     let found = visible.ok_or_else(|| {
         Problem::new(&codes::INVALID).fault("/environment", "an environment of the project is expected")

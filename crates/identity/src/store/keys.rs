@@ -11,9 +11,8 @@ const INSERT: Sql = Sql::One(
     "INSERT INTO identity_keys (tenant, id, environment, name, hash, prefix, role, scopes, expires_at, \
      created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 );
-const REPLACE: Sql = Sql::One(
-    "UPDATE identity_keys SET expires_at = $3, replaced_by = $4 WHERE tenant = $1 AND id = $2",
-);
+const REPLACE: Sql =
+    Sql::One("UPDATE identity_keys SET expires_at = $3, replaced_by = $4 WHERE tenant = $1 AND id = $2");
 const REVOKE: Sql = Sql::One("UPDATE identity_keys SET revoked_at = $3 WHERE tenant = $1 AND id = $2");
 const USED: Sql = Sql::One(
     "UPDATE identity_keys SET last_used_at = $3 \
@@ -38,10 +37,12 @@ const LIST_UNREVOKED: Sql = Sql::One(
      last_used_at, created_by, created_at FROM identity_keys \
      WHERE tenant = $1 AND environment = $2 AND id > $3 AND revoked_at IS NULL ORDER BY id LIMIT $4",
 );
+/// crosses tenants: authentication knows the tenant only after it has found the key.
 const BY_HASH: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
      last_used_at, created_by, created_at FROM identity_keys WHERE hash = $1",
 );
+/// crosses tenants: gateways hold the keys of all tenants.
 const OF_ENVIRONMENT: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
      last_used_at, created_by, created_at FROM identity_keys \
@@ -128,9 +129,8 @@ pub(crate) fn of_environment(
 
 fn read(row: &Row) -> Result<Key, Error> {
     let scopes = row.get::<Option<String>>(7)?;
-    let scopes: Option<Vec<Pattern>> = scopes
-        .map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes")))
-        .transpose()?;
+    let scopes: Option<Vec<Pattern>> =
+        scopes.map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes"))).transpose()?;
     let role: Role = serde_json::from_str(&row.get::<String>(6)?).map_err(|_| unknown("role"))?;
     Ok(Key {
         tenant: row.get::<TenantId>(0)?,

@@ -9,12 +9,7 @@ const FIND: Sql = Sql::One("SELECT hash FROM identity_operator_keys WHERE hash =
 const ANY: Sql = Sql::One("SELECT prefix FROM identity_operator_keys LIMIT 1");
 const DELETE_ALL: Sql = Sql::One("DELETE FROM identity_operator_keys");
 
-pub(crate) fn insert(
-    tx: &mut SystemTx,
-    hash: &[u8; 32],
-    prefix: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
+pub(crate) fn insert(tx: &mut SystemTx, hash: &[u8; 32], prefix: &str, now: Timestamp) -> Result<(), Error> {
     tx.execute(&INSERT, &params![*hash, prefix, now])?;
     Ok(())
 }

@@ -6,12 +6,10 @@ use db::{Error, Row, Sql, SystemTx, params};
 /// Signing keys that are published at once; a rotation each month leaves a year of them.
 const KEYS_MAX: u32 = 12;
 
-const INSERT: Sql = Sql::One(
-    "INSERT INTO identity_signing_keys (kid, public, sealed, created_at) VALUES ($1, $2, $3, $4)",
-);
-const ALL: Sql = Sql::One(
-    "SELECT kid, public, sealed FROM identity_signing_keys ORDER BY created_at DESC, kid LIMIT $1",
-);
+const INSERT: Sql =
+    Sql::One("INSERT INTO identity_signing_keys (kid, public, sealed, created_at) VALUES ($1, $2, $3, $4)");
+const ALL: Sql =
+    Sql::One("SELECT kid, public, sealed FROM identity_signing_keys ORDER BY created_at DESC, kid LIMIT $1");
 
 /// A signing key as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -112,7 +112,10 @@ async fn a12_a_key_grants_no_more_than_its_maker_has_and_only_where_it_is_for() 
         admin.post(KEYS, json!({"name": "x", "role": "owner"})).await.problem(&codes::SCOPE_EXCEEDS);
         developer.post(KEYS, json!({"name": "x", "role": "admin"})).await.problem(&codes::SCOPE_EXCEEDS);
         developer.post(KEYS, json!({"name": "x", "scopes": ["*:*"]})).await.problem(&codes::SCOPE_EXCEEDS);
-        developer.post(KEYS, json!({"name": "x", "scopes": ["delete:keys"]})).await.problem(&codes::SCOPE_EXCEEDS);
+        developer
+            .post(KEYS, json!({"name": "x", "scopes": ["delete:keys"]}))
+            .await
+            .problem(&codes::SCOPE_EXCEEDS);
         developer.post(KEYS, json!({"name": "ok"})).await.ok(201);
         // Without an environment a pattern also holds for what belongs to none, where a developer only reads.
         let scopes = json!({"name": "x", "scopes": ["write:keys", "read:*"]});

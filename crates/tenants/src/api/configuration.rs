@@ -139,7 +139,8 @@ fn slug_of(state: &State, id: EnvironmentId) -> Result<Slug, Problem> {
 /// The file and the name of its project; every mistake at once otherwise.
 fn read(state: &State, body: &Configuration) -> Result<(ProjectFile, Slug), Problem> {
     let file_name = body.file_name.as_deref().unwrap_or(config::PROJECT_FILE);
-    let file = ProjectFile::parse(&body.text, file_name, &state.schemas).map_err(|faults| mistakes(&faults.0))?;
+    let file =
+        ProjectFile::parse(&body.text, file_name, &state.schemas).map_err(|faults| mistakes(&faults.0))?;
     let name = file.section("project").and_then(|project| project.get("name")).and_then(Value::as_str);
     let project = name.and_then(|name| Slug::parse(name).ok()).ok_or_else(|| {
         let fault = Fault::new("/project", "nothing", "`[project]` with `name = \"…\"` is needed");
@@ -170,9 +171,11 @@ fn problem(error: op::Error, file: &ProjectFile) -> Problem {
             "The file removes {}, which hold data; apply it with `prune` to remove them with their data.",
             things.join(", ")
         )),
-        op::Error::Section(ApplyError::ManagedByApi(thing)) => Problem::new(&codes::CONFLICT).detail(format!(
-            "{thing} was made by API and is managed there; remove it there or take it out of the file."
-        )),
+        op::Error::Section(ApplyError::ManagedByApi(thing)) => {
+            Problem::new(&codes::CONFLICT).detail(format!(
+                "{thing} was made by API and is managed there; remove it there or take it out of the file."
+            ))
+        }
         op::Error::Section(ApplyError::Store(error)) => error.into(),
         op::Error::DryRun(_) => Problem::internal("a dry run is no failure"),
     }

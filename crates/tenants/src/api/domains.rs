@@ -77,9 +77,8 @@ async fn list(state: Arc<State>, call: Call<(), PageQuery>) -> Result<Reply<Page
     let ctx = call.tenant_ctx(&*state.directory).await?;
     let page = call.query.page();
     let request = page.clone();
-    let read = state
-        .db
-        .read(&ctx, move |tx| rows::page(tx, request.after().unwrap_or_default(), request.fetch()));
+    let read =
+        state.db.read(&ctx, move |tx| rows::page(tx, request.after().unwrap_or_default(), request.fetch()));
     let page = Page::of(read.await?, &page, |domain| domain.host.to_string());
     Ok(Reply::ok(page.map(DomainView::from)))
 }

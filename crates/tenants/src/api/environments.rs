@@ -115,10 +115,7 @@ async fn list_projects(
     Ok(Reply::ok(page.map(ProjectView::from)))
 }
 
-async fn list(
-    state: Arc<State>,
-    call: Call<(), PageQuery>,
-) -> Result<Reply<Page<EnvironmentView>>, Problem> {
+async fn list(state: Arc<State>, call: Call<(), PageQuery>) -> Result<Reply<Page<EnvironmentView>>, Problem> {
     let ctx = call.caller.system_ctx("list environments")?;
     let page = call.query.page();
     let after = page.after().unwrap_or_default().to_owned();

@@ -40,9 +40,7 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
             create,
         )
         .route(
-            Spec::get(TENANT, permissions::TENANTS_READ)
-                .summary("Get a tenant")
-                .surface(Surface::Both),
+            Spec::get(TENANT, permissions::TENANTS_READ).summary("Get a tenant").surface(Surface::Both),
             Arc::clone(state),
             get,
         )
@@ -333,11 +331,8 @@ async fn create(state: Arc<State>, call: Call<CreateTenant>) -> Result<Reply<Ten
         (None, None) => default_plan(&state, project),
     };
     let ctx = call.caller.system_ctx("make a tenant")?;
-    let command = ops::tenants::Create {
-        project,
-        slug: call.body.slug.clone(),
-        fields: fields(call.body, plan),
-    };
+    let command =
+        ops::tenants::Create { project, slug: call.body.slug.clone(), fields: fields(call.body, plan) };
     let once = call.idempotency.clone();
     let shared = Arc::clone(&state);
     let made: TenantView = state

@@ -303,8 +303,11 @@ fn changed(before: Value, after: Value) -> (Map<String, Value>, Map<String, Valu
     let (Value::Object(mut before), Value::Object(mut after)) = (before, after) else {
         return (Map::new(), Map::new());
     };
-    let same: Vec<String> =
-        before.iter().filter(|(key, value)| after.get(*key) == Some(*value)).map(|(k, _)| k.clone()).collect();
+    let same: Vec<String> = before
+        .iter()
+        .filter(|(key, value)| after.get(*key) == Some(*value))
+        .map(|(k, _)| k.clone())
+        .collect();
     for key in same {
         before.remove(&key);
         after.remove(&key);
@@ -344,7 +347,8 @@ mod tests {
 
     #[test]
     fn events_hold_only_what_changed() {
-        let (old, new) = changed(json!({"a": 1, "b": 2, "c": {"x": 1}}), json!({"a": 1, "b": 3, "c": {"x": 1}}));
+        let (old, new) =
+            changed(json!({"a": 1, "b": 2, "c": {"x": 1}}), json!({"a": 1, "b": 3, "c": {"x": 1}}));
         assert_eq!((Value::Object(old), Value::Object(new)), (json!({"b": 2}), json!({"b": 3})));
     }
 }

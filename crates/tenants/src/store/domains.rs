@@ -6,14 +6,11 @@ use db::{Error, Row, Sql, SystemTx, TenantTx, params};
 use super::unknown;
 use crate::model::Domain;
 
-const INSERT: Sql = Sql::One(
-    "INSERT INTO tenants_domains (tenant, host, verified_at, created_at) VALUES ($1, $2, $3, $4)",
-);
-const VERIFY: Sql =
-    Sql::One("UPDATE tenants_domains SET verified_at = $3 WHERE tenant = $1 AND host = $2");
-const OWN: Sql = Sql::One(
-    "SELECT host, verified_at, created_at FROM tenants_domains WHERE tenant = $1 AND host = $2",
-);
+const INSERT: Sql =
+    Sql::One("INSERT INTO tenants_domains (tenant, host, verified_at, created_at) VALUES ($1, $2, $3, $4)");
+const VERIFY: Sql = Sql::One("UPDATE tenants_domains SET verified_at = $3 WHERE tenant = $1 AND host = $2");
+const OWN: Sql =
+    Sql::One("SELECT host, verified_at, created_at FROM tenants_domains WHERE tenant = $1 AND host = $2");
 const DELETE: Sql = Sql::One("DELETE FROM tenants_domains WHERE tenant = $1 AND host = $2");
 const DELETE_ALL: Sql = Sql::One("DELETE FROM tenants_domains WHERE tenant = $1");
 const LIST: Sql = Sql::One(
@@ -21,10 +18,13 @@ const LIST: Sql = Sql::One(
      ORDER BY host LIMIT $3",
 );
 const COUNT: Sql = Sql::One("SELECT CAST(COUNT(*) AS BIGINT) FROM tenants_domains WHERE tenant = $1");
+/// crosses tenants: a proven name is unique in the installation.
 const OWNER: Sql = Sql::One("SELECT tenant FROM tenants_domains WHERE host = $1 AND verified_at IS NOT NULL");
+/// crosses tenants: a base domain must not lie above any tenant's name.
 const UNDER: Sql = Sql::One(
     "SELECT host FROM tenants_domains WHERE verified_at IS NOT NULL AND (host = $1 OR host LIKE $2) LIMIT 1",
 );
+/// crosses tenants: gateways hold the names of all tenants.
 const VERIFIED_BETWEEN: Sql = Sql::One(
     "SELECT tenant, host FROM tenants_domains WHERE tenant >= $1 AND tenant <= $2 \
      AND verified_at IS NOT NULL ORDER BY tenant, host",

@@ -5,10 +5,8 @@ use db::{Error, Row, Sql, SystemTx, params};
 
 use crate::model::Project;
 
-const INSERT: Sql =
-    Sql::One("INSERT INTO tenants_projects (project, name, created_at) VALUES ($1, $2, $3)");
-const BY_NAME: Sql =
-    Sql::One("SELECT project, name, created_at FROM tenants_projects WHERE name = $1");
+const INSERT: Sql = Sql::One("INSERT INTO tenants_projects (project, name, created_at) VALUES ($1, $2, $3)");
+const BY_NAME: Sql = Sql::One("SELECT project, name, created_at FROM tenants_projects WHERE name = $1");
 const ALL: Sql = Sql::One(
     "SELECT project, name, created_at FROM tenants_projects WHERE project > $1 ORDER BY project LIMIT $2",
 );

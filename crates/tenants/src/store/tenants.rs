@@ -20,33 +20,34 @@ const UPDATE: Sql = Sql::One(
      rate_override = $13, external_ids = $14, metadata = $15, updated_at = $16, revision = revision + 1 \
      WHERE tenant = $1 AND revision = $2",
 );
-const TOUCH: Sql = Sql::One(
-    "UPDATE tenants_tenants SET updated_at = $2, revision = revision + 1 WHERE tenant = $1",
-);
+const TOUCH: Sql =
+    Sql::One("UPDATE tenants_tenants SET updated_at = $2, revision = revision + 1 WHERE tenant = $1");
 const DELETE: Sql = Sql::One("DELETE FROM tenants_tenants WHERE tenant = $1");
 const OWN: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
      FROM tenants_tenants WHERE tenant = $1",
 );
-const BY_SLUG: Sql = Sql::One(
-    "SELECT tenant FROM tenants_tenants WHERE project = $1 AND slug = $2",
-);
-const BY_EMAIL: Sql = Sql::One(
-    "SELECT tenant FROM tenants_tenants WHERE project = $1 AND email_key = $2",
-);
+/// crosses tenants: operators name a tenant by its slug.
+const BY_SLUG: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE project = $1 AND slug = $2");
+/// crosses tenants: mail addresses are unique in the project.
+const BY_EMAIL: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE project = $1 AND email_key = $2");
 /// Two rows tell that a slug alone is ambiguous.
+/// crosses tenants: operators name a tenant by its slug.
 const BY_SLUG_ANYWHERE: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE slug = $1 LIMIT 2");
+/// crosses tenants: operators list all tenants, and gateways hold them.
 const PAGE: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
      FROM tenants_tenants WHERE project = $1 AND tenant > $2 ORDER BY tenant LIMIT $3",
 );
+/// crosses tenants: operators list all tenants.
 const PAGE_OF_STATUS: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
      FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND status = $4 ORDER BY tenant LIMIT $3",
 );
+/// crosses tenants: operators list all tenants.
 const PAGE_OF_PLAN: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
@@ -54,6 +55,7 @@ const PAGE_OF_PLAN: Sql = Sql::One(
      ORDER BY tenant LIMIT $3",
 );
 /// The three ranges are read from three indexes; what they find is small beside the table, and sorted.
+/// crosses tenants: operators search in all tenants.
 const PAGE_OF_SEARCH: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
@@ -63,13 +65,14 @@ const PAGE_OF_SEARCH: Sql = Sql::One(
      SELECT tenant FROM tenants_tenants WHERE project = $1 AND email_key >= $6 AND email_key < $7) \
      AND tenant > $2 AND ($4 = '' OR status = $4) AND ($5 = '' OR plan = $5) ORDER BY tenant LIMIT $3",
 );
+/// crosses tenants: plans ask who is on them before they change.
 const COUNT_ON_PLAN: Sql = Sql::One(
     "SELECT CAST(COUNT(*) AS BIGINT), CAST(COUNT(rate_override) AS BIGINT) FROM tenants_tenants \
      WHERE project = $1 AND plan = $2",
 );
-const SLUGS_ON_PLAN: Sql = Sql::One(
-    "SELECT slug FROM tenants_tenants WHERE project = $1 AND plan = $2 ORDER BY tenant LIMIT $3",
-);
+/// crosses tenants: plans ask who is on them before they change.
+const SLUGS_ON_PLAN: Sql =
+    Sql::One("SELECT slug FROM tenants_tenants WHERE project = $1 AND plan = $2 ORDER BY tenant LIMIT $3");
 
 /// Which tenants a list holds.
 #[derive(Debug, Clone, Default)]
@@ -200,11 +203,7 @@ pub(crate) fn page(
 }
 
 /// How many tenants are on a plan, and how many of those have a rate of their own.
-pub(crate) fn count_on_plan(
-    tx: &mut SystemTx,
-    project: ProjectId,
-    plan: &Slug,
-) -> Result<(u64, u64), Error> {
+pub(crate) fn count_on_plan(tx: &mut SystemTx, project: ProjectId, plan: &Slug) -> Result<(u64, u64), Error> {
     let row = tx.query_one(&COUNT_ON_PLAN, &params![project, plan.clone()])?;
     let number = |index| row.get::<i64>(index).map(|n| u64::try_from(n).unwrap_or(0));
     Ok((number(0)?, number(1)?))

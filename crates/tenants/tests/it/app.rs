@@ -119,7 +119,8 @@ where
                 let rows = Rows::default();
                 let development = slug("development");
                 let environments = Environments::load(store.db.clone(), development).await.unwrap();
-                *built.lock().unwrap() = Some(Built { environments: Arc::clone(&environments), rows: rows.clone() });
+                *built.lock().unwrap() =
+                    Some(Built { environments: Arc::clone(&environments), rows: rows.clone() });
                 let clock = store.shared_clock();
                 let mut sections = tenants::own_sections(&clock);
                 sections.push(Arc::new(Widgets(Arc::default())));

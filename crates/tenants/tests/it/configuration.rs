@@ -54,7 +54,9 @@ async fn a_file_with_mistakes_changes_nothing_and_tells_all() {
         let errors = problem["errors"].as_array().unwrap();
         assert_eq!(errors.len(), 5, "{problem:#}");
         let all: Vec<&str> = errors.iter().map(|error| error["detail"].as_str().unwrap()).collect();
-        for part in ["switchyard.toml:3:", "switchyard.toml:5:", "`resolve`", "switchyard.toml:8:", "`widgets`"] {
+        for part in
+            ["switchyard.toml:3:", "switchyard.toml:5:", "`resolve`", "switchyard.toml:8:", "`widgets`"]
+        {
             assert!(all.iter().any(|detail| detail.contains(part)), "{part}: {all:#?}");
         }
         // What only shows when it is applied has its line as well, and undoes what was done before it.

@@ -54,7 +54,8 @@ async fn a_claim_tells_nothing_and_blocks_nobody() {
         assert_eq!(seen["data"][0]["verified_at"], Value::Null);
         let mine = one.get("/api/v1/tenants/one/domains").await.ok(200);
         assert!(mine["data"][0]["verified_at"].is_string());
-        let viewer = app.app.member(base::TenantId::parse(&id_of(&operator, "one").await).unwrap(), Role::Viewer);
+        let viewer =
+            app.app.member(base::TenantId::parse(&id_of(&operator, "one").await).unwrap(), Role::Viewer);
         viewer.post("/api/v1/tenants/one/domains", host).await.problem(&codes::FORBIDDEN);
     })
     .await;

@@ -172,7 +172,8 @@ async fn every_fault_is_told_at_once_and_nothing_is_written() {
 async fn z5_what_is_not_the_clients_to_say_is_refused() {
     apps(|app| async move {
         let operator = app.app.operator();
-        for field in ["id", "status", "created_at", "updated_at", "project", "tenant_id", "revision", "role"] {
+        for field in ["id", "status", "created_at", "updated_at", "project", "tenant_id", "revision", "role"]
+        {
             let mut body = tenant("acme");
             body[field] = json!("x");
             let answer = operator.post("/api/v1/tenants", body).await;

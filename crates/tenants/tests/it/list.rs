@@ -105,9 +105,15 @@ async fn filters_follow_changes_and_parameters_are_strict() {
         assert_eq!(walk(&app, "&status=suspended&plan=pro", 10).await, ["globex"]);
         assert_eq!(walk(&app, "&status=active&plan=pro", 10).await.len(), 0);
         assert_eq!(walk(&app, "&q=zeb", 10).await, ["acme"]);
-        for query in
-            ["?limit=0", "?limit=501", "?limit=x", "?cursor=*", "?status=gone", "?sort=slug", "?limit=1&limit=2"]
-        {
+        for query in [
+            "?limit=0",
+            "?limit=501",
+            "?limit=x",
+            "?cursor=*",
+            "?status=gone",
+            "?sort=slug",
+            "?limit=1&limit=2",
+        ] {
             let answer = operator.get(&format!("/api/v1/tenants{query}")).await;
             assert!(matches!(answer.status.as_u16(), 400 | 422), "{query}: {}", answer.text);
         }

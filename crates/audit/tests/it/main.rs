@@ -1,0 +1,6 @@
+//! The event log over both stores. Cases of TORTURE carry their ids.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+mod app;
+mod cli;
+mod events;
