@@ -45,6 +45,7 @@ use module::{Health, HealthCheck, Manifest, Module, Task};
 use ports::TenantDirectory;
 
 pub use api::LogEntry;
+pub use cli::verbs;
 pub use capture::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use follow::{FOLLOW_RECORDS_MAX, Followed};
 pub use model::{Filter, Position, SourceKind};
