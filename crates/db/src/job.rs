@@ -38,6 +38,13 @@ pub(crate) trait Job: Send {
     fn settle(self: Box<Self>, outcome: Result<(), Error>, shared: &Shared);
 }
 
+/// Answers the caller. What the closure holds or made is dropped here, and a panic in that ends nothing else.
+pub(crate) fn settle(job: Box<dyn Job>, outcome: Result<(), Error>, shared: &Shared) {
+    if catch_unwind(AssertUnwindSafe(|| job.settle(outcome, shared))).is_err() {
+        shared.stats.panicked();
+    }
+}
+
 struct Call<T, E, F> {
     scope: Scope,
     closure: F,

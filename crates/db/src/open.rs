@@ -27,7 +27,7 @@ pub(crate) fn open(options: Options) -> Result<Inner, OpenError> {
 pub(crate) fn first_start(location: &Location) -> Result<bool, OpenError> {
     match location {
         Location::Sqlite { dir } => Ok(sqlite::is_empty(&dir.join(sqlite::DATABASE_FILE))),
-        Location::Postgres { url } => postgres::is_empty(&postgres::config(url, true)?),
+        Location::Postgres { url } => postgres::is_empty(&postgres::config(url, None)?),
     }
 }
 
@@ -108,14 +108,20 @@ fn recognise(
 }
 
 fn open_postgres(options: Options, url: &base::Secret<String>) -> Result<Inner, OpenError> {
-    let patient = postgres::config(url, false)?;
+    let patient = postgres::config(url, None)?;
     let check = options.vault.check_value().ok();
     let ready = postgres::prepare(&options, &patient, check.as_ref().map(<[u8; 32]>::as_slice))?;
     let postgres::Ready { roles, check, has_keys, head } = ready;
     let sealed = recognise(&options, check, has_keys, |_| Ok(()))?;
     let shared = Arc::new(Shared::new(&options, Arc::new(Stats::default()), sealed, 0));
     let head = Arc::new(Head::new(head));
-    let engine = postgres::Engine::start(&options, &postgres::config(url, true)?, roles, &shared, &head)?;
+    let engine = postgres::Engine::start(
+        &options,
+        &postgres::config(url, Some(options.statement_max))?,
+        roles,
+        &shared,
+        &head,
+    )?;
     Ok(inner(options, Engine::Postgres(engine), shared, head, None))
 }
 

@@ -94,7 +94,10 @@ pub(crate) struct Sequencer {
     /// Who holds the lease: a random name a process.
     holder: String,
     epoch: i64,
+    /// When the lease was last renewed; `None` while another process holds it.
     renewed: Option<Duration>,
+    /// The last failure, so that it is told once.
+    failing: Option<Error>,
 }
 
 /// What a turn did.
@@ -108,18 +111,21 @@ enum Turn {
 impl Sequencer {
     pub(crate) fn new(db: Db) -> Self {
         let holder = hex(&db.0.shared.random.array::<16>());
-        Self { db, holder, epoch: 0, renewed: None }
+        Self { db, holder, epoch: 0, renewed: None, failing: None }
     }
 
     /// Runs until `stop`, and then until the tail is empty.
     pub(crate) async fn run(mut self, stop: Stop) {
         loop {
             let wait = match self.turn().await {
-                Ok(wait) => wait,
+                Ok(wait) => {
+                    self.failing = None;
+                    wait
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "events cannot be given their place");
-                    if stop.is_stopping() {
-                        return;
+                    if self.failing.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "events cannot be given their place; it is tried again");
+                        self.failing = Some(error);
                     }
                     Some(PAUSE_AFTER_ERROR)
                 }
@@ -171,6 +177,11 @@ impl Sequencer {
 
     /// Waits for an event of this process, at most `longest`, then a moment for more.
     async fn wait(&self, longest: Duration, stop: &Stop) {
+        if self.failing.is_some() || self.renewed.is_none() {
+            // Whoever holds the lease finds the events; a store that fails is left alone for a moment.
+            stop.sleep(longest).await;
+            return;
+        }
         tokio::select! {
             () = self.db.0.shared.emitted.notified() => { stop.sleep(GATHER).await; }
             () = stop.stopped() => {}

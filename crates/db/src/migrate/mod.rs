@@ -22,7 +22,7 @@ pub struct Migration {
     pub name: &'static str,
     /// Portable statements divided by `;`. Types: `TEXT`, `BIGINT` (times in unix microseconds), `BOOLEAN`,
     /// `DOUBLE PRECISION`, `BLOB`; on PostgreSQL `BLOB` becomes `BYTEA`, `TEXT` becomes `TEXT COLLATE "C"` and
-    /// `WITHOUT ROWID` goes. A first line `-- works with: 0.1.0` says that binaries from that version on can run
+    /// `WITHOUT ROWID` goes. No deferred constraints: they would fail the whole group at its commit. A first line `-- works with: 0.1.0` says that binaries from that version on can run
     /// on the migrated schema (it only expands); without it older binaries refuse the store.
     pub sql: &'static str,
 }

@@ -24,15 +24,17 @@ const TCP_UNANSWERED_MAX: Duration = Duration::from_secs(5);
 /// An idle connection is probed after this, so that a dead peer is known before the next transaction.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
-/// What the server cuts a statement, a wait for a lock and an idle transaction off at. Closures take 50 ms.
-const SESSION_OPTIONS: &str =
-    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s";
+/// What the server cuts a wait for a lock and an idle transaction off at. Closures take 50 ms.
+const SESSION_OPTIONS: &str = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s";
+
+/// After the server's own deadline of a statement, for a server, or a network, that does not keep it.
+pub(crate) const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
 /// Migrations take their time; nothing else waits this long.
 pub(crate) const MIGRATION_ANSWER_MAX: Duration = Duration::from_secs(600);
 
-/// Reads the address and adds the deadlines.
-pub(crate) fn config(url: &Secret<String>, deadlines: bool) -> Result<Config, OpenError> {
+/// Reads the address and adds the deadlines; without `statement_max` those of the connection only.
+pub(crate) fn config(url: &Secret<String>, statement_max: Option<Duration>) -> Result<Config, OpenError> {
     // The driver's message names the part that is wrong, never the password.
     let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
         OpenError::Address(format!("{error}; it looks like postgres://user:password@host:5432/database"))
@@ -50,9 +52,10 @@ pub(crate) fn config(url: &Secret<String>, deadlines: bool) -> Result<Config, Op
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(TCP_UNANSWERED_MAX)
         .keepalives_retries(2);
-    if deadlines {
+    if let Some(statement_max) = statement_max {
         let options = config.get_options().map_or_else(String::new, |own| format!(" {own}"));
-        config.options(format!("{SESSION_OPTIONS}{options}"));
+        let statement_ms = statement_max.as_millis();
+        config.options(format!("{SESSION_OPTIONS} -c statement_timeout={statement_ms}{options}"));
     }
     Ok(config)
 }

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use tokio_postgres::Config;
 
 use super::Roles;
+use super::connect::ANSWER_SLACK;
 use super::lane::{Lane, Ticket};
 use super::listen::Listener;
 use super::session::Access;
@@ -42,7 +43,7 @@ impl Engine {
         for _ in 0..options.lanes.max(1) {
             let lane = Lane {
                 config: config.clone(),
-                answer_max: options.answer_max,
+                answer_max: options.statement_max + ANSWER_SLACK,
                 roles: engine.roles.clone(),
                 queue: engine.queue.clone(),
                 shared: shared.clone(),
@@ -53,7 +54,7 @@ impl Engine {
         }
         let listener = Listener {
             config: config.clone(),
-            answer_max: options.answer_max,
+            answer_max: options.statement_max + ANSWER_SLACK,
             roles: engine.roles.clone(),
             head: head.clone(),
             queue: engine.queue.clone(),

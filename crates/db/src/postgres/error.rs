@@ -1,7 +1,6 @@
 //! What PostgreSQL's SQLSTATE codes mean for a closure and its connection.
 
 use tokio_postgres::Error as Raw;
-use tokio_postgres::error::SqlState;
 
 use crate::Error;
 use crate::session::{Failure, Reach};
@@ -23,6 +22,11 @@ pub(crate) fn failure(error: &Raw) -> Failure {
         "40001" | "40P01" => Failure::new(Error::Busy, Reach::Repeat),
         "57014" | "55P03" => closure(Error::Timeout),
         "53100" => closure(Error::Full),
+        // A plan made before a migration of another process; a new connection makes new ones.
+        "0A000" if server.message().starts_with("cached plan") => {
+            lost("a statement was prepared for an older schema")
+        }
+        "26000" => lost("PostgreSQL has forgotten a prepared statement"),
         "53300" | "53400" => lost("PostgreSQL has no connection left"),
         "25006" => closure(Error::ReadOnly),
         "25P03" | "57P01" | "57P02" | "57P03" | "57P05" => lost("PostgreSQL is stopping or starting"),
@@ -33,8 +37,11 @@ pub(crate) fn failure(error: &Raw) -> Failure {
             let named = server.constraint().or(server.column()).unwrap_or(other);
             closure(Error::Conflict { constraint: named.to_owned() })
         }
-        // Class 42 names tables, columns and words of the statement, which is ours; class XX is the server's own.
-        other if other.starts_with("42") || other.starts_with("0A") || *code == SqlState::INTERNAL_ERROR => {
+        other if ["53", "58", "XX"].iter().any(|class| other.starts_with(class)) => {
+            closure(Error::Unavailable(format!("PostgreSQL is in trouble ({other})")))
+        }
+        // Class 42 names tables, columns and words of the statement, which is ours.
+        other if other.starts_with("42") || other.starts_with("0A") => {
             closure(Error::Statement(format!("{} ({other})", server.message())))
         }
         other => closure(Error::Statement(format!("PostgreSQL answers {other}"))),

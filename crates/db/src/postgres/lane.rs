@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use super::Roles;
 use super::connect::Wire;
 use super::session::{Access, Session as Connected};
-use crate::job::{Job, Verdict};
+use crate::job::{Job, Verdict, settle};
 use crate::queue::Queue;
 use crate::session::{Failure, Reach, Session};
 use crate::shared::Shared;
@@ -47,7 +47,7 @@ impl Lane {
     pub(crate) fn run(mut self) {
         while let Some(mut ticket) = self.queue.pop() {
             let outcome = self.serve(&mut ticket);
-            ticket.job.settle(outcome, &self.shared);
+            settle(ticket.job, outcome, &self.shared);
         }
     }
 

@@ -95,6 +95,7 @@ pub(crate) fn faults(wire: &mut Wire, roles: &Roles, sets: &[MigrationSet]) -> R
     table_faults(wire, roles, sets, &mut faults)?;
     policy_faults(wire, roles, sets, &mut faults)?;
     bypass_faults(wire, sets, &mut faults)?;
+    sequence_faults(wire, roles, &mut faults)?;
     Ok(faults)
 }
 
@@ -229,6 +230,18 @@ fn bypass_faults(wire: &mut Wire, sets: &[MigrationSet], faults: &mut Vec<String
         if what.starts_with("function") || is_ours(name, sets) {
             faults.push(format!("{what} reads with its owner's rights"));
         }
+    }
+    Ok(())
+}
+
+fn sequence_faults(wire: &mut Wire, roles: &Roles, faults: &mut Vec<String>) -> Result<(), Failure> {
+    let Roles { tenant, system } = roles;
+    let text = format!(
+        "SELECT has_sequence_privilege('{tenant}', oid, 'USAGE') AND has_sequence_privilege('{system}', oid, 'USAGE')
+         FROM pg_class WHERE oid = to_regclass('sy_event_order')"
+    );
+    if !rows(wire, &text)?.first().is_some_and(|row| row.get(0)) {
+        faults.push("the sequence of events is missing, or a right on it".into());
     }
     Ok(())
 }

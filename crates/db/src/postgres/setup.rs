@@ -47,7 +47,13 @@ pub(crate) fn prepare(options: &Options, config: &Config, check: Option<&[u8]>) 
     migrate::migrate(&mut wire, options)?;
     let roles = Roles::of_database(&mut wire)?;
     if !faults(&mut wire, &roles, &options.sets)?.is_empty() {
-        establish(&mut wire, &roles, &options.sets)?;
+        establish(&mut wire, &roles, &options.sets).map_err(|failure| {
+            let Roles { tenant, system } = &roles;
+            OpenError::Isolation(format!(
+                "{}; let the role of SWITCHYARD_DATABASE_URL own the schema and give it CREATEROLE, or make the roles {tenant} and {system} and grant them to it",
+                failure.error
+            ))
+        })?;
     }
     if let Some(fault) = faults(&mut wire, &roles, &options.sets)?.first() {
         return Err(OpenError::Isolation(fault.clone()));

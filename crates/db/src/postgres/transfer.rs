@@ -23,7 +23,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn open(url: &Secret<String>, roles: &Roles) -> Result<Self, Error> {
-        let config = config(url, false).map_err(|error| Error::Unavailable(error.to_string()))?;
+        let config = config(url, None).map_err(|error| Error::Unavailable(error.to_string()))?;
         let mut wire = Wire::connect(&config, LIMIT)?;
         let begin =
             format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE {}", roles.system);
@@ -85,7 +85,7 @@ pub(crate) struct Loader {
 
 impl Loader {
     pub(crate) fn begin(url: &Secret<String>) -> Result<Self, OpenError> {
-        let mut wire = Wire::connect(&config(url, false)?, LIMIT)?;
+        let mut wire = Wire::connect(&config(url, None)?, LIMIT)?;
         let roles = Roles::of_database(&mut wire)?;
         wire.batch(&format!("BEGIN; SET LOCAL ROLE {}", roles.system), LIMIT)?;
         Ok(Self { wire })

@@ -71,7 +71,8 @@ pub(crate) fn is_empty(path: &Path) -> bool {
         if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {
             return Ok(true);
         }
-        let checks = "SELECT count(*) = 0 FROM sy_meta WHERE name = 'vault.check'";
+        let checks = "SELECT NOT EXISTS (SELECT 1 FROM sy_meta WHERE name = 'vault.check')
+                        AND NOT EXISTS (SELECT 1 FROM sy_keys)";
         connection.query_row(checks, [], |row| row.get(0))
     });
     found.unwrap_or(false)

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use parking_lot::RwLock;
 use rusqlite::Connection;
 
+use super::deadline::Deadline;
 use super::session::{Role, Session};
 use super::writer::Writer;
 use super::{Guard, open_connection, reader};
@@ -36,7 +37,10 @@ impl Engine {
         let reads = Arc::new(Queue::new(options.queue_max));
         let status = Arc::new(RwLock::new(Status::Ok));
         let mut engine = Self { writes, reads, status, threads: Vec::new(), dir };
-        let session = Session::new(writer, Role::Writer, engine.dir.clone(), guard.clone());
+        let deadline = || Deadline::new(options.clock.clone(), options.statement_max);
+        let told = |error: rusqlite::Error| Error::Statement(error.to_string());
+        let session = Session::new(writer, Role::Writer, engine.dir.clone(), guard.clone(), deadline())
+            .map_err(told)?;
         let writer = Writer::new(
             session,
             engine.dir.clone(),
@@ -44,11 +48,13 @@ impl Engine {
             shared.clone(),
             engine.status.clone(),
         )
-        .map_err(|error| Error::Statement(error.to_string()))?;
+        .map_err(told)?;
         engine.spawn("db-writer", move || writer.run())?;
         for _ in 0..options.readers.max(1) {
             let connection = open_connection(options, &engine.dir, Role::Reader)?;
-            let session = Session::new(connection, Role::Reader, engine.dir.clone(), guard.clone());
+            let session =
+                Session::new(connection, Role::Reader, engine.dir.clone(), guard.clone(), deadline())
+                    .map_err(told)?;
             let (queue, shared) = (engine.reads.clone(), shared.clone());
             engine.spawn("db-reader", move || reader::run(session, &queue, &shared))?;
         }

@@ -1,6 +1,7 @@
 //! The embedded store: one writer thread, a few readers, a write-ahead log.
 
 mod connection;
+mod deadline;
 mod engine;
 mod error;
 mod guard;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::job::Job;
+use crate::job::{Job, settle};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -21,7 +21,7 @@ pub(crate) fn run(session: super::Session, queue: &Arc<Queue<Box<dyn Job>>>, sha
             }
             Err(error) => Err(error),
         };
-        job.settle(outcome, shared);
+        settle(job, outcome, shared);
     }
 }
 

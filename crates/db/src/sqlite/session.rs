@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
+use super::deadline::{DEADLINE_STEPS, Deadline};
 use super::error::failure;
 use super::guard::Guard;
 use crate::session::{Failure, Reach};
@@ -29,12 +30,21 @@ pub(crate) struct Session {
     texts: HashMap<&'static str, Arc<str>>,
     /// Statements that may run for a tenant.
     cleared: HashSet<&'static str>,
+    deadline: Deadline,
     pub(crate) failure: Option<Failure>,
 }
 
 impl Session {
-    pub(crate) fn new(connection: Connection, role: Role, dir: PathBuf, guard: Arc<Guard>) -> Self {
-        Self { connection, role, dir, guard, texts: HashMap::new(), cleared: HashSet::new(), failure: None }
+    pub(crate) fn new(
+        mut connection: Connection,
+        role: Role,
+        dir: PathBuf,
+        guard: Arc<Guard>,
+        deadline: Deadline,
+    ) -> Result<Self, rusqlite::Error> {
+        connection.progress_handler(DEADLINE_STEPS, Some(deadline.watch()))?;
+        let (texts, cleared) = (HashMap::new(), HashSet::new());
+        Ok(Self { connection, role, dir, guard, texts, cleared, deadline, failure: None })
     }
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
@@ -48,6 +58,7 @@ impl Session {
 
     /// Transaction control and pragmas of this crate: nothing in, nothing out.
     pub(crate) fn control(&mut self, text: &str) -> Result<(), Failure> {
+        self.deadline.lift();
         let result = self.connection.prepare_cached(text).and_then(|mut statement| {
             let mut rows = statement.raw_query();
             while rows.next()?.is_some() {}
@@ -78,6 +89,7 @@ impl Session {
         params: &[Value],
     ) -> Result<Vec<Row>, Error> {
         let translated = self.translate(text);
+        self.deadline.begin();
         let result = self.connection.prepare_cached(&translated).and_then(|mut statement| {
             bind(&mut statement, lead, params)?;
             let columns = statement.column_count();
@@ -100,6 +112,7 @@ impl Session {
         params: &[Value],
     ) -> Result<u64, Error> {
         let translated = self.translate(text);
+        self.deadline.begin();
         let result = self.connection.prepare_cached(&translated).and_then(|mut statement| {
             bind(&mut statement, lead, params)?;
             let mut rows = statement.raw_query();

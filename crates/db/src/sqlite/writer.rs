@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::error::is_read_only;
-use crate::job::{Job, Verdict};
+use crate::job::{Job, Verdict, settle};
 use crate::queue::Queue;
 use crate::session::{Failure, Reach, Session};
 use crate::shared::Shared;
@@ -94,7 +94,7 @@ impl Writer {
         }
         let outcome = outcome.map_err(|failure| failure.error);
         for job in group.drain(..) {
-            job.settle(outcome.clone(), &self.shared);
+            settle(job, outcome.clone(), &self.shared);
         }
     }
 

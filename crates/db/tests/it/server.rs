@@ -140,7 +140,7 @@ async fn f17_a_black_hole_fails_in_bounded_time_and_is_left() {
     let mut proxy = tokio::task::JoinSet::new();
     proxy.spawn(swallow(listener, server, hole.clone()));
     let location = Location::Postgres { url: Secret::new(url) };
-    let impatient = Options { answer_max: Duration::from_millis(300), lanes: 1, ..options(location) };
+    let impatient = Options { statement_max: Duration::from_millis(300), lanes: 1, ..options(location) };
     let db = Db::open(impatient).await.expect("open");
     let ctx = place.tenant();
     notes::write(&db, &ctx, "one").await.expect("write");

@@ -142,7 +142,7 @@ async fn z11_cancelled_and_panicking_callers_leave_no_foreign_bytes() {
 /// Reads and writes notes of one tenant, and sometimes panics half-way.
 async fn one_call(db: &db::Db, ctx: &authority::TenantCtx, call: u64) -> Result<(), Error> {
     let body = format!("canary of {}", ctx.tenant());
-    if call % 3 == 0 {
+    if call.is_multiple_of(3) {
         let own = body.clone();
         const BODIES: Sql = Sql::One("SELECT body FROM notes_notes WHERE tenant = $1 ORDER BY id LIMIT 5");
         let bodies = db.read(ctx, |tx| tx.query(&BODIES, &[])).await?;
@@ -194,6 +194,29 @@ async fn contending_closures_lose_no_update() {
         assert!(value > 0);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_statement_that_runs_away_is_ended_and_others_go_on() {
+    const ENDLESS: Sql = Sql::One(
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000000000)
+         SELECT count(*) FROM n",
+    );
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let place = crate::place::Place::new(kind);
+        let hasty = db::Options { statement_max: std::time::Duration::from_millis(200), ..place.options() };
+        let db = db::Db::open(hasty).await.expect("open");
+        let ctx = place.tenant();
+        let system = crate::place::system();
+        let (read, written, count) = tokio::join!(
+            db.read_system(&system, |tx| tx.query(&ENDLESS, &[])),
+            db.write_system(&system, |tx| tx.query(&ENDLESS, &[])),
+            count(&db, &ctx),
+        );
+        assert_eq!((read, written, count), (Err(Error::Timeout), Err(Error::Timeout), 0));
+        notes::write(&db, &ctx, "after").await.expect("write");
+        assert_eq!(db.status(), Status::Ok);
+    }
 }
 
 #[tokio::test]
