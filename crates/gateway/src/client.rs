@@ -49,7 +49,8 @@ mod tests {
 
     fn client(peer: &str, trusted: &[&str], values: &[&str]) -> String {
         let trusted: Vec<_> = trusted.iter().map(|range| Cidr::parse(range).unwrap()).collect();
-        client_address(peer.parse().unwrap(), &trusted, values.iter().map(|value| value.as_bytes())).to_string()
+        client_address(peer.parse().unwrap(), &trusted, values.iter().map(|value| value.as_bytes()))
+            .to_string()
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Changes for Events {
 
     fn after(&self, position: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Changed>, Unavailable>> {
         Box::pin(async move {
-            let events = self.0.after(position, limit).await.map_err(|error| unavailable(&error, "events"))?;
+            let events =
+                self.0.after(position, limit).await.map_err(|error| unavailable(&error, "events"))?;
             let changed = events.into_iter().map(|event| Changed {
                 position: event.position,
                 kind: event.kind,

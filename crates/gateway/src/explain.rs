@@ -168,7 +168,8 @@ impl Explanation {
             (true, false) => "limits: the address's rate, since no tenant is known",
             (false, _) => "limits: none of the plan",
         });
-        let own = [("key", route.limits.key), ("tenant", route.limits.tenant), ("address", route.limits.address)];
+        let own =
+            [("key", route.limits.key), ("tenant", route.limits.tenant), ("address", route.limits.address)];
         for (name, rate) in own {
             if let Some(rate) = rate {
                 self.say(format!("limits: {rate} for each {name} on this route"));

@@ -110,7 +110,10 @@ impl Gateway {
             let mut turn = 0;
             while !stop.sleep(FORGET_EVERY).await {
                 self.shared.limits.forget_idle(turn);
-                self.shared.metrics.connections.set(i64::try_from(self.shared.connections.all()).unwrap_or(i64::MAX));
+                self.shared
+                    .metrics
+                    .connections
+                    .set(i64::try_from(self.shared.connections.all()).unwrap_or(i64::MAX));
                 turn += 1;
             }
         };
@@ -123,7 +126,11 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(&self, listeners: Vec<TcpListener>, supervisor: &Supervisor) -> Result<(), StartError> {
+    pub async fn start(
+        &self,
+        listeners: Vec<TcpListener>,
+        supervisor: &Supervisor,
+    ) -> Result<(), StartError> {
         let position = self.load().await?;
         let gateway = self.clone();
         let stop = supervisor.stop_of(TaskKind::Reconciler);

@@ -198,7 +198,8 @@ pub struct Built {
 
 /// Builds the capability and the data path.
 pub fn build(config: Config, deps: Deps) -> Built {
-    let Deps { db, clock, random, tenants, keys, plans, environments, services, signer, uses, logs, metrics } = deps;
+    let Deps { db, clock, random, tenants, keys, plans, environments, services, signer, uses, logs, metrics } =
+        deps;
     let labels = telemetry::TenantLabels::new(telemetry::TENANTS_MAX);
     let gateway = Gateway::new(Parts {
         config,
@@ -218,7 +219,8 @@ pub fn build(config: Config, deps: Deps) -> Built {
         clock: clock.clone(),
         random: random.clone(),
     });
-    let state = Arc::new(api::State { db, clock: clock.clone(), random: random.clone(), gateway: gateway.clone() });
+    let state =
+        Arc::new(api::State { db, clock: clock.clone(), random: random.clone(), gateway: gateway.clone() });
     let keeper = gateway.clone();
     let keep = Task::new(TaskKind::Worker, "gateway.keep", move |stop| {
         let gateway = keeper.clone();

@@ -152,14 +152,22 @@ impl RouteSpec {
             fault("host", &self.host, "a host name, `*.` and a host name, or `*` is allowed");
         }
         if !is_route_path(&self.path) {
-            fault("path", &self.path, "a path that begins with `/`, plainly written: no `%`, `//`, `.` or `..` segments, no query");
+            fault(
+                "path",
+                &self.path,
+                "a path that begins with `/`, plainly written: no `%`, `//`, `.` or `..` segments, no query",
+            );
         }
         if self.headers.len() > ROUTE_HEADERS_MAX {
             fault("headers", &self.headers.len().to_string(), "at most 32 headers are allowed");
         }
         for (name, value) in &self.headers {
             if !is_settable_header(name) {
-                fault(&format!("headers/{name}"), name, "a response header that is not about the connection is allowed");
+                fault(
+                    &format!("headers/{name}"),
+                    name,
+                    "a response header that is not about the connection is allowed",
+                );
             }
             let plain = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
             if value.len() > ROUTE_HEADER_BYTES_MAX || !value.bytes().all(plain) {
@@ -485,7 +493,8 @@ mod tests {
         with.headers.insert("Permissions-Policy".into(), String::new());
         with.headers.insert("X-Served-By".into(), "us".into());
         let route = Route::compile(RouteId::from_uuid_bytes([1; 16]), &with).unwrap();
-        let lines: Vec<_> = route.headers.iter().map(|header| String::from_utf8_lossy(&header.line)).collect();
+        let lines: Vec<_> =
+            route.headers.iter().map(|header| String::from_utf8_lossy(&header.line)).collect();
         assert_eq!(
             lines,
             [
@@ -502,7 +511,8 @@ mod tests {
         let read = |limits| -> Result<RouteSpec, _> {
             serde_json::from_value(serde_json::json!({ "host": "*", "service": "web", "limits": limits }))
         };
-        let route = |limits| Route::compile(RouteId::from_uuid_bytes([1; 16]), &read(limits).unwrap()).unwrap();
+        let route =
+            |limits| Route::compile(RouteId::from_uuid_bytes([1; 16]), &read(limits).unwrap()).unwrap();
         assert!(!route(serde_json::json!(false)).plan_limit);
         let table = route(serde_json::json!({ "tenant": "10/s" }));
         assert!(table.plan_limit);

@@ -37,7 +37,8 @@ fn check(section: &Value, whole: &Value) -> Vec<Fault> {
                 false => format!("the file has the services {}", names.join(", ")),
             };
             let nearest = base::nearest(name, names.iter().copied());
-            faults.push(Fault::new(format!("{at}/service"), format!("{name:?}"), allowed).or_nearest(nearest));
+            faults
+                .push(Fault::new(format!("{at}/service"), format!("{name:?}"), allowed).or_nearest(nearest));
         }
         // A route that has faults of its own is told of by the schema.
         let Ok(spec) = serde_json::from_value::<RouteSpec>(route.clone()) else { continue };
@@ -111,7 +112,8 @@ mod tests {
             { "host": "a b", "service": "web" },
         ]);
         let faults = check(&section, &whole);
-        let told: Vec<_> = faults.iter().map(|fault| (fault.pointer.as_str(), fault.nearest.as_deref())).collect();
+        let told: Vec<_> =
+            faults.iter().map(|fault| (fault.pointer.as_str(), fault.nearest.as_deref())).collect();
         assert_eq!(told, [("/0/service", Some("web")), ("/2", None), ("/3/host", None)]);
     }
 
@@ -121,7 +123,8 @@ mod tests {
             let route = json!([{ "host": "*", "service": "web", key: "x" }]);
             assert!(!shape::check(&shape::schema_of::<Routes>(), &route).is_empty(), "{key}");
         }
-        let route = json!([{ "host": "*", "service": "web", "limits": { "tenant": "10/s" }, "auth": "optional" }]);
+        let route =
+            json!([{ "host": "*", "service": "web", "limits": { "tenant": "10/s" }, "auth": "optional" }]);
         assert_eq!(shape::check(&shape::schema_of::<Routes>(), &route), []);
     }
 }

@@ -92,7 +92,8 @@ impl Breaker {
 
     fn remember(&self, outcome: u32) -> u32 {
         let next = |history: u32| ((history << 1) | outcome) & LAST_MASK;
-        let before = self.history.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |history| Some(next(history)));
+        let before =
+            self.history.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |history| Some(next(history)));
         next(before.unwrap_or_default())
     }
 }

@@ -79,7 +79,8 @@ impl HealthChecks {
         let mut alive = HashMap::new();
         for service in self.services.all() {
             for endpoint in service.endpoints.load().iter().filter(|endpoint| endpoint.replica.is_none()) {
-                let state = self.known.get(&endpoint.number).copied().unwrap_or(State { due: now, failures: 0 });
+                let state =
+                    self.known.get(&endpoint.number).copied().unwrap_or(State { due: now, failures: 0 });
                 alive.insert(endpoint.number, state);
                 if state.due <= now {
                     due.push((service.clone(), endpoint.clone()));

@@ -182,7 +182,8 @@ fn least_loaded(
 ) -> Option<&Arc<Endpoint>> {
     let count = endpoints.len();
     let may = |endpoint: &&Arc<Endpoint>| endpoint.is_open() && !endpoint.is_full() && allowed(endpoint);
-    let drawn = |random: u64| endpoints.get((random as usize) % count.max(1)).filter(|endpoint| may(endpoint));
+    let drawn =
+        |random: u64| endpoints.get((random as usize) % count.max(1)).filter(|endpoint| may(endpoint));
     if count > COMPARE_ALL_MAX
         && let (Some(one), Some(other)) = (drawn(random), drawn(random >> 32))
     {

@@ -48,7 +48,11 @@ pub(crate) fn admit(thread: &Thread, peer: IpAddr, bytes: &[u8], job: &mut Job) 
     }
     let trusted = shared.is_trusted(peer);
     if trusted {
-        let hops = head.headers.iter().enumerate().filter(|(index, _)| found.kinds[*index] == HeaderKind::ForwardedFor);
+        let hops = head
+            .headers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| found.kinds[*index] == HeaderKind::ForwardedFor);
         let hops: Vec<&[u8]> = hops.map(|(_, header)| header.value).collect();
         job.client = client_address(peer, &shared.config.trusted_proxies, hops.into_iter());
     }
@@ -71,7 +75,8 @@ pub(crate) fn admit(thread: &Thread, peer: IpAddr, bytes: &[u8], job: &mut Job) 
         let detail = "The route leads to a service that does not run.";
         return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
     }
-    let forward = Forward { head: &head, found: &found, target: &target, authority: &named, trusted, peer, key };
+    let forward =
+        Forward { head: &head, found: &found, target: &target, authority: &named, trusted, peer, key };
     push_upstream_head(thread, job, &forward);
     Ok(())
 }
@@ -94,7 +99,8 @@ fn named_host(
     };
     match (of_header, &target.authority) {
         (Some(header), Some(absolute)) => {
-            let ports_differ = matches!((header.port, absolute.port), (Some(one), Some(other)) if one != other);
+            let ports_differ =
+                matches!((header.port, absolute.port), (Some(one), Some(other)) if one != other);
             if header.host() != absolute.host() || ports_differ {
                 return Err(Reject::bad_request("Host and the request target name different hosts.").into());
             }
@@ -175,7 +181,8 @@ impl Request<'_> {
 
     fn by_subdomain(&mut self, environment: &Arc<Environment>) -> Result<Option<Arc<Tenant>>, Refusal> {
         let record = environment.record.load();
-        let label = self.host.strip_suffix(record.base_domain.as_str()).and_then(|rest| rest.strip_suffix('.'));
+        let label =
+            self.host.strip_suffix(record.base_domain.as_str()).and_then(|rest| rest.strip_suffix('.'));
         let label = label.unwrap_or_default();
         if OWN_HOSTS.contains(&label) {
             let detail = "This host is kept for members of tenants, who are not served here yet.";
@@ -219,7 +226,8 @@ impl Request<'_> {
         match self.thread.shared.limits.take(&[limit]) {
             Some(outcome) if !outcome.verdict.allowed => {
                 let wait = retry_after_seconds(outcome.verdict.resets_in);
-                Refusal::new(&codes::RATE_LIMITED, "Too many requests came from this address.").retry_after(wait)
+                Refusal::new(&codes::RATE_LIMITED, "Too many requests came from this address.")
+                    .retry_after(wait)
             }
             _ => self.unknown_anywhere(),
         }
@@ -230,7 +238,8 @@ impl Request<'_> {
     }
 
     fn route(&self, environment: &Environment, target: &Target<'_>) -> Result<Arc<Route>, Refusal> {
-        const AMBIGUOUS: Reject = Reject::bad_request("The path can be read in two ways that lead to different routes.");
+        const AMBIGUOUS: Reject =
+            Reject::bad_request("The path can be read in two ways that lead to different routes.");
         let routes = environment.routes.load();
         let found = routes.find(self.host, &target.plain, target.path).map_err(|_| AMBIGUOUS)?;
         if let Some(route) = found {
@@ -258,7 +267,9 @@ impl Request<'_> {
             (Credential::None, Auth::Required) => {
                 return refused("An API key is needed: `Authorization: Bearer <key>` or `X-API-Key`.");
             }
-            (Credential::None, Auth::None | Auth::Optional) | (Credential::Bad(_), Auth::None) => return Ok(None),
+            (Credential::None, Auth::None | Auth::Optional) | (Credential::Bad(_), Auth::None) => {
+                return Ok(None);
+            }
             (Credential::Bad(why), Auth::Optional | Auth::Required) => return refused(why),
             (Credential::Key(entry), _) => entry,
         };
@@ -315,7 +326,8 @@ impl Request<'_> {
         let by_tenant = route.limits.tenant.zip(tenant.as_ref());
         under[2] = by_tenant.map(|(rate, tenant)| of(Subject::TenantOnRoute(number, tenant.id), rate));
         under[3] = route.limits.address.map(|rate| of(Subject::AddressOnRoute(number, address), rate));
-        let mut given = [Limit { subject: Subject::Others, rate: self.thread.shared.config.address_rate }; LIMITS_MAX];
+        let mut given =
+            [Limit { subject: Subject::Others, rate: self.thread.shared.config.address_rate }; LIMITS_MAX];
         let mut count = 0;
         for limit in under.into_iter().flatten() {
             given[count] = limit;
@@ -361,4 +373,3 @@ fn agree(
         (None, None) => Ok(None),
     }
 }
-

@@ -67,7 +67,9 @@ pub(crate) fn push_response_head(
     if let Some(route) = &job.route {
         for default in &route.headers {
             let set = match default.kind {
-                HeaderKind::Other => head.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&default.name)),
+                HeaderKind::Other => {
+                    head.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&default.name))
+                }
                 kind => seen.has(kind),
             };
             if !set {
@@ -99,10 +101,10 @@ fn push_own_headers(out: &mut Vec<u8>, job: &Job) {
     if let Some(outcome) = &job.limit {
         push_limit_headers(out, outcome, job.at);
     }
-    match job.version {
-        Version::Http11 if !job.keep_alive => out.extend_from_slice(b"Connection: close\r\n"),
-        Version::Http10 if job.keep_alive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        Version::Http10 | Version::Http11 => {}
+    match (job.keep_alive, job.version) {
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
     }
 }
 
@@ -136,7 +138,10 @@ fn push_passed_headers(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) -> (Passe
                 passed.idle_seconds = keep_alive_seconds(header.value);
                 continue;
             }
-            HeaderKind::ContentLength | HeaderKind::TransferEncoding | HeaderKind::Upgrade | HeaderKind::Hop => continue,
+            HeaderKind::ContentLength
+            | HeaderKind::TransferEncoding
+            | HeaderKind::Upgrade
+            | HeaderKind::Hop => continue,
             HeaderKind::Forged if is_ours_to_say(header.name) => continue,
             HeaderKind::Other if is_limit_header(header.name) => continue,
             HeaderKind::Other if header.name.eq_ignore_ascii_case("content-type") => {
@@ -162,7 +167,9 @@ fn is_ours_to_say(name: &str) -> bool {
 fn is_limit_header(name: &str) -> bool {
     let bytes = name.as_bytes();
     match bytes.first() {
-        Some(b'r' | b'R') => name.eq_ignore_ascii_case("ratelimit") || name.eq_ignore_ascii_case("ratelimit-policy"),
+        Some(b'r' | b'R') => {
+            name.eq_ignore_ascii_case("ratelimit") || name.eq_ignore_ascii_case("ratelimit-policy")
+        }
         Some(b'x' | b'X') => name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("x-ratelimit-")),
         _ => false,
     }
@@ -199,7 +206,8 @@ pub(crate) fn push_problem(thread: &Thread, job: &mut Job, refusal: &Refusal) {
     push_json_string(&mut body, &refusal.detail);
     let _ = write!(body, r#","code":"{}""#, code.name);
     if let Some(outcome) = job.limit.filter(|_| code.name == codes::RATE_LIMITED.name) {
-        let _ = write!(body, r#","limit":{},"remaining":{}"#, outcome.verdict.limit, outcome.verdict.remaining);
+        let _ =
+            write!(body, r#","limit":{},"remaining":{}"#, outcome.verdict.limit, outcome.verdict.remaining);
     }
     if let Some(seconds) = refusal.retry_after {
         let _ = write!(body, r#","retry_after":{seconds}"#);

@@ -70,7 +70,15 @@ enum Head {
 impl Client {
     pub(crate) fn new(thread: Rc<Thread>, stream: TcpStream, peer: SocketAddr, counted: Counted) -> Self {
         let slot = thread.deadlines.take();
-        Self { thread, stream, slot, buffer: None, peer: peer.ip().to_canonical(), scanned: 0, _counted: counted }
+        Self {
+            thread,
+            stream,
+            slot,
+            buffer: None,
+            peer: peer.ip().to_canonical(),
+            scanned: 0,
+            _counted: counted,
+        }
     }
 
     /// Serves requests until the connection ends.
@@ -113,7 +121,9 @@ impl Client {
                 }
                 match scan(buffer.filled(), &mut self.scanned) {
                     Ok(Scan::Complete(length)) => return Head::Complete(length),
-                    Ok(Scan::Partial) if buffer.room() == 0 && buffer.filled().len() < HEAD_BYTES_MAX => buffer.grow(),
+                    Ok(Scan::Partial) if buffer.room() == 0 && buffer.filled().len() < HEAD_BYTES_MAX => {
+                        buffer.grow()
+                    }
                     Ok(Scan::Partial) => {}
                     Err(reject) => return Head::Refused(reject),
                 }
@@ -179,6 +189,8 @@ impl Client {
             }
             None => return After::End,
         };
+        // While the application works, nothing is held for the client.
+        self.give_empty_buffer();
         job.keep_alive &= !thread.deadlines.is_stopping();
         let after = match admitted {
             Ok(()) => exchange(self, &mut job).await,

@@ -43,8 +43,11 @@ pub(crate) struct SlotGuard {
 
 impl Deadlines {
     pub(crate) fn take(self: &Rc<Self>) -> SlotGuard {
-        let slot =
-            Rc::new(Slot { deadline_ms: Cell::new(NEVER), idle: Cell::new(false), waker: RefCell::default() });
+        let slot = Rc::new(Slot {
+            deadline_ms: Cell::new(NEVER),
+            idle: Cell::new(false),
+            waker: RefCell::default(),
+        });
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or(slots.len());
         if index == slots.len() {

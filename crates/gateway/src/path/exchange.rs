@@ -179,7 +179,9 @@ fn note_failure(thread: &Thread, service: &Service, job: &Job, passes: &Passes, 
 
 fn refusal_of(failure: Failure) -> Option<Refusal> {
     Some(match failure {
-        Failure::Refused => Refusal::new(&codes::UPSTREAM_UNAVAILABLE, "No replica of the service accepts requests."),
+        Failure::Refused => {
+            Refusal::new(&codes::UPSTREAM_UNAVAILABLE, "No replica of the service accepts requests.")
+        }
         Failure::Reset { .. } => {
             Refusal::new(&codes::UPSTREAM_UNAVAILABLE, "The service ended the connection without an answer.")
         }
@@ -194,7 +196,12 @@ fn refusal_of(failure: Failure) -> Option<Refusal> {
 }
 
 /// Chooses an endpoint, after waiting for one when all are full.
-async fn place(client: &mut Client, job: &Job, service: &Service, tried: &[u64]) -> Result<InFlight, Refusal> {
+async fn place(
+    client: &mut Client,
+    job: &Job,
+    service: &Service,
+    tried: &[u64],
+) -> Result<InFlight, Refusal> {
     let thread = client.thread.clone();
     let mut my_turn = false;
     loop {
@@ -203,7 +210,9 @@ async fn place(client: &mut Client, job: &Job, service: &Service, tried: &[u64])
                 Ok(in_flight) => return Ok(in_flight),
                 Err(NoEndpoint::NoneReady) => {
                     let detail = "No replica of the service is ready.";
-                    return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
+                    return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail)
+                        .status(503)
+                        .retry_after(1));
                 }
                 Err(NoEndpoint::AllFull) => {}
             }
@@ -439,7 +448,8 @@ async fn finish(
             upstream.in_flight.becomes_socket();
             let head = std::mem::take(&mut job.down);
             if client.write_all(&head).await.is_ok() {
-                (job.bytes_in, job.bytes_out) = pass_both_ways(client, upstream.stream, upstream.buffer).await;
+                (job.bytes_in, job.bytes_out) =
+                    pass_both_ways(client, upstream.stream, upstream.buffer).await;
             }
             job.down = head;
             After::End
@@ -456,4 +466,3 @@ pub(crate) fn idle_ms(passed: &Passed) -> u64 {
         None => IDLE_MS,
     }
 }
-

@@ -87,7 +87,8 @@ pub(crate) async fn respond(
 /// Bytes that came behind a request for a WebSocket were meant for one. They are no request of HTTP, whatever they
 /// look like (CVE-2026-2833).
 fn next_or_linger(client: &Client, job: &Job) -> After {
-    if job.websocket && client.buffer.is_some() { After::Linger } else { After::Next }
+    let more = client.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty());
+    if job.websocket && more { After::Linger } else { After::Next }
 }
 
 async fn pass(

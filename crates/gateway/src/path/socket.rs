@@ -74,7 +74,11 @@ impl Direction {
 
 /// Passes bytes until both sides have ended, one broke, or neither said anything for too long. `first` is what the
 /// upstream sent behind its head. Returns the bytes up and down.
-pub(crate) async fn pass_both_ways(client: &mut Client, mut upstream: TcpStream, first: Buffer) -> (u64, u64) {
+pub(crate) async fn pass_both_ways(
+    client: &mut Client,
+    mut upstream: TcpStream,
+    first: Buffer,
+) -> (u64, u64) {
     let thread = client.thread.clone();
     let idle_ms = millis(thread.shared.config.socket_timeout);
     let mut up = Direction { buffer: client.buffer.take(), ..Direction::default() };

@@ -11,8 +11,8 @@ use crate::model::{Route, RouteSpec};
 use base::{EnvironmentId, HostName, KeyId, RouteId, TenantId};
 use lifecycle::Stop;
 use ports::{
-    BoxFuture, EnvironmentDirectory, KeyDirectory, PlanDirectory, ServiceDirectory, TenantDirectory, TenantRecord,
-    Unavailable,
+    BoxFuture, EnvironmentDirectory, KeyDirectory, PlanDirectory, ServiceDirectory, TenantDirectory,
+    TenantRecord, Unavailable,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -212,7 +212,8 @@ impl Follower {
 
     async fn load_routes(&self, environment: &Environment) -> Result<(), Unavailable> {
         let records = self.directories.routes.all(environment.id).await?;
-        let routes = records.iter().filter_map(|record| Route::compile(record.id, &record.spec)).map(Arc::new);
+        let routes =
+            records.iter().filter_map(|record| Route::compile(record.id, &record.spec)).map(Arc::new);
         environment.routes.store(Arc::new(RouteTable::new(routes)));
         Ok(())
     }

@@ -108,7 +108,8 @@ impl KeyTable {
 
     pub(crate) fn entry(&self, environment: u16, record: &KeyRecord) -> KeyEntry {
         let grant = Grant { role: record.role.to_string().into() };
-        let expires = record.expires_at.map_or(0, |at| u32::try_from(at.seconds().max(1)).unwrap_or(u32::MAX));
+        let expires =
+            record.expires_at.map_or(0, |at| u32::try_from(at.seconds().max(1)).unwrap_or(u32::MAX));
         KeyEntry {
             hash: record.hash[..HASH_BYTES].try_into().expect("16 bytes of 32"),
             id: *record.id.as_bytes(),
@@ -122,13 +123,17 @@ impl KeyTable {
     /// Replaces the keys of some tenants of an environment. What they had is found by a walk through all keys, some
     /// 10 ms for a million, once for a whole batch of changes: an index from tenant to keys would cost more memory
     /// than keys themselves.
-    pub(crate) fn replace_tenants(&self, environment: u16, tenants: &HashSet<TenantId>, entries: &[KeyEntry]) {
+    pub(crate) fn replace_tenants(
+        &self,
+        environment: u16,
+        tenants: &HashSet<TenantId>,
+        entries: &[KeyEntry],
+    ) {
         let mut by_shard: HashMap<usize, Vec<KeyEntry>> = HashMap::new();
         for entry in entries {
             by_shard.entry(shard_of(&entry.hash)).or_default().push(*entry);
         }
-        let theirs =
-            |entry: &KeyEntry| entry.environment == environment && tenants.contains(&entry.tenant());
+        let theirs = |entry: &KeyEntry| entry.environment == environment && tenants.contains(&entry.tenant());
         for (number, shard) in self.shards.iter().enumerate() {
             let before = shard.load();
             let added = by_shard.remove(&number).unwrap_or_default();
@@ -190,7 +195,6 @@ impl KeyLoad {
 fn shard_of(hash: &[u8; HASH_BYTES]) -> usize {
     (usize::from(hash[0]) << 2) | usize::from(hash[1] >> 6)
 }
-
 
 #[cfg(test)]
 mod tests {

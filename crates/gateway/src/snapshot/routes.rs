@@ -120,7 +120,8 @@ mod tests {
 
     fn route(host: &str, path: &str) -> Arc<Route> {
         let spec: RouteSpec =
-            serde_json::from_value(serde_json::json!({ "host": host, "path": path, "service": "web" })).unwrap();
+            serde_json::from_value(serde_json::json!({ "host": host, "path": path, "service": "web" }))
+                .unwrap();
         Arc::new(Route::compile(RouteId::from_uuid_bytes([0; 16]), &spec).unwrap())
     }
 

@@ -75,8 +75,12 @@ pub fn parse_request<'h, 'b>(
     match request.parse_with_uninit_headers(head, room) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(Reject::bad_request("The head does not end where its empty line is.")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Reject::headers("There are more than 100 headers.")),
-        Err(httparse::Error::Version) => return Err(Reject::bad_request("HTTP/1.0 or HTTP/1.1 is expected.")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Reject::headers("There are more than 100 headers."));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(Reject::bad_request("HTTP/1.0 or HTTP/1.1 is expected."));
+        }
         Err(_) => return Err(Reject::bad_request("The head is not HTTP/1.1.")),
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
@@ -85,7 +89,8 @@ pub fn parse_request<'h, 'b>(
     if target.len() > TARGET_BYTES_MAX {
         return Err(Reject::uri_too_long());
     }
-    if method.len() > METHOD_BYTES_MAX || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    if method.len() > METHOD_BYTES_MAX || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    {
         return Err(Reject::bad_request("The request line has characters that are not allowed."));
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
@@ -158,8 +163,12 @@ pub fn examine(head: &RequestHead<'_, '_>) -> Result<Examined, Reject> {
             HeaderKind::TransferEncoding => framing.transfer_encoding(header.value)?,
             HeaderKind::Connection => connection(head, header.value, &mut found),
             HeaderKind::Upgrade => upgrade_websocket |= header.value.eq_ignore_ascii_case(b"websocket"),
-            HeaderKind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => found.expects_continue = true,
-            HeaderKind::Expect => return Err(Reject::bad_request("Only `Expect: 100-continue` is understood.")),
+            HeaderKind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+                found.expects_continue = true
+            }
+            HeaderKind::Expect => {
+                return Err(Reject::bad_request("Only `Expect: 100-continue` is understood."));
+            }
             HeaderKind::Authorization => {
                 only(&mut found.authorization, index, "Authorization is given twice.")?;
             }
@@ -229,12 +238,18 @@ impl FramingHeaders {
             return Err(Reject::framing("Transfer-Encoding is given twice."));
         }
         self.chunked = value.eq_ignore_ascii_case(b"chunked");
-        if self.chunked { Ok(()) } else { Err(Reject::framing("Only `Transfer-Encoding: chunked` is understood.")) }
+        if self.chunked {
+            Ok(())
+        } else {
+            Err(Reject::framing("Only `Transfer-Encoding: chunked` is understood."))
+        }
     }
 
     fn decide(&self, version: Version) -> Result<Framing, Reject> {
         match (self.length, self.chunked) {
-            (Some(_), true) => Err(Reject::framing("Content-Length and Transfer-Encoding contradict each other.")),
+            (Some(_), true) => {
+                Err(Reject::framing("Content-Length and Transfer-Encoding contradict each other."))
+            }
             (None, true) if version == Version::Http10 => {
                 Err(Reject::framing("HTTP/1.0 has no Transfer-Encoding."))
             }
@@ -306,15 +321,31 @@ mod tests {
         ] {
             assert_eq!(with(lines), Err("bad_framing"), "{lines}");
         }
-        for lines in ["Transfer-Encoding : chunked", "Transfer-Encoding\t: chunked", "Transfer-Encoding: chu\x0bnked"] {
+        for lines in
+            ["Transfer-Encoding : chunked", "Transfer-Encoding\t: chunked", "Transfer-Encoding: chu\x0bnked"]
+        {
             assert_eq!(with(lines), Err("bad_request"), "{lines}");
         }
-        assert_eq!(judge("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"), Err("bad_framing"));
+        assert_eq!(
+            judge("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err("bad_framing")
+        );
     }
 
     #[test]
     fn g3_lengths_that_are_not_plain_are_refused() {
-        for value in ["+5", "0x5", "5, 6", "5, 5", "5 5", "-1", "18446744073709551617", "9223372036854775808", "", "5a"] {
+        for value in [
+            "+5",
+            "0x5",
+            "5, 6",
+            "5, 5",
+            "5 5",
+            "-1",
+            "18446744073709551617",
+            "9223372036854775808",
+            "",
+            "5a",
+        ] {
             assert_eq!(with(&format!("Content-Length: {value}")), Err("bad_framing"), "{value}");
         }
         assert_eq!(with("Content-Length: 5\r\nContent-Length: 6"), Err("bad_framing"));
@@ -353,7 +384,10 @@ mod tests {
         assert_eq!(judge(&format!("GET / HTTP/1.1\r\nHost: a\r\nA: {large}")), Err("header_too_large"));
         let long = "x".repeat(64 * 1024);
         assert_eq!(judge(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")), Err("uri_too_long"));
-        assert_eq!(judge(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..9_000])), Err("uri_too_long"));
+        assert_eq!(
+            judge(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..9_000])),
+            Err("uri_too_long")
+        );
         let pairs = "a=b&".repeat(1_000_000);
         assert_eq!(judge(&format!("GET /?{pairs} HTTP/1.1\r\nHost: a\r\n\r\n")), Err("uri_too_long"));
     }

@@ -19,7 +19,7 @@ pub(crate) use head::is_token_text;
 pub use head::{ConnectionOptions, Examined, RequestHead, Scan, Version, examine, parse_request, scan};
 pub use host::{Authority, authority};
 pub use name::{HeaderKind, classify};
-pub use response::{ResponseHead, ResponseFault, parse_response, response_framing};
+pub use response::{ResponseFault, ResponseHead, parse_response, response_framing};
 pub use target::{Target, target};
 pub use text::{push_hex, push_number};
 

@@ -99,7 +99,12 @@ fn by_plain_name(name: &[u8]) -> HeaderKind {
         b"date" => HeaderKind::Date,
         b"referrer-policy" => HeaderKind::ReferrerPolicy,
         b"permissions-policy" => HeaderKind::PermissionsPolicy,
-        b"proxy-connection" | b"proxy-authorization" | b"proxy-authenticate" | b"proxy" | b"te" | b"trailer"
+        b"proxy-connection"
+        | b"proxy-authorization"
+        | b"proxy-authenticate"
+        | b"proxy"
+        | b"te"
+        | b"trailer"
         | b"http2-settings" => HeaderKind::Hop,
         b"forwarded" | b"client-ip" | b"true-client-ip" | b"cf-connecting-ip" | b"fastly-client-ip"
         | b"front-end-https" => HeaderKind::Forged,
@@ -116,11 +121,26 @@ fn by_x_name(name: &[u8]) -> HeaderKind {
         b"x-tenant-slug" => HeaderKind::TenantSlug,
         b"x-frame-options" => HeaderKind::FrameOptions,
         b"x-content-type-options" => HeaderKind::ContentTypeOptions,
-        b"x-request-id" | b"x-original-url" | b"x-original-uri" | b"x-original-host" | b"x-original-method"
-        | b"x-rewrite-url" | b"x-middleware-subrequest" | b"x-middleware-rewrite" | b"x-real-ip"
-        | b"x-client-ip" | b"x-cluster-client-ip" | b"x-host" | b"x-url-scheme" | b"x-scheme" | b"x-remote-user"
+        b"x-request-id"
+        | b"x-original-url"
+        | b"x-original-uri"
+        | b"x-original-host"
+        | b"x-original-method"
+        | b"x-rewrite-url"
+        | b"x-middleware-subrequest"
+        | b"x-middleware-rewrite"
+        | b"x-real-ip"
+        | b"x-client-ip"
+        | b"x-cluster-client-ip"
+        | b"x-host"
+        | b"x-url-scheme"
+        | b"x-scheme"
+        | b"x-remote-user"
         | b"x-authenticated-user" => HeaderKind::Forged,
-        _ if name.starts_with(b"x-forwarded") || name.starts_with(b"x-tenant-") || name.starts_with(b"x-user-") => {
+        _ if name.starts_with(b"x-forwarded")
+            || name.starts_with(b"x-tenant-")
+            || name.starts_with(b"x-user-") =>
+        {
             HeaderKind::Forged
         }
         _ => HeaderKind::Other,
@@ -153,7 +173,14 @@ mod tests {
 
     #[test]
     fn other_names_are_left_alone() {
-        for name in ["Accept", "X-Custom", "my_header", "x-tenants", "hosts", "a-name-that-is-much-longer-than-any-known"] {
+        for name in [
+            "Accept",
+            "X-Custom",
+            "my_header",
+            "x-tenants",
+            "hosts",
+            "a-name-that-is-much-longer-than-any-known",
+        ] {
             assert_eq!(classify(name), HeaderKind::Other, "{name}");
         }
         assert_eq!(classify("HOST"), HeaderKind::Host);

@@ -70,7 +70,8 @@ pub fn response_framing(
     let mut chunked = false;
     for header in head.headers {
         if header.name.eq_ignore_ascii_case("content-length") {
-            let found = content_length(header.value).ok_or(ResponseFault("Content-Length is not a plain number"))?;
+            let found =
+                content_length(header.value).ok_or(ResponseFault("Content-Length is not a plain number"))?;
             if length.replace(found).is_some_and(|before| before != found) {
                 return Err(ResponseFault("Content-Length is given twice and differs"));
             }
@@ -82,7 +83,9 @@ pub fn response_framing(
         }
     }
     let framing = match (length, chunked) {
-        (Some(_), true) => return Err(ResponseFault("Content-Length and Transfer-Encoding contradict each other")),
+        (Some(_), true) => {
+            return Err(ResponseFault("Content-Length and Transfer-Encoding contradict each other"));
+        }
         _ if to_head_request || matches!(head.status, 100..=199 | 204 | 304) => Framing::Empty,
         (None, true) => Framing::Chunked,
         (Some(0), false) => Framing::Empty,
@@ -104,9 +107,18 @@ mod tests {
 
     #[test]
     fn bodies_end_where_the_rules_say() {
-        assert_eq!(judge("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false), Ok((Framing::Length(5), Some(5))));
-        assert_eq!(judge("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Ok((Framing::Empty, Some(5))));
-        assert_eq!(judge("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false), Ok((Framing::Empty, Some(5))));
+        assert_eq!(
+            judge("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false),
+            Ok((Framing::Length(5), Some(5)))
+        );
+        assert_eq!(
+            judge("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true),
+            Ok((Framing::Empty, Some(5)))
+        );
+        assert_eq!(
+            judge("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false),
+            Ok((Framing::Empty, Some(5)))
+        );
         assert_eq!(judge("HTTP/1.1 204 No Content\r\n\r\n", false), Ok((Framing::Empty, None)));
         assert_eq!(judge("HTTP/1.1 200\r\n\r\n", false), Ok((Framing::UntilClose, None)));
         assert_eq!(
