@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 /// Bytes of an answer that are read to find its status.
 const STATUS_LINE_BYTES_MAX: usize = 256;
 
+/// Bytes of an answer that are read to its end. Closing before would reset the connection, which many programs log.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
 /// What to ask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
@@ -50,7 +53,10 @@ pub(crate) async fn status(question: Question<'_>) -> Result<Option<u16>, String
                 break;
             }
         }
-        Ok(Some(parse_status(&answer)))
+        let status = parse_status(&answer);
+        let mut rest = stream.take(ANSWER_BYTES_MAX);
+        let _its_status_counts = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+        Ok(Some(status))
     };
     match tokio::time::timeout(timeout, asked).await {
         Ok(Ok(None)) => Ok(None),

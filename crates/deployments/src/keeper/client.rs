@@ -177,6 +177,8 @@ impl Client {
         meta: serde_json::Value,
         launch: Launch,
     ) -> Result<Option<u32>, KeeperError> {
+        // Known only once there is a connection: whatever is known and not on the list of a new one counts as lost.
+        self.connection().await?;
         self.0.known.lock().insert(name.to_owned(), watch::Sender::new(None));
         let op = Op::Start { name: name.to_owned(), meta, launch: Box::new(launch) };
         let started = self.request(op).await;
@@ -224,13 +226,16 @@ impl Client {
         }
     }
 
-    async fn request(&self, op: Op) -> Result<Option<u32>, KeeperError> {
+    /// Waits until there is a connection.
+    async fn connection(&self) -> Result<(), KeeperError> {
         self.0.wanted.send_replace(true);
         let mut connected = self.0.connected.subscribe();
         let there = connected.wait_for(|number| *number != 0);
-        if tokio::time::timeout(KEEPER_WAIT_MAX, there).await.is_err() {
-            return Err(KeeperError::Gone);
-        }
+        tokio::time::timeout(KEEPER_WAIT_MAX, there).await.map(drop).map_err(|_| KeeperError::Gone)
+    }
+
+    async fn request(&self, op: Op) -> Result<Option<u32>, KeeperError> {
+        self.connection().await?;
         let (answer, answered) = oneshot::channel();
         let (id, requests) = {
             let mut link = self.0.link.lock();

@@ -1,6 +1,6 @@
 //! A project folder, the capability over it, and the means to kill and restart what a Switchyard would be.
 
-use base::{EnvironmentId, HostName, ProjectId, ReplicaId, ServiceId, Slug, SystemClock};
+use base::{EnvironmentId, HostName, ProjectId, ReplicaId, ServiceId, Slug, SystemClock, SystemRandom};
 use db::Kind;
 use deployments::{Built, Config, DeploymentView, Deps, Handle, ServiceView};
 use lifecycle::{Stop, StopHandle};
@@ -189,7 +189,8 @@ impl Ready {
         let deps = Deps {
             db: store.db.clone(),
             clock,
-            random: store.random.clone(),
+            // The same ports in all tests would be taken from each other.
+            random: SystemRandom::shared(),
             logs: Arc::clone(&logs) as Arc<dyn LogSink>,
             environments: Arc::clone(&environments),
             metrics: Metrics::new(),

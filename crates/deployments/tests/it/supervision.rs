@@ -82,7 +82,7 @@ async fn f48_a_killed_replica_is_started_again() {
             })
             .await;
         let replica = &service.replicas[0];
-        assert_eq!((replica.id, replica.restarts), (Some(id), 1));
+        assert_eq!((replica.id, replica.restarts), (Some(id), 1), "{replica:?}");
         assert!(replica.last_exit.as_deref().is_some_and(|exit| exit.contains("signal 9")), "{replica:?}");
         assert!(world.get("web").await.is_some());
     })
