@@ -18,7 +18,9 @@ pub(crate) fn routes(backups: &Arc<Backups>) -> Routes {
         .route(
             Spec::post("/api/v1/backups", permissions::BACKUPS_WRITE)
                 .summary("Back up the store")
-                .details("The backup is made after the reply; read it until its status is `complete` or `failed`.")
+                .details(
+                    "The backup is made after the reply; read it until its status is `complete` or `failed`.",
+                )
                 .example(r#"{"scope": "store"}"#)
                 .success(202)
                 .codes(&[&codes::OVERLOADED, &codes::SEALED]),
@@ -26,7 +28,9 @@ pub(crate) fn routes(backups: &Arc<Backups>) -> Routes {
             make,
         )
         .route(
-            Spec::get("/api/v1/backups", permissions::BACKUPS_READ).summary("List backups").details("Newest first."),
+            Spec::get("/api/v1/backups", permissions::BACKUPS_READ)
+                .summary("List backups")
+                .details("Newest first."),
             backups.clone(),
             list,
         )
@@ -67,10 +71,8 @@ async fn make(backups: Arc<Backups>, call: Call<MakeBackup>) -> Result<Reply<Bac
     key(&backups)?;
     let place = backups.jobs.clone().try_reserve_owned().map_err(|_| busy())?;
     let MakeBackup { scope } = call.body;
-    let wanted = Backup {
-        scope,
-        ..Backup::bare(BackupId::new(&*backups.clock, &*backups.random), Status::Queued)
-    };
+    let wanted =
+        Backup { scope, ..Backup::bare(BackupId::new(&*backups.clock, &*backups.random), Status::Queued) };
     let idempotency = call.idempotency.clone();
     let asked = wanted.clone();
     let backup = backups
@@ -136,7 +138,9 @@ async fn remove(backups: Arc<Backups>, call: Call) -> Result<Reply<()>, Problem>
         return Err(Problem::new(&codes::NOT_FOUND));
     }
     if backups.is_busy(&id) {
-        return Err(Problem::new(&codes::CONFLICT).detail("It is being made or verified; wait for that to end."));
+        return Err(
+            Problem::new(&codes::CONFLICT).detail("It is being made or verified; wait for that to end.")
+        );
     }
     // The event first: a backup that is gone without one would be a hole in the record.
     backups
@@ -159,7 +163,9 @@ fn busy() -> Problem {
 
 fn disk(error: std::io::Error) -> Problem {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => Problem::new(&codes::STORE_FULL).detail("The disk of backups is full."),
+        std::io::ErrorKind::StorageFull => {
+            Problem::new(&codes::STORE_FULL).detail("The disk of backups is full.")
+        }
         _ => Problem::internal(error),
     }
 }

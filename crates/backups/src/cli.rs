@@ -20,7 +20,10 @@ pub fn verbs() -> Vec<Verb> {
 fn command() -> Command {
     let id = || Arg::new("id").value_name("BACKUP").required(true).help("The backup's id (bak_…)");
     let no_wait = || {
-        Arg::new("no-wait").long("no-wait").action(ArgAction::SetTrue).help("Return at once, and do not wait for the end")
+        Arg::new("no-wait")
+            .long("no-wait")
+            .action(ArgAction::SetTrue)
+            .help("Return at once, and do not wait for the end")
     };
     Command::new("backups")
         .alias("backup")
@@ -29,7 +32,9 @@ fn command() -> Command {
         .subcommand_required(true)
         .subcommand(Command::new("make").alias("create").about("Back up the store").arg(no_wait()))
         .subcommand(Command::new("list").about("List backups, the newest first"))
-        .subcommand(Command::new("get").alias("show").about("Show a backup, with its rows by table").arg(id()))
+        .subcommand(
+            Command::new("get").alias("show").about("Show a backup, with its rows by table").arg(id()),
+        )
         .subcommand(
             Command::new("verify")
                 .about("Prove that a backup can be restored, by restoring it into a scratch store")
@@ -41,7 +46,8 @@ fn command() -> Command {
 
 fn run(arguments: ArgMatches, session: Session) -> VerbFuture {
     Box::pin(async move {
-        let (verb, arguments) = arguments.subcommand().ok_or_else(|| CliError::usage("say what to do with backups"))?;
+        let (verb, arguments) =
+            arguments.subcommand().ok_or_else(|| CliError::usage("say what to do with backups"))?;
         let id = || arguments.get_one::<String>("id").map(|id| encode(id)).unwrap_or_default();
         match verb {
             "make" => make(&session, !arguments.get_flag("no-wait")).await,
@@ -65,10 +71,12 @@ async fn make(session: &Session, wait: bool) -> Result<(), CliError> {
     }
     show(session, &backup);
     match backup.status {
-        Status::Failed | Status::Unreadable => {
-            Err(CliError::failure(format!("backup {} failed: {}", backup.id, backup.error.unwrap_or_default()))
-                .next("Earlier backups are as they were; see `switchyard backups list`."))
-        }
+        Status::Failed | Status::Unreadable => Err(CliError::failure(format!(
+            "backup {} failed: {}",
+            backup.id,
+            backup.error.unwrap_or_default()
+        ))
+        .next("Earlier backups are as they were; see `switchyard backups list`.")),
         Status::Queued | Status::Running | Status::Complete => Ok(()),
     }
 }
@@ -96,7 +104,10 @@ async fn get(session: &Session, id: &str) -> Result<(), CliError> {
     let backup: Backup = session.client.get(&format!("/api/v1/backups/{id}")).await?;
     show(session, &backup);
     if !session.json_wanted() {
-        session.table(&["table", "rows"], backup.tables.iter().map(|table| vec![table.table.clone(), table.rows.to_string()]));
+        session.table(
+            &["table", "rows"],
+            backup.tables.iter().map(|table| vec![table.table.clone(), table.rows.to_string()]),
+        );
     }
     Ok(())
 }

@@ -50,7 +50,9 @@ pub enum FileError {
     #[error("the backup is damaged: {0}")]
     Damaged(&'static str),
     /// It was made under another master key.
-    #[error("the backup was made under another master key: put that key at <data-dir>/master.key, or set SWITCHYARD_MASTER_KEY")]
+    #[error(
+        "the backup was made under another master key: put that key at <data-dir>/master.key, or set SWITCHYARD_MASTER_KEY"
+    )]
     OtherKey,
 }
 
@@ -80,7 +82,8 @@ pub(crate) struct Trailer {
 
 impl Trailer {
     pub(crate) fn of(report: &ExportReport, completed_at: Timestamp) -> Trailer {
-        let tables = report.tables.iter().map(|table| TableRows { table: table.table.clone(), rows: table.rows });
+        let tables =
+            report.tables.iter().map(|table| TableRows { table: table.table.clone(), rows: table.rows });
         Trailer {
             completed_at,
             chunks: 0,
@@ -298,7 +301,8 @@ pub(crate) fn peek(path: &Path, key: &DataKey) -> Result<(Header, Trailer), File
     let mut length = [0; 4];
     exactly(&mut file, &mut length)?;
     let length = u32::from_be_bytes(length) as usize;
-    let begin = end.checked_sub(length as u64).filter(|_| length <= TRAILER_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES);
+    let begin =
+        end.checked_sub(length as u64).filter(|_| length <= TRAILER_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES);
     let Some(begin) = begin else { return Err(cut) };
     file.seek(SeekFrom::Start(begin))?;
     let mut envelope = vec![0; length];
@@ -329,7 +333,8 @@ fn read_header(source: &mut impl Read) -> Result<(Header, Vec<u8>), FileError> {
     }
     let mut text = vec![0; length];
     exactly(source, &mut text)?;
-    let header = serde_json::from_slice(&text).map_err(|_| FileError::Damaged("its header cannot be read"))?;
+    let header =
+        serde_json::from_slice(&text).map_err(|_| FileError::Damaged("its header cannot be read"))?;
     Ok((header, text))
 }
 
@@ -454,7 +459,8 @@ mod tests {
         let opened = Opener::begin(&file[..], key(OTHER)).expect("the header is not secret").check();
         assert!(matches!(opened, Err(FileError::OtherKey)));
         assert!(!file.windows(11).any(|bytes| bytes == b"canary-7c1e"));
-        let master: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&MASTER[2 * at..2 * at + 2], 16).expect("hex")).collect();
+        let master: Vec<u8> =
+            (0..32).map(|at| u8::from_str_radix(&MASTER[2 * at..2 * at + 2], 16).expect("hex")).collect();
         assert!(!file.windows(32).any(|bytes| bytes == master));
     }
 

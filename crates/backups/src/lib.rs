@@ -54,14 +54,25 @@ pub use restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 pub const MANIFEST: Manifest = Manifest {
     name: "backups",
     summary: "Backups of Switchyard's own store: encrypted, verified, restored.",
-    migrations: MigrationSet { capability: "backups", migrations: &[], tenant_tables: &[], system_tables: &[] },
+    migrations: MigrationSet {
+        capability: "backups",
+        migrations: &[],
+        tenant_tables: &[],
+        system_tables: &[],
+    },
     events: &[
         EventDoc { kind: "backup.requested", doc: "A backup of the store was asked for." },
         EventDoc { kind: "backup.completed", doc: "A backup is whole; holds its size and rows." },
         EventDoc { kind: "backup.failed", doc: "A backup could not be made." },
-        EventDoc { kind: "backup.verified", doc: "A backup was restored into a scratch store; holds whether it held." },
+        EventDoc {
+            kind: "backup.verified",
+            doc: "A backup was restored into a scratch store; holds whether it held.",
+        },
         EventDoc { kind: "backup.removed", doc: "A backup was removed." },
-        EventDoc { kind: "backup.restored", doc: "The store was restored from a backup; the first event after it." },
+        EventDoc {
+            kind: "backup.restored",
+            doc: "The store was restored from a backup; the first event after it.",
+        },
     ],
     metrics: metrics::DOCS,
     sections: &[],

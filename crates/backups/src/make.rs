@@ -32,8 +32,12 @@ pub(crate) enum MakeError {
 /// Writes `<id>.part`, and renames it when it is whole.
 pub(crate) async fn make(backups: &Backups, id: BackupId, ctx: &SystemCtx) -> Result<Trailer, MakeError> {
     let key = backups.key()?;
-    let header =
-        Header { id, at: backups.clock.now(), scope: Scope::Store, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let header = Header {
+        id,
+        at: backups.clock.now(),
+        scope: Scope::Store,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let part = OpenOptions::new().write(true).create(true).truncate(true).open(backups.folder.part(&id))?;
     let sealer = Sealer::begin(BufWriter::new(part), key, &header)?;
     let (sealer, report) = backups.db.export(ctx, sealer).await?;

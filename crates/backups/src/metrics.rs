@@ -28,12 +28,16 @@ pub(crate) struct BackupMetrics {
 
 impl BackupMetrics {
     pub(crate) fn new(metrics: &Metrics) -> BackupMetrics {
-        let outcomes =
-            metrics.counter_family("switchyard_backups", "Backups of the store: complete or failed.", &["outcome"]);
+        let outcomes = metrics.counter_family(
+            "switchyard_backups",
+            "Backups of the store: complete or failed.",
+            &["outcome"],
+        );
         BackupMetrics {
             complete: outcomes.get(&["complete"]),
             failed: outcomes.get(&["failed"]),
-            last_success: metrics.gauge("switchyard_backup_last_success_seconds", "When the last backup was made."),
+            last_success: metrics
+                .gauge("switchyard_backup_last_success_seconds", "When the last backup was made."),
         }
     }
 }

@@ -120,7 +120,8 @@ impl Backups {
         }
         if let Some(mut backup) = self.folder.describe(id, key) {
             if verifying {
-                backup.verification = Verification { state: VerificationState::Running, at: None, error: None };
+                backup.verification =
+                    Verification { state: VerificationState::Running, at: None, error: None };
             }
             return Some(backup);
         }
@@ -174,9 +175,10 @@ impl Backups {
         let held = error.is_none();
         let state = if held { VerificationState::Verified } else { VerificationState::Failed };
         let verification = Verification { state, at: Some(self.clock.now()), error: error.clone() };
-        let kept = self.key().map_err(std::io::Error::other).and_then(|key| {
-            self.folder.keep_verification(&id, &key, &verification)
-        });
+        let kept = self
+            .key()
+            .map_err(std::io::Error::other)
+            .and_then(|key| self.folder.keep_verification(&id, &key, &verification));
         if let Err(error) = kept {
             tracing::warn!(backup.id = %id, %error, "the result of a verification could not be kept");
         }
@@ -204,7 +206,8 @@ impl Backups {
 
     /// Records what happened. A store that cannot take it (it may be what failed) only leaves a line in the log.
     async fn emit(&self, ctx: &SystemCtx, kind: &'static str, id: BackupId, after: Value) {
-        let written = self.db.write_system(ctx, move |tx| tx.emit(None, event(kind, &id, Some(after.clone())))).await;
+        let written =
+            self.db.write_system(ctx, move |tx| tx.emit(None, event(kind, &id, Some(after.clone())))).await;
         if let Err(error) = written {
             let error: db::Error = error;
             tracing::warn!(backup.id = %id, kind, %error, "an event could not be written");

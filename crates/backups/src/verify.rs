@@ -43,7 +43,8 @@ pub(crate) async fn verify(backups: &Backups, id: BackupId) -> Result<(), Verify
     remove_folder(&scratch)?;
     let location = Location::Sqlite { dir: scratch.clone() };
     let vault = Vault::sealed("a scratch store is never opened");
-    let options = Options::new(location, backups.clock.clone(), backups.random.clone(), vault, backups.sets.clone());
+    let options =
+        Options::new(location, backups.clock.clone(), backups.random.clone(), vault, backups.sets.clone());
     let source = Opener::begin(BufReader::new(again), key)?;
     let imported = db::import(options, source).await;
     remove_folder(&scratch)?;

@@ -142,6 +142,9 @@ async fn follow(session: &Session, query: &str, tail: u32) -> Result<(), CliErro
             Ok(entry) => print(session, &entry),
             Err(_) => return Err(cut(&line)),
         }
+        if session.output.closed() {
+            return Ok(());
+        }
     }
 }
 

@@ -45,8 +45,8 @@ use module::{Health, HealthCheck, Manifest, Module, Task};
 use ports::TenantDirectory;
 
 pub use api::LogEntry;
-pub use cli::verbs;
 pub use capture::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
+pub use cli::verbs;
 pub use follow::{FOLLOW_RECORDS_MAX, Followed};
 pub use model::{Filter, Position, SourceKind};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};

@@ -24,7 +24,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Writes until told to stop and nothing waits.
 pub(crate) fn run(logs: &Logs, stop: &Stop) {
     let now = logs.clock.now();
-    let mut writer = Writer { logs, open: None, opened: now, house_kept: None, chunk: Chunk::default() };
+    let mut writer =
+        Writer { logs, open: None, opened: now, house_kept: None, finished: 0, chunk: Chunk::default() };
     loop {
         // When the end has come, only what is there already is waited for.
         let stopping = stop.is_stopping();
@@ -35,6 +36,7 @@ pub(crate) fn run(logs: &Logs, stop: &Stop) {
         }
         writer.flush();
         writer.keep_house();
+        writer.report();
         if idle && stopping {
             break;
         }
@@ -49,6 +51,8 @@ struct Writer<'a> {
     opened: Timestamp,
     /// When segments were last sealed and removed.
     house_kept: Option<Timestamp>,
+    /// Records written or lost since the last [`Writer::report`].
+    finished: u64,
     chunk: Chunk,
 }
 
@@ -133,7 +137,15 @@ impl Writer<'_> {
             // Nobody may be there any more.
             let _ = self.logs.live.send(Arc::new(Live { position, record }));
         }
-        self.logs.done.send_modify(|done| *done += records);
+        self.finished += records;
+    }
+
+    /// Tells who waits that all that was taken is dealt with, house kept.
+    fn report(&mut self) {
+        let finished = std::mem::take(&mut self.finished);
+        if finished > 0 {
+            self.logs.done.send_modify(|done| *done += finished);
+        }
     }
 
     /// Where the lines begin in their segment.

@@ -275,7 +275,8 @@ impl AccessRecord {
         let mut fields = serde_json::Map::new();
         fields.insert("request.id".to_owned(), self.request.to_string().into());
         fields.insert("method".to_owned(), (&*self.method).into());
-        let texts = self.texts().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        let texts =
+            self.texts().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
         fields.extend(texts);
         if let Some(replica) = &self.replica {
             fields.insert("replica".to_owned(), replica.to_string().into());
