@@ -55,12 +55,13 @@ pub(crate) fn sample(core: &mut Core<'_>) -> Result<i64, Error> {
 }
 
 pub(crate) async fn run(db: Db, stop: Stop) {
+    if db.kind() == Kind::Sqlite {
+        return stop.stopped().await;
+    }
     loop {
-        if db.kind() == Kind::Postgres {
-            match db.read_core(|mut core| sample(&mut core)).await {
-                Ok(offset) => db.0.clock.set(offset),
-                Err(error) => tracing::debug!(%error, "the store's clock cannot be sampled"),
-            }
+        match db.read_core(|mut core| sample(&mut core)).await {
+            Ok(offset) => db.0.clock.set(offset),
+            Err(error) => tracing::debug!(%error, "the store's clock cannot be sampled"),
         }
         if stop.sleep(SAMPLE_EVERY).await {
             return;

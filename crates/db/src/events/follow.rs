@@ -14,6 +14,8 @@ const AFTER_MAX: u32 = 1_000;
 
 /// What stands for the actor of an event whose key was destroyed.
 const ERASED: &str = "(erased)";
+/// And of one whose payload was altered: followers go on, the verifier names it.
+const UNREADABLE: &str = "(unreadable)";
 
 const AFTER: Sql = Sql::One(concat!(
     "SELECT ",
@@ -173,7 +175,11 @@ fn list(
 /// Reads an event and opens its payload.
 fn event(core: &mut Core<'_>, row: &Row) -> Result<Event, Error> {
     let stored = Stored::read(row)?;
-    let payload = open(core, &stored)?;
+    let (payload, nobody) = match open(core, &stored) {
+        Ok(payload) => (payload, ERASED),
+        Err(Error::Decode(_)) => (None, UNREADABLE),
+        Err(error) => return Err(error),
+    };
     let malformed = |what: &str| Error::Decode(format!("an event's {what} is malformed"));
     let environment = stored.environment.as_deref().map(EnvironmentId::parse).transpose();
     Ok(Event {
@@ -183,7 +189,7 @@ fn event(core: &mut Core<'_>, row: &Row) -> Result<Event, Error> {
         environment: environment.map_err(|_| malformed("environment"))?,
         kind: stored.kind,
         subject: stored.subject,
-        actor: payload.as_ref().map_or_else(|| ERASED.into(), |payload| payload.actor.clone()),
+        actor: payload.as_ref().map_or_else(|| nobody.into(), |payload| payload.actor.clone()),
         reason: payload.as_ref().and_then(|payload| payload.reason.clone()),
         at: Timestamp::from_micros(stored.at),
         ip: payload.as_ref().and_then(|payload| payload.ip),

@@ -163,3 +163,38 @@ async fn s8_swapped_and_inserted_events_are_seen() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s8_the_unsequenced_tail_is_reported() {
+    for kind in [db::Kind::Sqlite, db::Kind::Postgres] {
+        let place = crate::place::Place::new(kind);
+        let db = place.open().await;
+        let (ctx, system) = (place.tenant(), crate::place::system());
+        for note in ["one", "two"] {
+            notes::write_with_event(&db, &ctx, note).await.expect("write");
+        }
+        let report = db.events().verify(&system, None).await.expect("verify");
+        assert_eq!((report.ok, report.events, report.unsequenced_tail), (true, 0, 2));
+        assert!(report.tail_age > std::time::Duration::ZERO);
+        let (stop, ended) = lifecycle::Stop::pair();
+        stop.stop();
+        // A sequencer that is asked to stop at once still empties the tail.
+        db.run_sequencer(ended).await;
+        let report = db.events().verify(&system, None).await.expect("verify");
+        assert_eq!((report.ok, report.events, report.unsequenced_tail), (true, 2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_forged_payload_stops_no_follower_and_is_named() {
+    stores(&[SET], |store| async move {
+        six(&store).await;
+        tamper(&store, "UPDATE sy_events SET payload = hash WHERE position = 2").await;
+        let events = store.db.events().after(0, 10).await.expect("follow");
+        assert_eq!(events.len(), 6);
+        assert_eq!((events[1].actor.as_str(), events[1].after.as_ref()), ("(unreadable)", None));
+        let bad = store.db.events().verify(&store.system(), None).await.expect("verify").first_bad;
+        assert_eq!(bad.map(|bad| bad.position), Some(2));
+    })
+    .await;
+}

@@ -265,3 +265,58 @@ async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s
         drop(server);
     }
 }
+
+#[tokio::test]
+async fn f11_slow_lanes_fill_a_bounded_queue() {
+    const SLEEP: Sql = Sql::One("SELECT pg_sleep(1)");
+    const QUEUE: usize = 4;
+    let place = Place::new(Kind::Postgres);
+    let db = Db::open(Options { lanes: 1, queue_max: QUEUE, ..place.options() }).await.expect("open");
+    let (ctx, system) = (place.tenant(), crate::place::system());
+    let mut callers = tokio::task::JoinSet::new();
+    let sleeper = db.clone();
+    callers.spawn(async move { sleeper.read_system(&system, |tx| tx.query(&SLEEP, &[]).map(drop)).await });
+    for note in 0..20 {
+        let (db, ctx) = (db.clone(), ctx.clone());
+        callers.spawn(async move { notes::write(&db, &ctx, &format!("n{note}")).await });
+    }
+    let (mut done, mut busy) = (0, 0);
+    while let Some(ended) = callers.join_next().await {
+        match ended.expect("a caller") {
+            Ok(()) => done += 1,
+            Err(error) => {
+                assert_eq!(error, Error::Busy);
+                busy += 1;
+            }
+        }
+    }
+    assert!(done >= QUEUE && busy > 0, "{done} done, {busy} refused");
+    assert_eq!(db.stats().refused, busy);
+}
+
+#[tokio::test]
+async fn the_stores_clock_is_the_servers() {
+    let day = Duration::from_secs(86_400);
+    testkit::stores(&[crate::notes::SET], |store| async move {
+        let (stop, ended) = lifecycle::Stop::pair();
+        let mut tasks = tokio::task::JoinSet::new();
+        // This process's clock goes ten days ahead; the server's is right.
+        store.clock.advance(day * 10);
+        tasks.spawn(store.db.run_clock(ended));
+        let own = store.shared_clock().now();
+        match store.kind() {
+            Kind::Sqlite => assert_eq!(store.db.store_now(), own),
+            Kind::Postgres => {
+                while store.db.store_now() == own {
+                    tokio::task::yield_now().await;
+                }
+                let right = base::SystemClock::shared().now();
+                let apart = store.db.store_now().since(right).max(right.since(store.db.store_now()));
+                assert!(apart < Duration::from_secs(60), "{apart:?}");
+            }
+        }
+        stop.stop();
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
+}
