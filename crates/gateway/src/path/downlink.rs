@@ -111,15 +111,15 @@ impl Downlink {
                         break Ok(());
                     }
                 }
-                Ok(Step::More) => break Ok(()),
-                Ok(Step::Done) => {
-                    self.end();
-                    break Ok(());
-                }
+                Ok(Step::More | Step::Done) => break Ok(()),
                 Err(_) => break Err(DownlinkFault::UpstreamCut),
             }
         };
         buffer.consume(at);
+        // Asked here and not at `Done`, because a piece that is full may also have been the last.
+        if result.is_ok() && self.reader.is_done() {
+            self.end();
+        }
         result
     }
 

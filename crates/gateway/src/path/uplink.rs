@@ -119,17 +119,18 @@ impl Uplink {
                     self.begun |= at > 0;
                     break Ok(());
                 }
-                Ok(Step::Done) => {
-                    if self.chunked {
-                        self.out.extend_from_slice(b"0\r\n\r\n");
-                    }
-                    (self.ended, self.begun) = (true, true);
-                    break Ok(());
-                }
+                Ok(Step::Done) => break Ok(()),
                 Err(fault) => break Err(UplinkFault::BadChunks(fault.0)),
             }
         };
         buffer.consume(at);
+        // Asked here and not at `Done`, because a piece that is full may also have been the last.
+        if result.is_ok() && self.reader.is_done() {
+            if self.chunked {
+                self.out.extend_from_slice(b"0\r\n\r\n");
+            }
+            (self.ended, self.begun) = (true, true);
+        }
         result
     }
 }
