@@ -16,6 +16,9 @@ const STATUS_LINE_BYTES_MAX: usize = 256;
 /// Bytes of an answer that are read to its end. Closing before would reset the connection, which many programs log.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long the rest of an answer is waited for once its status is known.
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(100);
+
 /// What to ask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
@@ -55,7 +58,9 @@ pub(crate) async fn status(question: Question<'_>) -> Result<Option<u16>, String
         }
         let status = parse_status(&answer);
         let mut rest = stream.take(ANSWER_BYTES_MAX);
-        let _its_status_counts = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+        // A program that keeps the connection open all the same is no less healthy.
+        let end = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+        let _its_status_counts = tokio::time::timeout(ANSWER_TIME_MAX, end).await;
         Ok(Some(status))
     };
     match tokio::time::timeout(timeout, asked).await {
