@@ -5,11 +5,11 @@ use base::{EnvironmentId, KeyId, TenantId};
 use db::{Db, SystemTx};
 use ports::{BoxFuture, KeyDirectory, KeyRecord, TenantRows, Unavailable};
 
-use crate::model::{KEYS_MAX, Key};
+use crate::model::KEYS_MAX;
 use crate::store::{keys, members};
 
 /// Most keys of one page: a closure of the store stays well below its 50 ms.
-const PAGE_MAX: u32 = 2_000;
+const PAGE_MAX: u32 = 5_000;
 
 /// Reads keys for the gateway.
 #[derive(Clone)]
@@ -35,9 +35,8 @@ impl KeyDirectory for Directory {
             let after = after.map(|id| id.to_string()).unwrap_or_default();
             let limit = limit.min(PAGE_MAX);
             let ctx = SystemCtx::because("directory of keys");
-            let read =
-                self.db.read_system(&ctx, move |tx| keys::of_environment(tx, environment, &after, limit));
-            read.await.map(records).map_err(unavailable)
+            let read = self.db.read_system(&ctx, move |tx| keys::records(tx, environment, &after, limit));
+            read.await.map_err(unavailable)
         })
     }
 
@@ -48,24 +47,10 @@ impl KeyDirectory for Directory {
     ) -> BoxFuture<'_, Result<Vec<KeyRecord>, Unavailable>> {
         Box::pin(async move {
             let ctx = SystemCtx::because("directory of keys").for_tenant(tenant);
-            let read = self.db.read(&ctx, move |tx| keys::page(tx, environment, false, "", KEYS_MAX));
-            read.await.map(records).map_err(unavailable)
+            let read = self.db.read(&ctx, move |tx| keys::records_of_tenant(tx, environment, KEYS_MAX));
+            read.await.map_err(unavailable)
         })
     }
-}
-
-fn records(keys: Vec<Key>) -> Vec<KeyRecord> {
-    let record = |key: Key| KeyRecord {
-        id: key.id,
-        hash: key.hash,
-        tenant: key.tenant,
-        environment: key.environment,
-        role: key.role,
-        scopes: key.scopes,
-        expires_at: key.expires_at,
-        name: key.name,
-    };
-    keys.into_iter().map(record).collect()
 }
 
 fn unavailable(error: db::Error) -> Unavailable {

@@ -38,7 +38,9 @@ impl State {
     fn rights<B, Q>(&self, call: &Call<B, Q>) -> Rights {
         let all = self.environments.all();
         let bound = call.caller.environment().map(|id| name_of(&all, id));
-        let slugs = all.iter().map(|environment| environment.slug.clone()).collect();
+        let project = call.environment.as_ref().map(|environment| environment.project);
+        let own = all.iter().filter(|one| project.is_none_or(|project| project == one.project));
+        let slugs = own.map(|environment| environment.slug.clone()).collect();
         Rights::new(Caller::clone(&call.caller), bound, slugs)
     }
 }

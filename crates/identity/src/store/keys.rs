@@ -3,6 +3,7 @@
 use authority::{Pattern, Role};
 use base::{EnvironmentId, KeyId, TenantId, Timestamp};
 use db::{Error, Row, Sql, SystemTx, TenantTx, params};
+use ports::KeyRecord;
 
 use super::{json_text, unknown};
 use crate::model::Key;
@@ -42,11 +43,15 @@ const BY_HASH: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
      last_used_at, created_by, created_at FROM identity_keys WHERE hash = $1",
 );
+/// Only what a gateway needs: it reads a million of them at its start.
 /// crosses tenants: gateways hold the keys of all tenants.
-const OF_ENVIRONMENT: Sql = Sql::One(
-    "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
-     last_used_at, created_by, created_at FROM identity_keys \
+const RECORDS: Sql = Sql::One(
+    "SELECT id, hash, tenant, role, scopes, expires_at, name FROM identity_keys \
      WHERE environment = $1 AND id > $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
+);
+const RECORDS_OF_TENANT: Sql = Sql::One(
+    "SELECT id, hash, tenant, role, scopes, expires_at, name FROM identity_keys \
+     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
 );
 
 pub(crate) fn insert(tx: &mut TenantTx, key: &Key) -> Result<(), Error> {
@@ -118,20 +123,49 @@ pub(crate) fn by_hash(tx: &mut SystemTx, hash: &[u8; 32]) -> Result<Option<Key>,
 }
 
 /// Keys of an environment that are not revoked, by id after `after` (empty for the first).
-pub(crate) fn of_environment(
+pub(crate) fn records(
     tx: &mut SystemTx,
     environment: EnvironmentId,
     after: &str,
     limit: u32,
-) -> Result<Vec<Key>, Error> {
-    tx.query(&OF_ENVIRONMENT, &params![environment, after, limit])?.iter().map(read).collect()
+) -> Result<Vec<KeyRecord>, Error> {
+    let rows = tx.query(&RECORDS, &params![environment, after, limit])?;
+    rows.iter().map(|row| record(row, environment)).collect()
+}
+
+/// The tenant's keys in an environment that are not revoked.
+pub(crate) fn records_of_tenant(
+    tx: &mut TenantTx,
+    environment: EnvironmentId,
+    limit: u32,
+) -> Result<Vec<KeyRecord>, Error> {
+    let rows = tx.query(&RECORDS_OF_TENANT, &params![environment, limit])?;
+    rows.iter().map(|row| record(row, environment)).collect()
+}
+
+fn record(row: &Row, environment: EnvironmentId) -> Result<KeyRecord, Error> {
+    Ok(KeyRecord {
+        id: row.get::<KeyId>(0)?,
+        hash: row.get::<[u8; 32]>(1)?,
+        tenant: row.get::<TenantId>(2)?,
+        environment,
+        role: role(row, 3)?,
+        scopes: scopes(row, 4)?,
+        expires_at: row.get::<Option<Timestamp>>(5)?,
+        name: row.get::<String>(6)?,
+    })
+}
+
+fn role(row: &Row, index: usize) -> Result<Role, Error> {
+    serde_json::from_str(&row.get::<String>(index)?).map_err(|_| unknown("role"))
+}
+
+fn scopes(row: &Row, index: usize) -> Result<Option<Vec<Pattern>>, Error> {
+    let text = row.get::<Option<String>>(index)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes"))).transpose()
 }
 
 fn read(row: &Row) -> Result<Key, Error> {
-    let scopes = row.get::<Option<String>>(7)?;
-    let scopes: Option<Vec<Pattern>> =
-        scopes.map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes"))).transpose()?;
-    let role: Role = serde_json::from_str(&row.get::<String>(6)?).map_err(|_| unknown("role"))?;
     Ok(Key {
         tenant: row.get::<TenantId>(0)?,
         id: row.get::<KeyId>(1)?,
@@ -139,8 +173,8 @@ fn read(row: &Row) -> Result<Key, Error> {
         name: row.get::<String>(3)?,
         hash: row.get::<[u8; 32]>(4)?,
         prefix: row.get::<String>(5)?,
-        role,
-        scopes,
+        role: role(row, 6)?,
+        scopes: scopes(row, 7)?,
         expires_at: row.get::<Option<Timestamp>>(8)?,
         revoked_at: row.get::<Option<Timestamp>>(9)?,
         replaced_by: row.get::<Option<KeyId>>(10)?,
