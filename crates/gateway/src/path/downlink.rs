@@ -34,6 +34,8 @@ pub(crate) struct Downlink {
     pub(crate) bytes: u64,
     /// Bytes that the client took, head included.
     pub(crate) taken: u64,
+    /// It is a stream of events, whose client may leave long before its next event.
+    pub(crate) is_event_stream: bool,
 }
 
 impl Downlink {
@@ -47,6 +49,7 @@ impl Downlink {
             ended: framing == Framing::Empty,
             bytes: 0,
             taken: 0,
+            is_event_stream: false,
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
         let failure = match one_try(client, job, &route, &mut uplink, in_flight).await {
             Ok((upstream, answer)) => {
                 note_success(&client.thread, &service, &passes);
-                return finish(client, job, &route, uplink, upstream, answer).await;
+                return finish(client, job, uplink, upstream, answer).await;
             }
             Err(failure) => failure,
         };
@@ -438,7 +438,6 @@ fn keeps_connection(http10: bool, passed: &Passed, framing: Framing) -> bool {
 async fn finish(
     client: &mut Client,
     job: &mut Job,
-    route: &Route,
     uplink: Uplink,
     mut upstream: Upstream,
     answer: Answer,
@@ -454,7 +453,7 @@ async fn finish(
             job.down = head;
             After::End
         }
-        Answer::Body { .. } => respond(client, job, route, uplink, upstream, answer).await,
+        Answer::Body { .. } => respond(client, job, uplink, upstream, answer).await,
     }
 }
 

@@ -7,7 +7,6 @@ use super::exchange::{Upstream, idle_ms};
 use super::job::Job;
 use super::shared::millis;
 use super::uplink::Uplink;
-use crate::model::Route;
 use crate::wire::Framing;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -48,7 +47,6 @@ enum Ended {
 pub(crate) async fn respond(
     client: &mut Client,
     job: &mut Job,
-    route: &Route,
     mut uplink: Uplink,
     mut upstream: Upstream,
     answer: Answer,
@@ -57,8 +55,10 @@ pub(crate) async fn respond(
     if passed.is_event_stream {
         upstream.in_flight.becomes_socket();
     }
+    let idle_ms_max = job.route.as_ref().map_or(0, |route| millis(route.timeouts.idle));
     let mut downlink = Downlink::new(std::mem::take(&mut job.down), framing, downward);
-    let ended = pass(client, route, &mut uplink, &mut upstream, &mut downlink, passed.is_event_stream).await;
+    downlink.is_event_stream = passed.is_event_stream;
+    let ended = pass(client, idle_ms_max, &mut uplink, &mut upstream, &mut downlink).await;
     job.bytes_in = uplink.bytes;
     job.bytes_out = downlink.bytes;
     job.down = downlink.into_output();
@@ -93,14 +93,12 @@ fn next_or_linger(client: &Client, job: &Job) -> After {
 
 async fn pass(
     client: &mut Client,
-    route: &Route,
+    idle_ms: u64,
     uplink: &mut Uplink,
     upstream: &mut Upstream,
     downlink: &mut Downlink,
-    is_event_stream: bool,
 ) -> Ended {
     let send_ms = millis(client.thread.shared.config.send_timeout);
-    let idle_ms = millis(route.timeouts.idle);
     let mut upward_open = !uplink.done;
     let mut state = None;
     poll_fn(|cx| {
@@ -113,7 +111,7 @@ async fn pass(
             Poll::Ready(Err(DownlinkFault::UpstreamCut)) => return Poll::Ready(Ended::UpstreamCut),
             Poll::Pending => {}
         }
-        if is_event_stream && uplink.done && has_gone(client, cx) {
+        if downlink.is_event_stream && uplink.done && has_gone(client, cx) {
             return Poll::Ready(Ended::ClientGone);
         }
         let waits = downlink.waits_for_client();

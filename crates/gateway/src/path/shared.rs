@@ -107,6 +107,7 @@ pub(crate) struct Thread {
     pub(crate) records: Records,
     /// For ids and choices, never for secrets.
     pub(crate) random: SeededRandom,
+    #[expect(clippy::vec_box, reason = "a job is half a KB and moves with its request")]
     jobs: RefCell<Vec<Box<Job>>>,
     date: RefCell<Date>,
     refused_connections: Cell<u64>,

@@ -17,11 +17,13 @@ pub struct Domain {
     pub tenant: TenantId,
 }
 
+type Shard = ArcSwap<HashMap<Box<str>, Domain>>;
+
 /// All domains.
 #[derive(Debug)]
 pub struct Domains {
     hasher: RandomState,
-    shards: Box<[ArcSwap<HashMap<Box<str>, Domain>>]>,
+    shards: Box<[Shard]>,
 }
 
 impl Domains {
@@ -78,7 +80,7 @@ impl Domains {
         }
     }
 
-    fn shard(&self, host: &str) -> &ArcSwap<HashMap<Box<str>, Domain>> {
+    fn shard(&self, host: &str) -> &Shard {
         &self.shards[self.number(host)]
     }
 

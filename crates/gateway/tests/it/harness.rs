@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// What a test waits for at most. Reached only when it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[expect(clippy::disallowed_methods, reason = "tests have no supervisor for what they script")]
 fn background(run: impl FnOnce() + Send + 'static) {
@@ -22,24 +22,24 @@ fn background(run: impl FnOnce() + Send + 'static) {
 }
 
 /// A running gateway.
-pub struct TestGateway {
-    pub memory: Memory,
-    pub clock: ManualClock,
-    pub log: KeptLog,
-    pub metrics: telemetry::Metrics,
-    pub gateway: Gateway,
-    pub addr: SocketAddr,
+pub(crate) struct TestGateway {
+    pub(crate) memory: Memory,
+    pub(crate) clock: ManualClock,
+    pub(crate) log: KeptLog,
+    pub(crate) metrics: telemetry::Metrics,
+    pub(crate) gateway: Gateway,
+    pub(crate) addr: SocketAddr,
     runtime: Option<tokio::runtime::Runtime>,
     supervisor: Supervisor,
 }
 
 impl TestGateway {
     /// With tenants `acme` (pro) and `beta` (pro), and a route from `*.localhost/` to service `web`.
-    pub fn new(upstream: &[SocketAddr]) -> Self {
+    pub(crate) fn new(upstream: &[SocketAddr]) -> Self {
         Self::with(Config::default(), upstream, &[json!({ "host": "*.localhost", "service": "web" })])
     }
 
-    pub fn with(config: Config, upstream: &[SocketAddr], routes: &[serde_json::Value]) -> Self {
+    pub(crate) fn with(config: Config, upstream: &[SocketAddr], routes: &[serde_json::Value]) -> Self {
         let memory = Memory::new();
         memory.tenant("acme", "pro");
         memory.tenant("beta", "pro");
@@ -48,7 +48,7 @@ impl TestGateway {
         Self::over(memory, config)
     }
 
-    pub fn over(memory: Memory, config: Config) -> Self {
+    pub(crate) fn over(memory: Memory, config: Config) -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_795_194_000_000_000));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -71,23 +71,23 @@ impl TestGateway {
         Self { memory, clock, log, metrics, gateway, addr, runtime: Some(runtime), supervisor }
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr)
     }
 
     /// One request on a connection of its own.
-    pub fn ask(&self, head: &str) -> Response {
+    pub(crate) fn ask(&self, head: &str) -> Response {
         let mut client = self.connect();
         client.send(head);
         client.response()
     }
 
-    pub fn get(&self, host: &str, path: &str) -> Response {
+    pub(crate) fn get(&self, host: &str, path: &str) -> Response {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
     }
 
     /// Asks until the answer has this status: for changes, which take effect within a second.
-    pub fn get_until(&self, host: &str, path: &str, status: u16) -> Response {
+    pub(crate) fn get_until(&self, host: &str, path: &str, status: u16) -> Response {
         eventually(&format!("{host}{path} answers {status}"), || {
             let response = self.get(host, path);
             (response.status == status).then_some(response)
@@ -95,7 +95,7 @@ impl TestGateway {
     }
 
     /// Runs housekeeping (health checks) until the gateway is dropped.
-    pub fn keep(&self) {
+    pub(crate) fn keep(&self) {
         let (gateway, stop) = (self.gateway.clone(), self.supervisor.stop_of(lifecycle::TaskKind::Worker));
         let runtime = self.runtime.as_ref().unwrap();
         runtime.block_on(async {
@@ -107,7 +107,7 @@ impl TestGateway {
     }
 
     /// Stops as a process that is told to would: soft, then hard.
-    pub fn stop(&mut self, grace: Duration) -> Result<(), lifecycle::Cut> {
+    pub(crate) fn stop(&mut self, grace: Duration) -> Result<(), lifecycle::Cut> {
         match &self.runtime {
             Some(runtime) => runtime.block_on(self.supervisor.stop(grace)),
             None => Ok(()),
@@ -125,7 +125,7 @@ impl Drop for TestGateway {
 }
 
 /// Tries until there is a value.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let clock = base::SystemClock::shared();
     let begun = clock.monotonic();
     while clock.monotonic() - begun < PATIENCE {
@@ -138,42 +138,42 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A client that sends what it is told, byte by byte.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// One answer.
 #[derive(Debug, Clone)]
-pub struct Response {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).into_iter().next()
     }
 
-    pub fn headers(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The code of a problem document.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem["code"].as_str().unwrap_or("no code").to_owned()
     }
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -181,7 +181,7 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // The gateway may have answered and closed already.
         let _ = self.stream.write_all(bytes.as_ref());
     }
@@ -200,7 +200,7 @@ impl Client {
     }
 
     /// The head of the next answer; `None` when the connection ends instead.
-    pub fn try_head(&mut self) -> Option<Response> {
+    pub(crate) fn try_head(&mut self) -> Option<Response> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8(self.buffer.drain(..end + 4).collect()).unwrap();
@@ -214,11 +214,11 @@ impl Client {
     }
 
     /// The next answer to a request that was not a HEAD.
-    pub fn response(&mut self) -> Response {
+    pub(crate) fn response(&mut self) -> Response {
         self.try_response().expect("the gateway answers")
     }
 
-    pub fn try_response(&mut self) -> Option<Response> {
+    pub(crate) fn try_response(&mut self) -> Option<Response> {
         let mut response = self.try_head()?;
         if response.status < 200 || matches!(response.status, 204 | 304) {
             return Some(response);
@@ -234,7 +234,7 @@ impl Client {
         Some(response)
     }
 
-    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.fill(), "the connection ends within a body");
         }
@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// The next chunk; empty for the last.
-    pub fn chunk(&mut self) -> Vec<u8> {
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
         let size = usize::from_str_radix(&self.line(), 16).unwrap();
         let chunk = self.exactly(size);
         assert_eq!(self.line(), "");
@@ -271,41 +271,41 @@ impl Client {
     }
 
     /// All that comes until the connection ends.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.buffer)
     }
 
     /// Whether the gateway has ended the connection, without having sent more.
-    pub fn is_ended(&mut self) -> bool {
+    pub(crate) fn is_ended(&mut self) -> bool {
         self.rest().is_empty()
     }
 }
 
 /// A request as an upstream got it.
 #[derive(Debug, Clone)]
-pub struct Got {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Got {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Got {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).into_iter().next()
     }
 
-    pub fn headers(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 }
 
 /// What an upstream does with a request.
-pub enum Act {
+pub(crate) enum Act {
     /// Sends bytes and goes on.
     Send(Vec<u8>),
     /// Sends bytes whenever it is told to; ends the connection when told no more.
@@ -320,11 +320,11 @@ pub enum Act {
     Echo,
 }
 
-pub fn ok(body: &str) -> Vec<Act> {
+pub(crate) fn ok(body: &str) -> Vec<Act> {
     vec![Act::Send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())]
 }
 
-pub fn raw(bytes: &str) -> Vec<Act> {
+pub(crate) fn raw(bytes: &str) -> Vec<Act> {
     vec![Act::Send(bytes.as_bytes().to_vec())]
 }
 
@@ -332,8 +332,8 @@ type Script = dyn Fn(&Got) -> Vec<Act> + Send + Sync;
 
 /// A server that does what it is scripted to, and records every byte that it got.
 #[derive(Clone)]
-pub struct Upstream {
-    pub addr: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) addr: SocketAddr,
     /// Raw bytes by connection.
     raw: Arc<Mutex<Vec<Vec<u8>>>>,
     got: Arc<Mutex<Vec<Got>>>,
@@ -342,12 +342,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(script: impl Fn(&Got) -> Vec<Act> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(script: impl Fn(&Got) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::on(listener, script)
     }
 
-    pub fn on(listener: TcpListener, script: impl Fn(&Got) -> Vec<Act> + Send + Sync + 'static) -> Self {
+    pub(crate) fn on(
+        listener: TcpListener,
+        script: impl Fn(&Got) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
         let upstream = Self {
             addr: listener.local_addr().unwrap(),
             raw: Arc::default(),
@@ -376,25 +379,25 @@ impl Upstream {
     }
 
     /// Answers everything with 200 and the path.
-    pub fn echo_path() -> Self {
+    pub(crate) fn echo_path() -> Self {
         Self::new(|got| ok(got.path()))
     }
 
     /// All that came in, in whatever connection.
-    pub fn raw(&self) -> Vec<u8> {
+    pub(crate) fn raw(&self) -> Vec<u8> {
         self.raw.lock().concat()
     }
 
-    pub fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.raw.lock().len()
     }
 
     /// Dies as a process that is killed: nothing is accepted any more and every connection breaks.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(listener) = self.listener.lock().take() {
             drop(listener);
             // The accepting thread wakes, sees that there is no listener any more, and drops the socket.
@@ -407,7 +410,7 @@ impl Upstream {
     }
 
     /// Ends all connections, as a server does when they were idle for too long.
-    pub fn end_connections(&self) {
+    pub(crate) fn end_connections(&self) {
         for connection in self.connections.lock().drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
@@ -521,6 +524,6 @@ impl Upstream {
 }
 
 /// A sender and what `Act::SendWhenTold` needs.
-pub fn told() -> (Sender<Vec<u8>>, Receiver<Vec<u8>>) {
+pub(crate) fn told() -> (Sender<Vec<u8>>, Receiver<Vec<u8>>) {
     channel()
 }

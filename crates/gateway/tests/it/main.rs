@@ -1,5 +1,7 @@
 //! The gateway from outside: raw sockets, scripted upstreams, directories in memory.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failed test")]
+
 mod faults;
 mod framing;
 mod harness;
