@@ -140,6 +140,9 @@ struct SearchQuery {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
     text: Option<String>,
+    /// Whether to show requests to the control API that went well.
+    #[serde(default = "yes")]
+    control: bool,
     /// Not before: a time, or how long ago (`10m`).
     #[serde(default)]
     since: Option<String>,
@@ -183,9 +186,16 @@ struct FollowQuery {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
     text: Option<String>,
+    /// Whether to show requests to the control API that went well.
+    #[serde(default = "yes")]
+    control: bool,
     /// Of those already there, not before: a time, or how long ago (`10m`).
     #[serde(default)]
     since: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn limit_default() -> u32 {
@@ -229,6 +239,7 @@ async fn found(
         since: query.since.as_deref().map(|text| time(text, now, "/query/since")).transpose()?,
         until: query.until.as_deref().map(|text| time(text, now, "/query/until")).transpose()?,
         hide_platform: false,
+        hide_control: !query.control,
     };
     let filter = visible(state, call, wanted).await?;
     let before = query.cursor.as_ref().map(|cursor| {
@@ -259,6 +270,7 @@ async fn follow(state: Arc<State>, call: Call<(), FollowQuery>) -> Result<Reply<
         since: query.since.as_deref().map(|text| time(text, now, "/query/since")).transpose()?,
         until: None,
         hide_platform: false,
+        hide_control: !query.control,
     };
     let filter = visible(&state, &call, wanted).await?;
     let tail = usize::try_from(query.tail.min(TAIL_MAX)).unwrap_or_default();

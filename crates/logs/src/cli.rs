@@ -6,7 +6,7 @@ use base::Page;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use module::{CliError, Session, Verb, VerbFuture, encode};
 use serde_json::Value;
-use telemetry::{Level, Source, Stream, printable};
+use telemetry::{Level, Source, Stream, printable, short_time};
 
 use crate::api::LogEntry;
 
@@ -61,6 +61,12 @@ fn command() -> Command {
                 .value_parser(["trace", "debug", "info", "warn", "error"]),
         )
         .arg(text("source", "SOURCE", "Only of this source").value_parser(["service", "access", "platform"]))
+        .arg(
+            Arg::new("control")
+                .long("control")
+                .action(ArgAction::SetTrue)
+                .help("Also requests to the control API that went well"),
+        )
         .arg(text("replica", "ID", "Only of this replica"))
         .arg(text("deployment", "ID", "Only of this deployment"))
         .arg(text("request", "ID", "Only of this request"))
@@ -95,7 +101,8 @@ fn query(arguments: &ArgMatches) -> String {
         ("deployment", "deployment"),
         ("request", "request"),
     ];
-    let mut query = String::new();
+    let control = arguments.get_flag("control");
+    let mut query = if control { String::new() } else { "&control=false".to_owned() };
     for (argument, parameter) in given {
         if let Some(value) = arguments.get_one::<String>(argument) {
             query.push_str(&format!("&{parameter}={}", encode(value)));
@@ -123,6 +130,8 @@ async fn show(session: &Session, query: &str, lines: u32) -> Result<(), CliError
     if entries.is_empty() {
         session.output.note("no records");
     }
+    // Producers hand records over in batches, so that neighbours may come in turned order.
+    entries.make_contiguous().sort_by_key(|entry| entry.at);
     entries.iter().for_each(|entry| print(session, entry));
     Ok(())
 }
@@ -173,7 +182,7 @@ fn for_people(entry: &LogEntry, color: bool) -> String {
     let paint = |code: &str, text: &str| {
         if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
-    let time: String = entry.at.to_string().chars().skip(5).take(18).collect::<String>().replace('T', " ");
+    let time = short_time(entry.at);
     let code = match entry.level {
         Level::Error => "31",
         Level::Warn => "33",
@@ -209,6 +218,12 @@ fn access(entry: &LogEntry) -> String {
 }
 
 fn with_fields(entry: &LogEntry) -> String {
+    if let Some(millis) =
+        entry.fields.get("surface").and(entry.fields.get("duration_ms")).and_then(Value::as_f64)
+    {
+        let principal = entry.fields.get("principal").and_then(Value::as_str).unwrap_or("nobody");
+        return format!("{} {millis:.1}ms by {principal}", entry.message);
+    }
     let mut line = entry.message.clone();
     for (name, value) in entry.fields.iter().filter(|(name, _)| *name != "target") {
         match value {
@@ -239,7 +254,7 @@ mod tests {
     fn arguments_become_a_query() {
         let parse = |words: &[&str]| command().try_get_matches_from(words);
         let found = parse(&["logs", "web", "--grep", "a&b", "--level", "warn"]).expect("they are right");
-        assert_eq!(query(&found), "&service=web&text=a%26b&level=warn");
+        assert_eq!(query(&found), "&control=false&service=web&text=a%26b&level=warn");
         assert!(parse(&["logs", "--level", "loud"]).is_err());
         assert!(parse(&["logs", "web", "--service", "api"]).is_err());
         assert!(parse(&["logs", "-n", "100001"]).is_err());

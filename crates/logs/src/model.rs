@@ -47,6 +47,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Without what the platform says about itself, which is for operators only.
     pub hide_platform: bool,
+    /// Without requests to the control API that went well: the command line makes many of them.
+    pub hide_control: bool,
 }
 
 impl Filter {
@@ -79,6 +81,7 @@ impl Filter {
             |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
         self.source.is_none_or(|wanted| wanted == kind)
             && !(self.hide_platform && kind == SourceKind::Platform)
+            && !(self.hide_control && is_control(record))
             && is(&self.tenant, record.tenant.as_deref())
             && is(&self.service, record.service())
             && is(&self.replica, replica)
@@ -115,6 +118,11 @@ fn quoted(text: &str) -> String {
 
 fn text_field<'a>(record: &'a LogRecord, name: &str) -> Option<&'a str> {
     record.fields.get(name).and_then(Value::as_str)
+}
+
+/// Requests to the API are told by the surface that they came to.
+fn is_control(record: &LogRecord) -> bool {
+    record.source == Source::Platform && record.level < Level::Warn && record.fields.contains_key("surface")
 }
 
 fn mentions(record: &LogRecord, text: &str) -> bool {
@@ -196,6 +204,18 @@ mod tests {
         check(Filter { until: Some(Timestamp::from_micros(1_000)), ..Filter::default() }, false);
         check(Filter { environment: text("test"), ..Filter::default() }, false);
         check(Filter { hide_platform: true, ..Filter::default() }, true);
+    }
+
+    #[test]
+    fn control_requests_can_be_left_out() {
+        let filter = Filter { hide_control: true, ..Filter::default() };
+        let mut request =
+            LogRecord::platform(Timestamp::from_micros(0), Level::Info, "GET /api/v1/tenants 200");
+        assert!(filter.matches(&request));
+        request.fields.insert("surface".to_owned(), "control".into());
+        assert!(!filter.matches(&request));
+        request.level = Level::Warn;
+        assert!(filter.matches(&request), "what went wrong is shown");
     }
 
     #[test]

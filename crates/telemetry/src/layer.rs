@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::record::{Level, LogRecord, Source};
 use crate::redact::{REDACTED, is_sensitive_name, redact};
-use crate::text::{printable, truncated, write_json_string};
+use crate::text::{printable, short_time, truncated, write_json_string};
 use crate::writer::Writer;
 
 /// Bytes kept of a field or a message; the rest is cut and `…` says so.
@@ -248,14 +248,13 @@ impl Line<'_> {
         let paint = |code: &str, text: &str| {
             if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
         };
-        // `2026-11-20T17:30:12.123456Z`: a person at the terminal knows the day.
-        let time = self.at.to_string();
-        let time: String = time.chars().skip(11).take(12).collect();
-        let time = time.trim_end_matches('Z');
+        // A person at the terminal knows the day.
+        let time = short_time(self.at);
+        let time = time.get(6..).unwrap_or_default();
         let target = self.target.split("::").next().unwrap_or_default();
         let mut out = format!(
             "{} {} {} {}",
-            paint("2", &format!("{time:<12}")),
+            paint("2", time),
             paint(code, level),
             paint("2", &format!("{target:<11}")),
             printable(&self.fields.message)

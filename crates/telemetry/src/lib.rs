@@ -43,5 +43,5 @@ pub use metrics::{Description, EXPOSITION_CONTENT_TYPE, Metrics};
 pub use record::{AccessRecord, Level, LogRecord, Source, Stream};
 pub use redact::{REDACTED, Redactor, is_sensitive_name, redact};
 pub use shard::{Counter, Gauge, Histogram, LATENCY_BUCKETS};
-pub use text::{printable, truncated, write_json_string, write_json_value};
+pub use text::{printable, short_time, truncated, write_json_string, write_json_value};
 pub use writer::QUEUE_LINES_MAX;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use base::Timestamp;
 use serde_json::{Map, Value};
 
 /// Control characters, and those that reorder or hide text on a terminal (Unicode's bidirectional controls, line and
@@ -41,6 +42,16 @@ pub fn truncated(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// A time for people: `11-20 17:30:12.123`, in UTC, always as long.
+#[must_use]
+pub fn short_time(at: Timestamp) -> String {
+    let past_second = at.micros().rem_euclid(1_000_000);
+    // `2026-11-20T17:30:12Z`: without a fraction the text has one length.
+    let second = Timestamp::from_micros(at.micros() - past_second).to_string();
+    let (date, time) = (second.get(5..10).unwrap_or_default(), second.get(11..19).unwrap_or_default());
+    format!("{date} {time}.{:03}", past_second / 1_000)
 }
 
 /// Appends the text as a JSON string, quotes included, with everything escaped that [`printable`] escapes.
@@ -118,6 +129,14 @@ mod tests {
         assert_eq!(printable("größe"), "größe");
         assert_eq!(printable("a\nb\x1b[31mred\u{202e}"), "a\\nb\\u{1b}[31mred\\u{202e}");
         assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m", "C1 controls drive terminals too");
+    }
+
+    #[test]
+    fn times_are_as_long_whatever_they_are() {
+        let at = |micros: i64| short_time(Timestamp::from_micros(1_700_000_000_000_000 + micros));
+        assert_eq!(at(0), "11-14 22:13:20.000");
+        assert_eq!(at(70_999), "11-14 22:13:20.070");
+        assert_eq!(short_time(Timestamp::from_micros(-1)), "12-31 23:59:59.999");
     }
 
     #[test]

@@ -110,6 +110,7 @@ async fn operators_see_all_and_filter() {
             (&format!("tenant={}", tenant(2)), &["of globex"]),
             ("source=platform", &["of the platform"]),
             ("service=web&text=GLOB", &["of globex"]),
+            ("control=false&source=platform", &["of the platform"]),
             ("level=warn", &[]),
             ("since=2027-01-01T00:00:00Z", &[]),
             ("since=1h", &["of the platform", "of globex", "of acme"]),
