@@ -59,7 +59,8 @@ pub(crate) async fn status(question: Question<'_>) -> Result<Option<u16>, String
         let status = parse_status(&answer);
         let mut rest = stream.take(ANSWER_BYTES_MAX);
         // A program that keeps the connection open all the same is no less healthy.
-        let end = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+        let mut nowhere = tokio::io::sink();
+        let end = tokio::io::copy(&mut rest, &mut nowhere);
         let _its_status_counts = tokio::time::timeout(ANSWER_TIME_MAX, end).await;
         Ok(Some(status))
     };

@@ -9,6 +9,7 @@ use identity::OperatorKey;
 use module::{CliError, Module};
 use ports::{Authenticate, EnvironmentDirectory, LogSink, TenantDirectory};
 use telemetry::Metrics;
+use vault::Vault;
 
 use crate::capabilities;
 use crate::error::failed;
@@ -20,6 +21,7 @@ pub(crate) const ENVIRONMENT: &str = "development";
 pub(crate) struct Ground {
     pub(crate) settings: ServerSettings,
     pub(crate) db: Db,
+    pub(crate) vault: Vault,
     pub(crate) clock: SharedClock,
     pub(crate) random: SharedRandom,
     pub(crate) metrics: Metrics,
@@ -43,7 +45,7 @@ pub(crate) struct Built {
 /// # Errors
 /// The store cannot be read, or the operator's key cannot be kept.
 pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
-    let Ground { settings, db, clock, random, metrics, logs, service_url } = ground;
+    let Ground { settings, db, vault, clock, random, metrics, logs, service_url } = ground;
     let environment = Slug::parse(ENVIRONMENT).map_err(|e| failed("name the environment", &e))?;
     let environments = tenants::Environments::load(db.clone(), environment)
         .await
@@ -102,7 +104,18 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let logs = logs::build(logs::Deps { logs: logs.clone(), tenants: directory.clone() });
     let audit = audit::build(audit::Deps { db: db.clone(), tenants: directory });
-    let mut modules = vec![plans, identity.module, deployments, gateway_module, logs, audit];
+    let backups = backups::build(
+        backups::Config::new(&settings.data_dir),
+        backups::Deps {
+            db: db.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            vault: vault.clone(),
+            sets: capabilities::migrations(),
+            metrics: metrics.clone(),
+        },
+    );
+    let mut modules = vec![plans, identity.module, deployments, gateway_module, logs, audit, backups];
     let own = tenants::own_sections(clock);
     let others = modules.iter().flat_map(|m| m.sections.iter().cloned());
     let tenants = tenants::build(tenants::Deps {

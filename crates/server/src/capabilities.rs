@@ -13,6 +13,7 @@ pub(crate) static ALL: &[&Manifest] = &[
     &gateway::MANIFEST,
     &logs::MANIFEST,
     &audit::MANIFEST,
+    &backups::MANIFEST,
 ];
 
 /// Their verbs on the command line.
@@ -23,8 +24,9 @@ pub(crate) fn verbs() -> Vec<Verb> {
         identity::verbs(),
         deployments::verbs(),
         gateway::verbs(),
-        logs::cli::verbs(),
+        logs::verbs(),
         audit::verbs(),
+        backups::verbs(),
     ]
     .concat()
 }

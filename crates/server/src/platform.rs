@@ -59,7 +59,7 @@ impl Platform {
         let signals = Signals::install().map_err(|e| failed("handle signals", &e))?;
         let clock = SystemClock::shared();
         let random = SystemRandom::shared();
-        let db = store::open(settings, &clock, &random).await?;
+        let (db, vault) = store::open(settings, &clock, &random).await?;
         let sockets = bind(settings, roles)?;
         let metrics = Metrics::new();
         let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
@@ -67,7 +67,8 @@ impl Platform {
         let service_addr = local(&sockets.service)?;
         let ground = Ground {
             settings: settings.clone(),
-            db: db.clone(),
+            db,
+            vault,
             clock: clock.clone(),
             random,
             metrics: metrics.clone(),

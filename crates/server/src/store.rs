@@ -46,10 +46,12 @@ pub(crate) async fn open(
     settings: &ServerSettings,
     clock: &SharedClock,
     random: &SharedRandom,
-) -> Result<Db, CliError> {
-    let db = Db::open(options(settings, clock, random).await?).await.map_err(|e| failed("open the store", &e))?;
+) -> Result<(Db, Vault), CliError> {
+    let options = options(settings, clock, random).await?;
+    let vault = options.vault.clone();
+    let db = Db::open(options).await.map_err(|e| failed("open the store", &e))?;
     match db.sealed() {
-        None => Ok(db),
+        None => Ok((db, vault)),
         Some(reason) => Err(CliError::failure(format!("the store is sealed: {reason}")).next(
             "Put the installation's own master.key back, or give it as SWITCHYARD_MASTER_KEY. Nothing was changed.",
         )),

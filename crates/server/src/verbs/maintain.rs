@@ -64,6 +64,13 @@ fn restore(matches: ArgMatches, session: Session) -> VerbFuture {
         let (clock, random) = (SystemClock::shared(), SystemRandom::shared());
         let options = store::options(&settings, &clock, &random).await?;
         let progress = session.progress(None, "Restoring");
-let _ = (failed, file, options, progress);        Ok(())
+        let restored = backups::restore(&file, backups::RestoreOptions { store: options, force }).await;
+        progress.finish();
+        let report = restored.map_err(|e| failed("restore", &e))?;
+        session.line(format!("Restored {} rows of {} tables.", report.rows, report.tables));
+        if session.json_wanted() {
+            session.json(&serde_json::json!({ "restored": true, "rows": report.rows, "moved_aside": report.replaced }));
+        }
+        Ok(())
     })
 }

@@ -95,7 +95,7 @@ fn an_unwritable_folder_is_named() {
     std::fs::write(project.data_dir(), "in the way").expect("put a file in the way");
     let output = project.run(&["up"]);
     let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{said}");
     assert!(said.contains(".switchyard"), "{said}");
 }
 
