@@ -36,8 +36,9 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let near = context(ContextKind::SuggestedSubcommand);
-            let near = near.or_else(|| base::nearest(&word, names(tree)).map(str::to_owned));
+            // Ours counts swapped letters as one slip; the parser's measure prefers words that begin alike.
+            let near = base::nearest(&word, names(tree)).map(str::to_owned);
+            let near = near.or_else(|| context(ContextKind::SuggestedSubcommand));
             CliError::usage(format!("there is no command `{word}`"))
                 .next(meant(near, "`switchyard help` lists them all."))
         }

@@ -1,6 +1,5 @@
 //! The product end to end: the real binary, run in a folder as a user runs it.
 
-#![expect(missing_docs, reason = "tests say what they show in their names")]
 #![expect(clippy::disallowed_methods, reason = "a test waits by the wall clock for another process")]
 #![expect(unreachable_pub, reason = "the harness is shared by the modules of this binary")]
 
