@@ -4,7 +4,7 @@
 //! - `agents web` serves the page and the JSON API. Switchyard's gateway tells it in `X-Tenant-Id` who asks.
 //! - `agents worker` picks up tasks and does the work.
 //!
-//! They share one folder (`AGENTS_DATA`), in which every change is the renaming of one file: any number of
+//! They share one folder, in which every change is the renaming of one file: any number of
 //! both may run side by side, be killed and be replaced, and no task is lost or done by two at a time.
 
 mod log;

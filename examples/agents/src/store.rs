@@ -1,10 +1,10 @@
 //! Where agents and tasks are kept: a file each.
 //!
 //! ```text
-//! <AGENTS_DATA>/tenants/<tenant>/agents/<id>.json
-//! <AGENTS_DATA>/tenants/<tenant>/tasks/<id>.json
-//! <AGENTS_DATA>/waiting/<task>.<tenant>       an empty file: this task waits for a worker
-//! <AGENTS_DATA>/running/<task>.<tenant>       the same file, renamed by the worker that took it
+//! <data>/tenants/<tenant>/agents/<id>.json
+//! <data>/tenants/<tenant>/tasks/<id>.json
+//! <data>/waiting/<task>.<tenant>       an empty file: this task waits for a worker
+//! <data>/running/<task>.<tenant>       the same file, renamed by the worker that took it
 //! ```
 //!
 //! A file appears or changes by one `rename`, which is atomic: a reader sees all of it or none, and of two
@@ -90,9 +90,11 @@ pub struct Claim {
 }
 
 impl Store {
-    /// Opens the folder named by `AGENTS_DATA`, or `data` below the working folder.
+    /// Opens the folder that the environment names: `AGENTS_DATA` when run by hand, else the one that Switchyard
+    /// gives to all services; else `data` below the working folder.
     pub fn open() -> io::Result<Store> {
-        Store::at(std::env::var_os("AGENTS_DATA").map_or_else(|| PathBuf::from("data"), PathBuf::from))
+        let named = ["AGENTS_DATA", "SWITCHYARD_SHARED_DIR"].into_iter().find_map(std::env::var_os);
+        Store::at(named.map_or_else(|| PathBuf::from("data"), PathBuf::from))
     }
 
     pub fn at(root: PathBuf) -> io::Result<Store> {
