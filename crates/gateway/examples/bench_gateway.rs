@@ -32,7 +32,9 @@ async fn main() -> Result<(), AnyError> {
     memory.plan("bench", base::Rate::per_minute(u32::MAX));
     let keys = memory.fill(tenants, keys_each, "bench");
     let mut all = vec![json!({ "host": "*.localhost", "service": "web", "auth": "optional" })];
-    all.extend((1..routes).map(|n| json!({ "host": "*.localhost", "path": format!("/area{n}"), "service": "web" })));
+    all.extend(
+        (1..routes).map(|n| json!({ "host": "*.localhost", "path": format!("/area{n}"), "service": "web" })),
+    );
     memory.routes(&all);
     memory.service("web", &[upstream], "");
 
@@ -44,7 +46,10 @@ async fn main() -> Result<(), AnyError> {
         signer: Arc::new(PlainSigner),
         log: Arc::new(NoLog),
         key_use: Some(Arc::new(NoLog)),
-        metrics: Metrics::new(&telemetry::Metrics::new(), telemetry::TenantLabels::new(telemetry::TENANTS_MAX)),
+        metrics: Metrics::new(
+            &telemetry::Metrics::new(),
+            telemetry::TenantLabels::new(telemetry::TENANTS_MAX),
+        ),
         clock: clock.clone(),
         random: base::SystemRandom::shared(),
     });

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failed test")]
 
+mod api;
 mod faults;
 mod framing;
 mod harness;
