@@ -96,7 +96,7 @@ async fn verify(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
             "the log was changed: event {} ({whose}, link {}): {}",
             bad.position, bad.chain_index, bad.why
         ))
-        .next("Keep the store as it is and compare it with a backup; docs/runbooks tells how."));
+        .next("Keep the store as it is and compare it with a backup; docs/runbooks/changed-event-log.md tells how."));
     }
     if !report.ok {
         return Err(CliError::failure("the log cannot be proven to be whole"));

@@ -1,16 +1,17 @@
-//! `switchyard keys` and `switchyard members`.
+//! `switchyard keys`, `switchyard members` and `switchyard whoami`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use module::{CliError, Session, Table, Verb, VerbFuture, encode};
 use serde_json::{Map, Value, json};
 
-use crate::api::{KeyView, MemberView, NewKeyView};
+use crate::api::{KeyView, MeView, MemberView, NewKeyView};
 
 /// The verbs of this capability.
 pub fn verbs() -> Vec<Verb> {
     vec![
         Verb { name: "keys", command: keys, run: run_keys },
         Verb { name: "members", command: members, run: run_members },
+        Verb { name: "whoami", command: whoami, run: run_whoami },
     ]
 }
 
@@ -70,6 +71,10 @@ fn members() -> Command {
             Command::new("set-role").about("Give a member another role").arg(tenant()).arg(id()).arg(role()),
         )
         .subcommand(Command::new("remove").about("End a membership").arg(tenant()).arg(id()))
+}
+
+fn whoami() -> Command {
+    Command::new("whoami").about("Tell who the installation takes you for, and what you may")
 }
 
 fn tenant() -> Arg {
@@ -177,6 +182,33 @@ fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {
         }
         Ok(())
     })
+}
+
+fn run_whoami(_: ArgMatches, session: Session) -> VerbFuture {
+    Box::pin(async move {
+        let me: MeView = session.client.get("/api/v1/me").await?;
+        session.show(&me, me_table);
+        Ok(())
+    })
+}
+
+fn me_table(me: &MeView) -> Table {
+    let mut table = Table::new(&["field", "value"]);
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let scopes: Vec<String> = me.scopes.iter().map(ToString::to_string).collect();
+    for (field, value) in [
+        ("kind", me.kind.clone()),
+        ("id", text(me.id.clone())),
+        ("name", me.name.clone()),
+        ("tenant", text(me.tenant.map(|id| id.to_string()))),
+        ("environment", text(me.environment.map(|id| id.to_string()))),
+        ("role", text(me.role.as_ref().map(ToString::to_string))),
+        ("scopes", scopes.join(" ")),
+        ("permissions", me.permissions.len().to_string()),
+    ] {
+        table.row([field, value.as_str()]);
+    }
+    table
 }
 
 /// The id of a member that was named by id or mail address.

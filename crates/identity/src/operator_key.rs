@@ -2,7 +2,7 @@
 //!
 //! Never written over: a file that is there is somebody's key. When the file is lost, who can write to the data
 //! folder proves to be an operator by putting an empty file `operator.key.reset` there; the next start then makes
-//! a new key and forgets the old one.
+//! a new key and forgets the old one (`docs/runbooks/lost-operator-key.md`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
