@@ -29,6 +29,11 @@ impl Directory {
         });
     }
 
+    /// Forgets all services.
+    pub(crate) fn clear(&self) {
+        self.change(BTreeMap::clear);
+    }
+
     /// Forgets a service.
     pub(crate) fn remove(&self, service: ServiceId) {
         self.change(|services| {

@@ -55,6 +55,9 @@ pub(crate) struct Work {
 
 /// Runs until `stop`, then ends all processes.
 pub(crate) async fn run(rt: Arc<Runtime>, stop: Stop) {
+    // Of an earlier run that failed. What still runs is adopted.
+    rt.replicas.lock().clear();
+    rt.directory.clear();
     let mut crew = Crew::new();
     let outputs = Arc::clone(&rt.outputs);
     let listener =
@@ -139,7 +142,7 @@ impl Adoptable {
                     work.rt.outputs.tag(&one.name, tag.clone());
                     by_service.entry(tag.service_id.clone()).or_default().push((one, tag));
                 }
-                Err(_) => work.hands.add(end(work.keeper.clone(), one.name)),
+                Err(_) => work.hands.add(end(work.keeper.clone(), one.name, Duration::ZERO)),
             }
         }
         remove_leftovers(work, names).await;
@@ -155,7 +158,8 @@ impl Adoptable {
         self.0.retain(|service, processes| {
             let known = rows.iter().any(|row| row.id.to_string() == *service);
             if !known {
-                let ended = processes.drain(..).map(|(one, _)| end(work.keeper.clone(), one.name));
+                let ended =
+                    processes.drain(..).map(|(one, _)| end(work.keeper.clone(), one.name, Duration::ZERO));
                 ended.for_each(|end| work.hands.add(end));
             }
             known
@@ -163,9 +167,9 @@ impl Adoptable {
     }
 }
 
-/// Ends a process at once and forgets it.
-pub(crate) async fn end(keeper: Client, name: String) {
-    let _gone = keeper.stop(&name, Duration::ZERO).await;
+/// Ends a process and forgets it.
+pub(crate) async fn end(keeper: Client, name: String, grace: Duration) {
+    let _gone = keeper.stop(&name, grace).await;
     keeper.exit(&name).await;
     keeper.forget(&name).await;
 }

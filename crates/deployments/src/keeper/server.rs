@@ -25,8 +25,17 @@ use tokio::sync::{Notify, watch};
 /// Processes that one keeper runs and remembers.
 const PROCESSES_MAX: usize = 2_000;
 
-/// Messages that are put into one write.
+/// Replies that wait, and lines of one process that are put into one write.
 const BATCH: usize = 64;
+
+/// Bytes of lines of one process that are put into one write.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes that one read of output takes. Whoever fills it floods.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Pause after a read that was filled: a flood goes on at 8 MiB/s at most, and leaves the CPU to others.
+const FLOOD_PAUSE: Duration = Duration::from_millis(2);
 
 /// Time that output may take to end after its process did.
 const OUTPUT_END_MAX: Duration = Duration::from_secs(1);
@@ -304,9 +313,14 @@ impl Keeper {
             if lines > 0 {
                 batch.push(Message::Dropped { name: name.clone(), lines });
             }
+            let mut bytes = 0;
             for _ in 0..BATCH {
                 let Some(Line { stream, at, text }) = process.ring.pop() else { break };
+                bytes += text.len();
                 batch.push(Message::Output { name: name.clone(), stream, at, line: text });
+                if bytes >= BATCH_BYTES {
+                    break;
+                }
             }
             if let Some((exit, at)) = process.exit
                 && process.ring.is_empty()
@@ -466,7 +480,7 @@ impl Keeper {
 impl Keeper {
     /// Takes the output of a process until it and all that descends from it are gone.
     async fn follow(self: Arc<Self>, name: String, mut child: Child, out: ChildStdout, err: ChildStderr) {
-        let status = {
+        let exit = {
             let output = async {
                 tokio::join!(
                     self.collect(&name, Stream::Stdout, out),
@@ -474,33 +488,16 @@ impl Keeper {
                 );
             };
             tokio::pin!(output);
-            let status = tokio::select! {
-                status = child.wait() => Some(status),
-                () = &mut output => None,
+            let (status, open) = tokio::select! {
+                status = child.wait() => (status, true),
+                () = &mut output => (child.wait().await, false),
             };
-            match status {
-                Some(status) => {
-                    let _held_open_elsewhere = tokio::time::timeout(OUTPUT_END_MAX, output).await;
-                    status
-                }
-                None => child.wait().await,
+            let exit = self.note_end(&name, status).await;
+            if open {
+                let _held_open_elsewhere = tokio::time::timeout(OUTPUT_END_MAX, output).await;
             }
+            exit
         };
-        let exit = match status {
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => Exit::Code(code),
-                (None, Some(signal)) => Exit::Signal(signal),
-                (None, None) => Exit::Lost,
-            },
-            Err(_) => Exit::Lost,
-        };
-        if let Some(process) = self.state.lock().processes.get_mut(&name) {
-            process.guard = None;
-            process.input = None;
-        }
-        if !matches!(exit, Exit::Code(_)) {
-            self.end_strays().await;
-        }
         let at = self.clock.now();
         if let Some(process) = self.state.lock().processes.get_mut(&name) {
             process.exit = Some((exit, at));
@@ -509,15 +506,38 @@ impl Keeper {
         self.output.notify_one();
     }
 
+    /// Takes note that a guard ended, and ends what it left when it was killed.
+    async fn note_end(&self, name: &str, status: io::Result<std::process::ExitStatus>) -> Exit {
+        let exit = match status {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => Exit::Lost,
+            },
+            Err(_) => Exit::Lost,
+        };
+        if let Some(process) = self.state.lock().processes.get_mut(name) {
+            process.guard = None;
+            process.input = None;
+        }
+        if !matches!(exit, Exit::Code(_)) {
+            self.end_strays().await;
+        }
+        exit
+    }
+
     async fn collect(&self, name: &str, stream: Stream, mut from: impl AsyncRead + Unpin) {
         let mut splitter = Splitter::default();
-        let mut buffer = vec![0; 16 * 1024];
+        let mut buffer = vec![0; READ_BYTES];
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             let at = self.clock.now();
             if let Some(process) = self.state.lock().processes.get_mut(name) {
                 splitter.feed(&buffer[..read], |text| process.ring.push(Line { stream, at, text }));
             }
             self.output.notify_one();
+            if read == READ_BYTES {
+                tokio::time::sleep(FLOOD_PAUSE).await;
+            }
         }
         if let (Some(text), Some(process)) = (splitter.finish(), self.state.lock().processes.get_mut(name)) {
             process.ring.push(Line { stream, at: self.clock.now(), text });

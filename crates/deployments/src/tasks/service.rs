@@ -156,7 +156,7 @@ impl Service {
 
     /// Ends all replicas and waits until they are gone.
     async fn end_all(&mut self, adopted: &mut Option<Vec<(Listed, Tag)>>) {
-        end_adopted(&self.work, adopted.take().unwrap_or_default());
+        end_adopted(&self.work, adopted.take().unwrap_or_default()).await;
         self.elsewhere = None;
         self.retiring.append(&mut self.slots);
         self.retiring.iter().for_each(|slot| slot.order(Order::Drain));
@@ -204,7 +204,6 @@ impl Service {
             listed.exit.is_none() && row.live == Some(tag.deployment) && tag.port != 0
         });
         *adopted = None;
-        end_adopted(&self.work, others);
         if let Some(live) = live {
             for (listed, tag) in own {
                 tracing::info!(service = %row.name, replica.id = %tag.replica, "a running replica is taken over");
@@ -218,6 +217,7 @@ impl Service {
                 self.slots.push(Slot::start(&self.work, start));
             }
         }
+        end_adopted(&self.work, others).await;
         Ok(())
     }
 

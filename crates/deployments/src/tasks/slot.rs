@@ -10,6 +10,7 @@ use crate::processes::Names;
 use crate::runtime::ReplicaView;
 use crate::store::{self, DeploymentRow, ReplicaRow};
 use base::ReplicaId;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use ports::Endpoint;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -608,9 +609,12 @@ fn address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Ends processes that were adopted and are not wanted.
-pub(super) fn end_adopted(work: &Arc<Work>, adopted: Vec<(Listed, Tag)>) {
-    for (listed, _) in adopted {
-        work.hands.add(end(work.keeper.clone(), listed.name));
-    }
+/// Ends processes that were adopted and are not wanted, and waits until they are gone. Replicas get the time to end
+/// by themselves; builds and the like have nobody waiting for them.
+pub(super) async fn end_adopted(work: &Work, adopted: Vec<(Listed, Tag)>) {
+    let ended = adopted.into_iter().map(|(listed, tag)| {
+        let grace = if tag.port == 0 { Duration::ZERO } else { work.rt.config.grace };
+        end(work.keeper.clone(), listed.name, grace)
+    });
+    join_all(ended).await;
 }

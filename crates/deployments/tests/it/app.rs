@@ -6,9 +6,7 @@ use deployments::{Built, Config, DeploymentView, Deps, Handle, ServiceView};
 use lifecycle::{Stop, StopHandle};
 use module::Task;
 use parking_lot::Mutex;
-use ports::{
-    EnvironmentDirectory, EnvironmentRecord, LogSink, SectionApply, ServiceRecord,
-};
+use ports::{EnvironmentDirectory, EnvironmentRecord, LogSink, SectionApply, ServiceRecord};
 use serde_json::Value;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
@@ -132,11 +130,10 @@ where
         let world = ready.world(app);
         let test = test(world.clone());
         async move {
-            world.start();
+            world.start().await;
             test.await;
             world.stop().await;
-            let left = world.processes();
-            assert!(left.is_empty(), "processes are left over: {left:?}");
+            world.until("nothing is left over", async || world.processes().is_empty().then_some(())).await;
         }
     })
     .await;
@@ -223,7 +220,7 @@ impl Ready {
 /// The life of a Switchyard.
 impl World {
     /// Starts the reconciler, as a start of Switchyard does.
-    pub(crate) fn start(&self) {
+    pub(crate) async fn start(&self) {
         let (stop_handle, stop) = Stop::pair();
         let task = Arc::clone(&self.task);
         let mut tasks = JoinSet::new();
@@ -231,6 +228,8 @@ impl World {
             (task.run)(stop).await.expect("the reconciler does not fail");
         });
         *self.running.lock() = Some(Running { stop: stop_handle, tasks });
+        // Runs up to its first wait: what an earlier one knew is forgotten then.
+        tokio::task::yield_now().await;
     }
 
     /// Ends it in order.
@@ -360,10 +359,9 @@ impl World {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(found) => found,
-            Err(_) => panic!("{what}: not within {PATIENCE:?}; output: {:#?}", self.logs.messages()),
-        }
+        let found = tokio::time::timeout(PATIENCE, found).await.ok();
+        assert!(found.is_some(), "{what}: not within {PATIENCE:?}; output: {:#?}", self.logs.messages());
+        found.expect("as asserted")
     }
 
     /// Waits until a service has so many ready replicas, and gives their ids and processes.

@@ -194,7 +194,7 @@ async fn a_deployment_begins_anew_after_switchyard_was_killed_in_its_middle() {
         world.kill().await;
         let cache = world.data_dir.join("cache").join(world.environment.to_string());
         std::fs::write(cache.join("again"), "").expect("write");
-        world.start();
+        world.start().await;
         let services = world.settled().await;
         assert!(services[0].live.is_some(), "{:?}", world.latest("web").await);
         world.ready("web", 1).await;
