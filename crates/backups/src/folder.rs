@@ -40,6 +40,16 @@ impl Folder {
         self.0.join(format!("{id}.scratch"))
     }
 
+    /// Removes scratch stores that a verification left when the process ended.
+    pub(crate) fn sweep(&self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|end| end == "scratch") {
+                // Left alone, it only takes room; the next verification of that backup removes it.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
     fn verified(&self, id: &BackupId) -> PathBuf {
         self.0.join(format!("{id}.verified"))
     }

@@ -68,6 +68,7 @@ impl Backups {
 
     /// Does what the queue says, one thing at a time, until told to stop; what is begun is finished.
     pub(crate) async fn work(&self, jobs: &mut mpsc::Receiver<Job>, stop: Stop) {
+        self.folder.sweep();
         loop {
             let job = tokio::select! {
                 () = stop.stopped() => return,

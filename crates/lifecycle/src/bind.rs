@@ -47,7 +47,8 @@ impl fmt::Display for BindError {
         let flag = key.replace('_', "-");
         // The rule of `config::environment_variable`, without the dependency.
         let variable = format!("SWITCHYARD_{}", key.to_uppercase());
-        write!(f, "; stop it or choose another address with --{flag}, {variable} or `{key}` in server.toml")
+        let stop = if self.source.kind() == io::ErrorKind::AddrInUse { "stop it or " } else { "" };
+        write!(f, "; {stop}choose another address with --{flag}, {variable} or `{key}` in server.toml")
     }
 }
 
