@@ -58,20 +58,28 @@ impl Switchyard {
         let mut process = Process::start("switchyard", command, folder)?;
         process.wait(|| ready(&listeners).is_some())?;
         let ready_after = clock.monotonic() - began;
+        let operator_key = fs::read_to_string(folder.join(".switchyard/operator.key"))
+            .map_err(|error| format!("read the operator key: {error}"))?;
+        let operator_key = operator_key.trim().to_owned();
         let addresses = ready(&listeners).ok_or("listeners.json is gone")?;
         let address = |name: &str| {
             addresses[name].as_str().map(str::to_owned).ok_or(format!("no {name} in listeners.json"))
         };
         let gateway = address("gateway")?;
         let gateway_port = gateway.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let operator_key = fs::read_to_string(folder.join(".switchyard/operator.key"))
-            .map_err(|error| format!("read the operator key: {error}"))?;
+        // `up` applies the project file once all is ready.
+        let control = address("control")?;
+        process.wait(|| {
+            client::call(&control, &operator_key, "GET", "/api/v1/environments", &Value::Null).is_ok_and(
+                |(_, list)| list["data"].as_array().is_some_and(|environments| !environments.is_empty()),
+            )
+        })?;
         Ok(Switchyard {
             process,
             gateway_port: gateway_port.ok_or("no port in listeners.json")?,
             ready_after,
-            control: address("control")?,
-            operator_key: operator_key.trim().to_owned(),
+            control,
+            operator_key,
         })
     }
 

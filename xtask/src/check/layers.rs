@@ -65,7 +65,8 @@ fn check_package(workspace: &Workspace, package: &Package) -> Vec<Finding> {
         }
     }
     for dependency in package.dev_dependencies.iter().filter(is_ours) {
-        let is_kit = TEST_KIT.contains(&dependency.as_str());
+        // A crate may name itself to switch on what only its tests see.
+        let is_kit = TEST_KIT.contains(&dependency.as_str()) || dependency == name;
         if let Some(reason) = refusal(name, dependency).filter(|_| !is_kit) {
             findings
                 .push(Finding::new(&place, format!("the tests of {name} depend on {dependency}: {reason}")));
