@@ -17,7 +17,16 @@ pub(crate) fn location(settings: &ServerSettings) -> Location {
     }
 }
 
-/// How to open it: takes the master key, or makes it when there is no data yet.
+/// What happens when there is no master key and no data yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingKey {
+    /// One is made.
+    Make,
+    /// That is an error: what is about to be brought in was sealed with another.
+    Refuse,
+}
+
+/// How to open it, with the master key.
 ///
 /// # Errors
 /// The key is missing although there is data, malformed or weak; the folder cannot be written.
@@ -25,6 +34,7 @@ pub(crate) async fn options(
     settings: &ServerSettings,
     clock: &SharedClock,
     random: &SharedRandom,
+    missing: MissingKey,
 ) -> Result<Options, CliError> {
     let location = location(settings);
     std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
@@ -32,7 +42,8 @@ pub(crate) async fn options(
             .next("Give another folder with --data-dir, or make this one writable.")
     })?;
     let first_start = Db::first_start(&location).await.map_err(|e| failed("open the store", &e))?;
-    let key = MasterKey::load(&settings.data_dir, settings.master_key.clone(), first_start, &**random)
+    let make = first_start && missing == MissingKey::Make;
+    let key = MasterKey::load(&settings.data_dir, settings.master_key.clone(), make, &**random)
         .map_err(|e| failed("unseal the store", &e))?;
     let vault = Vault::new(key, random.clone());
     Ok(Options::new(location, clock.clone(), random.clone(), vault, capabilities::migrations()))
@@ -47,7 +58,7 @@ pub(crate) async fn open(
     clock: &SharedClock,
     random: &SharedRandom,
 ) -> Result<(Db, Vault), CliError> {
-    let options = options(settings, clock, random).await?;
+    let options = options(settings, clock, random, MissingKey::Make).await?;
     let vault = options.vault.clone();
     let db = Db::open(options).await.map_err(|e| failed("open the store", &e))?;
     match db.sealed() {

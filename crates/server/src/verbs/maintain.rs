@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use module::{CliError, Session, Verb, VerbFuture};
 
 use crate::error::failed;
-use crate::store;
+use crate::store::{self, MissingKey};
 
 /// Brings the store to this version.
 pub(crate) const MIGRATE: Verb = Verb { name: "migrate", command: migrate_command, run: migrate };
@@ -62,7 +62,7 @@ fn restore(matches: ArgMatches, session: Session) -> VerbFuture {
             session.confirm("the present store")?;
         }
         let (clock, random) = (SystemClock::shared(), SystemRandom::shared());
-        let options = store::options(&settings, &clock, &random).await?;
+        let options = store::options(&settings, &clock, &random, MissingKey::Refuse).await?;
         let progress = session.progress(None, "Restoring");
         let restored = backups::restore(&file, backups::RestoreOptions { store: options, force }).await;
         progress.finish();

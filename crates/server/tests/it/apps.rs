@@ -13,7 +13,7 @@ fn installed(variable: &str) -> String {
         .unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`, which installs the app"))
 }
 
-fn node_red(size: &str) -> String {
+fn node_red() -> String {
     format!(
         r#"schema = 1
 project = {{ name = "flows" }}
@@ -21,7 +21,7 @@ tenants = {{ resolve = ["subdomain"], base_domain = "localhost", default_plan = 
 [services.red]
 start = "{} --port $PORT --userDir $SWITCHYARD_VOLUME_DATA"
 healthcheck = {{ path = "/", start_period = "60s" }}
-volumes = {{ data = {{ path = "data", size = "{size}" }} }}
+volumes = {{ data = {{ path = "data" }} }}
 [[routes]]
 host = "*.localhost"
 service = "red"
@@ -63,7 +63,7 @@ fn are_told_apart(project: &Project, path: &str) {
 
 #[test]
 fn node_red_runs_with_its_pages_and_its_editors_websocket() {
-    let mut project = Project::new(&node_red("1GiB"));
+    let mut project = Project::new(&node_red());
     project.up();
     two_tenants(&project);
     assert!(project.get("acme", "/").body.contains("Node-RED"));
@@ -84,7 +84,7 @@ fn node_red_runs_with_its_pages_and_its_editors_websocket() {
     )
     .expect("save the flow");
     assert_eq!(saved.status, 204, "{}", saved.body);
-    project.write("switchyard.toml", &format!("{}\n[services.red.variables]\nROUND = \"2\"\n", node_red("1GiB")));
+    project.write("switchyard.toml", &format!("{}\n[services.red.variables]\nROUND = \"2\"\n", node_red()));
     project.ok(&["up"]);
     eventually("the new deployment has the flow", || {
         project.gateway("acme", "/flows", &[]).is_ok_and(|r| r.body.contains("kept-by-the-volume"))

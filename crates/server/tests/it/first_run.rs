@@ -87,7 +87,7 @@ auth = "required"
     let key = made.json()["key"].as_str().expect("a key").to_owned();
     let bearer = format!("Bearer {key}");
 
-    assert_eq!(project.get("acme", "/private").status, 401);
+    eventually("acme is served, and asked for its key", || project.get("acme", "/private").status == 401);
     eventually("the key is known to the gateway", || {
         project.gateway("acme", "/private", &[("authorization", &bearer)]).is_ok_and(|r| r.status == 200)
     });

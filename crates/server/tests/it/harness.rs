@@ -47,6 +47,8 @@ limits = true
 /// A project folder, and the Switchyard that may be running in it.
 pub struct Project {
     dir: TempDir,
+    /// What `up` prints goes beside the project: a file in it would be a change of its source.
+    out: TempDir,
     child: Option<Child>,
     pub database_url: Option<String>,
 }
@@ -54,7 +56,8 @@ pub struct Project {
 impl Project {
     pub fn new(file: &str) -> Project {
         let dir = tempfile::Builder::new().prefix("sy").tempdir().expect("make a project folder");
-        let project = Project { dir, child: None, database_url: None };
+        let out = tempfile::Builder::new().prefix("syout").tempdir().expect("make a folder for output");
+        let project = Project { dir, out, child: None, database_url: None };
         project.write("switchyard.toml", file);
         project
     }
@@ -119,7 +122,7 @@ impl Project {
 
     pub fn spawn_up(&mut self) {
         assert!(self.child.is_none(), "one Switchyard a project");
-        let log = std::fs::File::create(self.path().join("up.log")).expect("make the log");
+        let log = std::fs::File::create(self.out.path().join("up.log")).expect("make the log");
         let errors = log.try_clone().expect("share the log");
         let child = self.command(&["up"]).stdout(log).stderr(errors).spawn().expect("start switchyard up");
         self.child = Some(child);
@@ -145,7 +148,7 @@ impl Project {
     }
 
     pub fn up_log(&self) -> String {
-        std::fs::read_to_string(self.path().join("up.log")).unwrap_or_default()
+        std::fs::read_to_string(self.out.path().join("up.log")).unwrap_or_default()
     }
 
     fn try_listener(&self, name: &str) -> Option<SocketAddr> {
@@ -272,8 +275,23 @@ pub fn request(
     }
     stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
     let mut raw = Vec::new();
-    stream.read_to_end(&mut raw)?;
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let read = stream.read(&mut piece)?;
+        raw.extend_from_slice(&piece[..read]);
+        // A stream of records has no end to wait for: its head tells all that a test asks.
+        if read == 0 || is_endless(&raw) {
+            break;
+        }
+    }
     parse(&raw).ok_or_else(|| std::io::Error::other(format!("no whole answer: {}", text(&raw))))
+}
+
+/// Whether this is the head of an answer that goes on as long as the connection.
+fn is_endless(raw: &[u8]) -> bool {
+    let Some(end) = raw.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
+    let head = text(&raw[..end]);
+    ["text/event-stream", "application/x-ndjson"].iter().any(|kind| head.contains(kind))
 }
 
 fn parse(raw: &[u8]) -> Option<Response> {
@@ -287,7 +305,7 @@ fn parse(raw: &[u8]) -> Option<Response> {
         .collect();
     let rest = &raw[end + 4..];
     let chunked = headers.iter().any(|(n, v)| n == "transfer-encoding" && v == "chunked");
-    let body = if chunked { unchunk(rest)? } else { rest.to_vec() };
+    let body = if is_endless(raw) { Vec::new() } else if chunked { unchunk(rest)? } else { rest.to_vec() };
     let length = headers.iter().find(|(n, _)| n == "content-length").and_then(|(_, v)| v.parse().ok());
     if length.is_some_and(|l: usize| l != body.len()) {
         return None;
