@@ -18,6 +18,13 @@ use crate::{Error, Status};
 /// How often a closure is run again after contention: with the pauses below about half a second.
 const REPEATS_MAX: u32 = 10;
 
+/// Repeats that run freely. After them a closure waits for its turn, so that only newcomers can still be in its way.
+const REPEATS_FREE: u32 = 3;
+
+/// Of this crate, among the advisory locks of the database; kept for the transaction that follows.
+const TAKE_TURN: &str = "SELECT pg_advisory_lock(6006905486180352002)";
+const END_TURN: &str = "SELECT pg_advisory_unlock(6006905486180352002)";
+
 /// Pause before the first repeat; doubled each time, drawn at random below that, so that rivals part.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -54,7 +61,7 @@ impl Lane {
     fn serve(&mut self, ticket: &mut Ticket) -> Result<(), Error> {
         let (mut repeats, mut reconnects) = (0, 0);
         loop {
-            let failure = match self.attempt(ticket) {
+            let failure = match self.attempt(ticket, repeats >= REPEATS_FREE) {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
@@ -70,46 +77,61 @@ impl Lane {
         }
     }
 
-    /// One transaction. `Ok` when the closure was either kept durably or undone.
-    fn attempt(&mut self, ticket: &mut Ticket) -> Result<(), Failure> {
+    /// One transaction, `in_turn` with all others that were repeated often. `Ok` when the closure was either kept durably
+    /// or undone.
+    fn attempt(&mut self, ticket: &mut Ticket, in_turn: bool) -> Result<(), Failure> {
         self.connect()?;
         let started = self.shared.clock.monotonic();
         let Some(session) = &mut self.session else { return Ok(()) };
         if let Session::Postgres(connected) = session {
+            // Before the transaction: its snapshot must be younger than the rival's commit.
+            let limit = self.answer_max;
+            if in_turn && let Err(failure) = connected.wire().batch(TAKE_TURN, limit) {
+                self.session = None;
+                return Err(failure);
+            }
             connected.begin(ticket.job.scope(), ticket.access);
         }
         let verdict = ticket.job.run(session, &self.shared);
         let Session::Postgres(connected) = session else { return Ok(()) };
-        let failure = connected.failure.take();
-        if let Some(Failure { error: Error::ReadOnly, .. }) = failure {
-            *self.status.write() = Status::ReadOnly("PostgreSQL takes no changes: it is a standby".into());
-        }
-        let ended = match (verdict, ticket.access) {
-            (Verdict::Keep, Access::Write) => connected.end("COMMIT").map_err(uncertain),
-            (Verdict::Keep, Access::Read) => connected.end("COMMIT").or(Ok(())),
-            (Verdict::Undo, _) => connected.end("ROLLBACK").or(Ok(())),
-        };
-        if connected.is_closed() {
+        let failed = connected.failure.take();
+        let ended = connected.end(if verdict == Verdict::Keep { "COMMIT" } else { "ROLLBACK" });
+        let given_back = if in_turn { connected.wire().batch(END_TURN, self.answer_max) } else { Ok(()) };
+        let is_lost = |found: &Failure| matches!(found.reach, Reach::Connection | Reach::Group);
+        if connected.is_closed()
+            || given_back.is_err()
+            || failed.as_ref().is_some_and(is_lost)
+            || ended.as_ref().is_err_and(|found| verdict == Verdict::Undo || is_lost(found))
+        {
             self.session = None;
         }
-        // A closure that may be repeated is, whatever it made of the error.
-        if let Some(failure) =
-            failure.filter(|found| matches!(found.reach, Reach::Repeat | Reach::Connection))
-        {
-            return Err(failure);
-        }
-        ended?;
-        match (verdict, ticket.access) {
-            (Verdict::Undo, _) => self.shared.stats.undone(),
-            (Verdict::Keep, Access::Read) => self.shared.stats.read(),
-            (Verdict::Keep, Access::Write) => {
+        self.note_standby(failed.as_ref());
+        match (failed, verdict, ticket.access) {
+            // A closure that may be repeated is, whatever it made of the error.
+            (Some(failure), ..) if matches!(failure.reach, Reach::Repeat | Reach::Connection) => {
+                return Err(failure);
+            }
+            (_, Verdict::Undo, _) => self.shared.stats.undone(),
+            (_, Verdict::Keep, Access::Read) => self.shared.stats.read(),
+            (_, Verdict::Keep, Access::Write) => {
+                ended.map_err(uncertain)?;
                 self.shared.stats.commit(1, self.shared.clock.monotonic().saturating_sub(started));
-                if *self.status.read() != Status::Ok {
-                    *self.status.write() = Status::Ok;
-                }
+                self.note_writable();
             }
         }
         Ok(())
+    }
+
+    fn note_standby(&self, failure: Option<&Failure>) {
+        if let Some(Failure { error: Error::ReadOnly, .. }) = failure {
+            *self.status.write() = Status::ReadOnly("PostgreSQL takes no changes: it is a standby".into());
+        }
+    }
+
+    fn note_writable(&self) {
+        if *self.status.read() != Status::Ok {
+            *self.status.write() = Status::Ok;
+        }
     }
 
     fn connect(&mut self) -> Result<(), Failure> {

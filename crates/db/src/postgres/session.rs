@@ -40,6 +40,10 @@ impl Session {
         Self { wire, roles, statements: HashMap::new(), prologue: None, access: Access::Read, failure: None }
     }
 
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.wire.link.is_closed()
     }
