@@ -1,6 +1,7 @@
 //! `cargo xtask check`: the rules that a machine can keep. Each module holds one family of rules as a table with
 //! reasons and a function from the repository to findings, so that what is allowed can be read in one place.
 
+mod commands;
 mod documents;
 mod layers;
 mod sources;
@@ -43,6 +44,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     findings.extend(sources::check(&sources));
     findings.extend(statements::check(workspace, &sources)?);
     findings.extend(documents::check(workspace)?);
+    findings.extend(commands::check(workspace)?);
     findings.extend(tools::check(workspace));
     findings
         .extend(surface::check(workspace).unwrap_or_else(|error| vec![Finding::new("tests/surface", error)]));
