@@ -49,6 +49,8 @@ CREATE TABLE deployments_deployments (
 
 CREATE INDEX deployments_deployments_service ON deployments_deployments (service, id);
 
+CREATE INDEX deployments_deployments_environment ON deployments_deployments (environment, id);
+
 CREATE INDEX deployments_deployments_build ON deployments_deployments (environment, build_digest);
 
 CREATE TABLE deployments_replicas (

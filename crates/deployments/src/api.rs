@@ -19,6 +19,7 @@ const SERVICE: &str = "/api/v1/services/{s}";
 const DEPLOYMENTS: &str = "/api/v1/services/{s}/deployments";
 const SCALE: &str = "/api/v1/services/{s}/scale";
 const RESTART: &str = "/api/v1/services/{s}/restart";
+const ALL_DEPLOYMENTS: &str = "/api/v1/deployments";
 const DEPLOYMENT: &str = "/api/v1/deployments/{d}";
 const ROLLBACK: &str = "/api/v1/deployments/{d}/rollback";
 
@@ -72,6 +73,14 @@ fn of_services(runtime: &Arc<Runtime>) -> Routes {
 fn of_deployments(runtime: &Arc<Runtime>) -> Routes {
     let state = || Arc::new(Arc::clone(runtime));
     Routes::new("deployments")
+        .route(
+            Spec::get(ALL_DEPLOYMENTS, permissions::DEPLOYMENTS_READ)
+                .summary("List deployments")
+                .details("Of all services of the call's environment, the newest first, without their output.")
+                .in_environment(),
+            state(),
+            list_all_deployments,
+        )
         .route(
             Spec::get(DEPLOYMENTS, permissions::DEPLOYMENTS_READ)
                 .summary("List deployments of a service")
@@ -182,6 +191,19 @@ async fn list_deployments(
             store::deployments(tx, service.id, &asked)
         })
         .await?;
+    let page = Page::of(rows, &page, |row: &DeploymentRow| row.id.to_string());
+    Ok(Reply::ok(page.map(DeploymentView::brief)))
+}
+
+async fn list_all_deployments(
+    state: Arc<State>,
+    call: Call<(), PageQuery>,
+) -> Result<Reply<Page<DeploymentView>>, Problem> {
+    let environment = call.environment()?.id;
+    let ctx = call.caller.system_ctx("list the deployments of an environment")?;
+    let page = call.query.page();
+    let asked = page.clone();
+    let rows = state.db.read_system(&ctx, move |tx| store::all_deployments(tx, environment, &asked)).await?;
     let page = Page::of(rows, &page, |row: &DeploymentRow| row.id.to_string());
     Ok(Reply::ok(page.map(DeploymentView::brief)))
 }

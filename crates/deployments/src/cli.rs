@@ -46,36 +46,50 @@ fn services(matches: ArgMatches, session: Session) -> VerbFuture {
 }
 
 fn deployments_command() -> Command {
-    Command::new("deployments").about("List deployments of a service, or show one with its output").arg(
-        Arg::new("of")
-            .value_name("SERVICE|DEPLOYMENT")
-            .required(true)
-            .help("A service's name, or a deployment's id"),
-    )
+    Command::new("deployments")
+        .about("List deployments, or show one with its output")
+        .subcommand(
+            Command::new("list").about("List deployments, the newest first").arg(
+                Arg::new("service")
+                    .value_name("SERVICE")
+                    .help("Name or id of a service; all when nothing is said"),
+            ),
+        )
+        .subcommand(
+            Command::new("show")
+                .about("Show a deployment with its times and the end of its output")
+                .arg(Arg::new("deployment").value_name("DEPLOYMENT").required(true).help("Its id")),
+        )
 }
 
 fn deployments(matches: ArgMatches, session: Session) -> VerbFuture {
     Box::pin(async move {
-        let of = text(&matches, "of")?;
-        if of.starts_with("dep_") {
-            let deployment: DeploymentView = session.client.get(&deployment_path(of, "")).await?;
-            if session.json_wanted() {
-                session.json(&deployment);
-                return Ok(());
+        match matches.subcommand() {
+            Some(("show", matches)) => show_deployment(text(matches, "deployment")?, &session).await,
+            other => {
+                let service = other.and_then(|(_, matches)| matches.get_one::<String>("service"));
+                let path = service
+                    .map_or_else(|| "/api/v1/deployments".to_owned(), |name| path(name, "/deployments"));
+                let list: Vec<DeploymentView> = session.client.all(&path).await?;
+                session.show(&list, |list| deployments_table(list));
+                Ok(())
             }
-            session.show(&deployment, |one| deployments_table(std::slice::from_ref(one)));
-            if let Some(error) = &deployment.error {
-                session.line(format!("\n{error}"));
-            }
-            if !deployment.output.is_empty() {
-                session.line(format!("\n{}", deployment.output.trim_end()));
-            }
-            return Ok(());
         }
-        let list: Vec<DeploymentView> = session.client.all(&path(of, "/deployments")).await?;
-        session.show(&list, |list| deployments_table(list));
-        Ok(())
     })
+}
+
+async fn show_deployment(id: &str, session: &Session) -> Result<(), CliError> {
+    let deployment: DeploymentView = session.client.get(&deployment_path(id, "")).await?;
+    session.show(&deployment, |one| deployments_table(std::slice::from_ref(one)));
+    if !session.json_wanted() {
+        if let Some(error) = &deployment.error {
+            session.line(format!("\n{error}"));
+        }
+        if !deployment.output.is_empty() {
+            session.line(format!("\n{}", deployment.output.trim_end()));
+        }
+    }
+    Ok(())
 }
 
 fn deploy_command() -> Command {
@@ -177,7 +191,7 @@ async fn ask(session: &Session, path: &str, body: &Value) -> Result<(), CliError
     } else {
         let id = made.id;
         session.line(format!("Deployment {id} of {} is {}.", made.service, made.status));
-        session.line(format!("Follow it with `switchyard deployments {id}`."));
+        session.line(format!("Follow it with `switchyard deployments show {id}`."));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@
 //!
 //! Deliberately absent: images and engines, autoscaling, references between variables, secrets, and a file system of
 //! its own for each process (hence volumes are found by variable or inside the working folder; see
-//! `docs/decisions/volumes.md`). Keys of the project file for these are refused as unknown.
+//! `docs/decisions/0010-snapshots-and-volumes.md`). Keys of the project file for these are refused as unknown.
 //!
 //! Life of a deployment: applying the project file marks a service for examination; the reconciler compares the digest
 //! of the project folder with what is live and puts a deployment into the queue. From there the service's own

@@ -5,6 +5,9 @@ use crate::model::{DeploymentState, ProcessSpec, ReplicaState, ServiceSpec};
 use base::{Cursor, DeploymentId, EnvironmentId, PageRequest, ReplicaId, ServiceId, Slug, Timestamp};
 use db::{Row, Sql, SystemTx, params};
 
+/// Sorts after every id.
+const BEYOND: &str = "~";
+
 /// A service as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceRow {
@@ -223,9 +226,26 @@ pub(crate) fn deployments(
     service: ServiceId,
     page: &PageRequest,
 ) -> Result<Vec<DeploymentRow>, Error> {
-    // Beyond every id: `~` sorts after all characters of one.
-    let before = page.cursor.as_ref().map_or("~", Cursor::key);
+    let before = page.cursor.as_ref().map_or(BEYOND, Cursor::key);
     let rows = tx.query(&DEPLOYMENTS, &params![service, before, page.fetch()])?;
+    rows.iter().map(deployment_row).collect()
+}
+
+const ALL_DEPLOYMENTS: Sql = Sql::One(
+    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
+     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
+     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
+     WHERE environment = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+);
+
+/// Deployments of all services of an environment, the newest first.
+pub(crate) fn all_deployments(
+    tx: &mut SystemTx,
+    environment: EnvironmentId,
+    page: &PageRequest,
+) -> Result<Vec<DeploymentRow>, Error> {
+    let before = page.cursor.as_ref().map_or(BEYOND, Cursor::key);
+    let rows = tx.query(&ALL_DEPLOYMENTS, &params![environment, before, page.fetch()])?;
     rows.iter().map(deployment_row).collect()
 }
 

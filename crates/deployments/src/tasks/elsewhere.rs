@@ -1,4 +1,7 @@
 //! Services that run elsewhere: their addresses are resolved and asked for their health.
+//!
+//! The gateway asks as well, from its own side, and decides by that. An address counts as ready here until it failed
+//! as often as its health check allows, so that a start does not begin with refusals.
 
 use super::Work;
 use crate::model::{Health, Turn, UrlsSpec};
@@ -28,9 +31,10 @@ pub(super) async fn run(work: Arc<Work>, service: ServiceId, spec: UrlsSpec) {
             let addresses = resolve(&spec).await;
             known.retain(|addr, _| addresses.contains(addr));
             for addr in addresses {
-                known.entry(addr).or_insert_with(|| (Health::new(check.retries, Duration::ZERO), false));
+                known.entry(addr).or_insert_with(|| (Health::new(check.retries, Duration::ZERO), true));
             }
             resolved_at = Some(clock.monotonic());
+            publish(&work, service, &known);
         }
         let asked = known.keys().map(|addr| {
             probe::ask(Question { addr: *addr, path: check.path.as_deref(), timeout: check.timeout })
@@ -52,6 +56,11 @@ pub(super) async fn run(work: Arc<Work>, service: ServiceId, spec: UrlsSpec) {
         work.rt.directory.put_elsewhere(service, &endpoints);
         tokio::time::sleep(check.interval).await;
     }
+}
+
+fn publish(work: &Work, service: ServiceId, known: &BTreeMap<SocketAddr, (Health, bool)>) {
+    let endpoints: Vec<(SocketAddr, bool)> = known.iter().map(|(addr, (_, ready))| (*addr, *ready)).collect();
+    work.rt.directory.put_elsewhere(service, &endpoints);
 }
 
 async fn resolve(spec: &UrlsSpec) -> Vec<SocketAddr> {

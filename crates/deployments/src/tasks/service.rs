@@ -83,6 +83,7 @@ impl Service {
         };
         self.list(&row);
         if row.removed {
+            self.elsewhere = None;
             self.end_all(adopted).await;
             return self.remove(&row).await;
         }
@@ -117,7 +118,7 @@ impl Service {
     /// Lists the service for the gateway.
     fn list(&self, row: &ServiceRow) {
         let asked = |spec: &HealthSpec| HealthCheck {
-            path: spec.path.clone().unwrap_or_else(|| "/".to_owned()),
+            path: spec.path.clone().unwrap_or_default(),
             interval: spec.interval,
             timeout: spec.timeout,
             retries: spec.retries,
@@ -157,7 +158,6 @@ impl Service {
     /// Ends all replicas and waits until they are gone.
     async fn end_all(&mut self, adopted: &mut Option<Vec<(Listed, Tag)>>) {
         end_adopted(&self.work, adopted.take().unwrap_or_default()).await;
-        self.elsewhere = None;
         self.retiring.append(&mut self.slots);
         self.retiring.iter().for_each(|slot| slot.order(Order::Drain));
         join_all(self.retiring.iter().map(Slot::ended)).await;

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Time that a command has between SIGTERM and SIGKILL when it took too long.
 const STEP_GRACE: Duration = Duration::from_secs(5);
 
+/// Starts of a command whose end nobody saw, since the keeper ended as well.
+const ATTEMPTS_MAX: u32 = 2;
+
 /// Which command it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -26,6 +29,14 @@ impl Step {
             Self::Build => "build",
             Self::Check => "check",
             Self::PreDeploy => "pre-deploy",
+        }
+    }
+
+    /// Whether it may run twice. What comes before a release changes things outside, such as a database.
+    fn is_repeatable(self) -> bool {
+        match self {
+            Self::Build | Self::Check => true,
+            Self::PreDeploy => false,
         }
     }
 
@@ -79,22 +90,28 @@ pub(super) async fn run(
     }
     rt.outputs.tag(&name, tag.clone());
     let meta = serde_json::to_value(&tag).unwrap_or_default();
-    let result = match work.keeper.start(&name, meta, launch).await {
-        Ok(_) => wait(work, row, (step, command), &name).await,
-        Err(error) => Err(format!("`{}` cannot be started: {error}", step.key())),
+    let mut attempts = if step.is_repeatable() { ATTEMPTS_MAX } else { 1 };
+    let result = loop {
+        attempts -= 1;
+        let ended = match work.keeper.start(&name, meta.clone(), launch.clone()).await {
+            Ok(_) => wait(work, (step, command), &name).await,
+            Err(error) => Err(format!("`{}` cannot be started: {error}", step.key())),
+        };
+        work.keeper.forget(&name).await;
+        match ended {
+            Ok(Exit::Lost) if attempts > 0 => {
+                rt.outputs.say(row.id, "lost with the keeper of the processes: again")
+            }
+            ended => break ended.and_then(|exit| judge(work, row, (step, command), exit)),
+        }
     };
-    work.keeper.forget(&name).await;
     rt.outputs.untag(&name);
     let _panicked = lifecycle::blocking(move || crate::folders::remove(&temporary)).await;
     result
 }
 
-async fn wait(
-    work: &Work,
-    row: &DeploymentRow,
-    (step, command): (Step, &str),
-    name: &str,
-) -> Result<(), String> {
+/// Waits for the end of a command, and ends it when it takes too long.
+async fn wait(work: &Work, (step, command): (Step, &str), name: &str) -> Result<Exit, String> {
     let limit = work.rt.config.step_timeout;
     let Ok(exit) = tokio::time::timeout(limit, work.keeper.exit(name)).await else {
         let _gone = work.keeper.stop(name, STEP_GRACE).await;
@@ -102,6 +119,10 @@ async fn wait(
         let limit = base::HumanDuration(limit);
         return Err(format!("`{}` did not end within {limit} (it is `{command}`)", step.key()));
     };
+    Ok(exit)
+}
+
+fn judge(work: &Work, row: &DeploymentRow, (step, command): (Step, &str), exit: Exit) -> Result<(), String> {
     if exit.is_success() {
         return Ok(());
     }

@@ -104,3 +104,23 @@ async fn p4_a_source_that_leads_out_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_build_whose_keeper_was_killed_is_made_again() {
+    worlds(Setup::default(), async |world: World| {
+        world.write("server.py", SERVER);
+        let mut section = web();
+        section["web"]["build"] =
+            json!("echo building; mkdir $SWITCHYARD_CACHE_DIR/once || exit 0; exec sleep 1000");
+        world.apply(section).await;
+        world.until("it is being built", async || world.logs.contains("building").then_some(())).await;
+        crate::app::kill(world.keeper().expect("a keeper runs"), rustix::process::Signal::KILL);
+        let services = world.settled().await;
+        assert!(services[0].live.is_some(), "{:?}", world.latest("web").await);
+        world.app.expect_record("the connection to the keeper broke");
+        let list = world.client.get("/api/v1/deployments").await.ok(200);
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!(list["data"][0]["service"], "web");
+    })
+    .await;
+}

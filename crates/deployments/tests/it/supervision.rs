@@ -301,3 +301,24 @@ async fn p3_a_flood_of_output_does_not_grow_memory() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn p3_whoever_takes_more_memory_than_allowed_is_ended_alone() {
+    worlds(Setup::default(), async |world: World| {
+        if !world.is_sqlite() {
+            return;
+        }
+        let start = "python3 -c 'x = bytearray(512 * 1024 * 1024); print(\"it grew\")'; echo ended with $?; exec sleep 1000";
+        world
+            .up(json!({"greedy": {
+                "start": start,
+                "resources": {"limit": {"memory": "128MiB", "cpu": 0.9}},
+            }}))
+            .await;
+        world.until("it was ended", async || world.logs.contains("ended with").then_some(())).await;
+        assert!(!world.logs.contains("it grew"));
+        assert!(!world.logs.contains("ended with 0"), "{:?}", world.logs.messages());
+        world.ready("greedy", 1).await;
+    })
+    .await;
+}
