@@ -70,8 +70,10 @@ fn fault(sections: &[(&str, &str)], command: &str) -> Option<String> {
     // A verb with verbs below it, followed by a word that is none of them.
     let depth = name.split(' ').count();
     let has_verbs = sections.iter().any(|(other, _)| other.starts_with(&format!("{name} ")));
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or_default();
+    let takes_words = usage.split_whitespace().skip(depth).any(is_argument);
     let next = words.get(depth).filter(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()));
-    if let Some(next) = next.filter(|_| has_verbs) {
+    if let Some(next) = next.filter(|_| has_verbs && !takes_words) {
         return Some(format!("there is no `{name} {next}`"));
     }
     let all = sections.first().map_or("", |(_, text)| *text);
@@ -85,6 +87,13 @@ fn fault(sections: &[(&str, &str)], command: &str) -> Option<String> {
     unknown.map(|flag| format!("`{name}` has no {flag}"))
 }
 
+/// A word of a usage line that stands for a positional argument: `[SERVICE]`, `<SLUG>`, `[NAME]...`.
+fn is_argument(word: &str) -> bool {
+    let name = word.trim_end_matches('.').trim_matches(['[', ']', '<', '>']);
+    let is_marked = word.starts_with(['[', '<']);
+    is_marked && name != "OPTIONS" && name != "COMMAND" && !name.starts_with('-')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +102,9 @@ mod tests {
     fn unknown_verbs_and_flags_are_found() {
         let sections = [
             ("switchyard", "--json"),
-            ("switchyard keys", ""),
+            ("switchyard keys", "\nUsage: switchyard keys [OPTIONS] <COMMAND>\n"),
+            ("switchyard deployments", "\nUsage: switchyard deployments [OPTIONS] [SERVICE] [COMMAND]\n"),
+            ("switchyard deployments list", ""),
             ("switchyard keys create", "--tenant <TENANT> --name <NAME>"),
             ("switchyard up", "-d, --detach"),
         ];
@@ -103,6 +114,7 @@ mod tests {
             ("switchyard up --fast", false),
             ("switchyard keys create --tenant acme --name ci --json", true),
             ("switchyard keys make", false),
+            ("switchyard deployments web", true),
             ("switchyard start", false),
             ("switchyard --json", true),
         ] {
