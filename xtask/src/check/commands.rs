@@ -71,7 +71,7 @@ fn fault(sections: &[(&str, &str)], command: &str) -> Option<String> {
     let depth = name.split(' ').count();
     let has_verbs = sections.iter().any(|(other, _)| other.starts_with(&format!("{name} ")));
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or_default();
-    let takes_words = usage.split_whitespace().skip(depth).any(is_argument);
+    let takes_words = usage.split_whitespace().any(is_argument);
     let next = words.get(depth).filter(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()));
     if let Some(next) = next.filter(|_| has_verbs && !takes_words) {
         return Some(format!("there is no `{name} {next}`"));
