@@ -9,7 +9,7 @@ use crate::ops;
 use crate::processes::has_artefact;
 use crate::source::{self, Scope};
 use crate::store::{self, DeploymentRow};
-use base::DeploymentId;
+use base::{DeploymentId, EnvironmentId};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -189,15 +189,16 @@ async fn blocking<T: Send + 'static>(
 
 /// Removes what no deployment of the environment can need any more: beside what is live and on its way, the last
 /// [`KEPT`] that served, of each service, can be gone back to.
-pub(super) async fn remove_old(work: &Arc<Work>, row: &DeploymentRow) -> Result<(), Error> {
-    let environment = row.environment;
+pub(super) async fn remove_old(work: &Arc<Work>, environment: EnvironmentId) -> Result<(), Error> {
     let needed = work.rt.db.write_system(&work.ctx, move |tx| {
         let mut needed = BTreeSet::new();
         for service in store::services(tx, environment)? {
             let page = base::PageRequest { limit: 100, cursor: None };
             let rows = store::deployments(tx, service.id, &page)?;
             let served = rows.iter().filter(|row| row.live_at.is_some()).take(KEPT + 1);
-            let open = rows.iter().filter(|row| row.state.is_open());
+            // What was built for a release that failed serves the next attempt.
+            let open = rows.iter().enumerate().filter(|(age, row)| *age == 0 || row.state.is_open());
+            let open = open.map(|(_, row)| row);
             needed.extend(served.chain(open).flat_map(|row| [Some(row.id), row.artefact]).flatten());
         }
         for old in store::kept(tx, environment)?.into_iter().filter(|row| !needed.contains(&row.id)) {

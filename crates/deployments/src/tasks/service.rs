@@ -290,11 +290,10 @@ impl Service {
         let ended = match released {
             Ok(row) => {
                 rt.metrics.deployments_live.inc();
-                let row = DeploymentRow { output, ..row };
-                let live = row.clone();
+                let live = DeploymentRow { output, ..row };
                 rt.db.write_system(&self.work.ctx, move |tx| ops::go_live(tx, &live, clock.now())).await?;
                 tracing::info!(service = %service.name, deployment.id = %id, "a deployment is live");
-                deploy::remove_old(&self.work, &row).await
+                Ok(())
             }
             Err(_) if *self.work.stopping.borrow() => return Ok(()),
             Err(deploy::Stopped::Failed(why)) => {
@@ -312,7 +311,8 @@ impl Service {
             Err(deploy::Stopped::Store(error)) => Err(error),
         };
         rt.outputs.close_tail(id);
-        ended
+        ended?;
+        deploy::remove_old(&self.work, service.environment).await
     }
 
     /// Starts the replicas of a deployment, and ends those of the one before.
