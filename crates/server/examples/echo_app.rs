@@ -3,7 +3,10 @@
 //!
 //! `/health` 200 (or 503 when `UNHEALTHY` is set), `/slow` answers after 300 ms, `/exit` ends the process with code 3,
 //! anything else a JSON object `{pid, version, path, headers}`.
-#![expect(clippy::disallowed_methods, reason = "an app of a user's, outside the product: it has no supervisor")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an app of a user's, outside the product: it has no supervisor"
+)]
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -7,7 +7,7 @@ use config::ServerSettings;
 use db::Db;
 use identity::OperatorKey;
 use module::{CliError, Module};
-use ports::{Authenticate, EnvironmentDirectory, LogSink, TenantDirectory};
+use ports::{Authenticate, EnvironmentDirectory, TenantDirectory};
 use telemetry::Metrics;
 use vault::Vault;
 
@@ -40,71 +40,120 @@ pub(crate) struct Built {
     pub(crate) operator_key: OperatorKey,
 }
 
+/// What several capabilities are handed, made out of the store.
+struct Shared {
+    environments: Arc<tenants::Environments>,
+    tenants: Arc<dyn TenantDirectory>,
+    signer: Arc<identity::Signer>,
+}
+
 /// Builds everything. Nothing runs yet.
 ///
 /// # Errors
 /// The store cannot be read, or the operator's key cannot be kept.
 pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
-    let Ground { settings, db, vault, clock, random, metrics, logs, service_url } = ground;
-    let environment = Slug::parse(ENVIRONMENT).map_err(|e| failed("name the environment", &e))?;
-    let environments = tenants::Environments::load(db.clone(), environment)
-        .await
-        .map_err(|e| failed("read the environments", &e))?;
-    let directory: Arc<dyn TenantDirectory> = Arc::new(tenants::Directory::new(db.clone()));
+    let Ground { settings, db, clock, random, .. } = ground;
     let operator_key = identity::operator_key(db, settings.data_dir.clone(), clock, random)
         .await
         .map_err(|e| failed("keep the operator's key", &e))?;
-    let signer = identity::Signer::load(db, clock.clone(), random)
-        .await
-        .map_err(|e| failed("read the signing key", &e))?;
+    let shared = Shared::load(ground).await?;
     let identity = identity::build(identity::Deps {
         db: db.clone(),
         clock: clock.clone(),
         random: random.clone(),
-        tenants: directory.clone(),
-        environments: environments.clone(),
-        signer: signer.clone(),
+        tenants: shared.tenants.clone(),
+        environments: shared.environments.clone(),
+        signer: shared.signer.clone(),
     });
-    let sink: Arc<dyn LogSink> = logs.clone();
-    let deployments::Built { module: deployments, handle: services } = deployments::build(
-        deployments::Config::new(settings.data_dir.clone(), settings.project_dir.clone(), service_url.clone()),
+    let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
+    let gateway::Built { module: gateway_module, gateway } = data_path(ground, &shared, &identity, &services);
+    let plans = plans::build(plans::Deps {
+        db: db.clone(),
+        clock: clock.clone(),
+        census: Arc::new(tenants::PlanCensus),
+        environments: shared.environments.clone(),
+        projects: Arc::new(tenants::Projects),
+        schemas: capabilities::sections(),
+    });
+    let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
+    let audit = audit::build(audit::Deps { db: db.clone(), tenants: shared.tenants.clone() });
+    let mut modules = vec![plans, identity.module, deployments, gateway_module, logs, audit, copies(ground)];
+    modules.insert(0, tenancy(ground, &shared, &modules));
+    Ok(Built {
+        modules,
+        authenticate: identity.authenticator,
+        environments: shared.environments,
+        gateway,
+        services,
+        operator_key,
+    })
+}
+
+impl Shared {
+    async fn load(ground: &Ground) -> Result<Shared, CliError> {
+        let Ground { db, clock, random, .. } = ground;
+        let environment = Slug::parse(ENVIRONMENT).map_err(|e| failed("name the environment", &e))?;
+        let environments = tenants::Environments::load(db.clone(), environment)
+            .await
+            .map_err(|e| failed("read the environments", &e))?;
+        let signer = identity::Signer::load(db, clock.clone(), random)
+            .await
+            .map_err(|e| failed("read the signing key", &e))?;
+        Ok(Shared { environments, tenants: Arc::new(tenants::Directory::new(db.clone())), signer })
+    }
+}
+
+/// Services and their processes.
+fn runtime(ground: &Ground, shared: &Shared) -> deployments::Built {
+    let Ground { settings, db, clock, random, metrics, logs, service_url, .. } = ground;
+    deployments::build(
+        deployments::Config::new(
+            settings.data_dir.clone(),
+            settings.project_dir.clone(),
+            service_url.clone(),
+        ),
         deployments::Deps {
             db: db.clone(),
             clock: clock.clone(),
             random: random.clone(),
-            environments: environments.clone(),
-            logs: sink.clone(),
+            environments: shared.environments.clone(),
+            logs: logs.clone(),
             metrics: metrics.clone(),
         },
-    );
-    let gateway::Built { module: gateway_module, gateway } = gateway::build(
+    )
+}
+
+/// The gateway, which learns of tenants, keys, plans and services through their directories.
+fn data_path(
+    ground: &Ground,
+    shared: &Shared,
+    identity: &identity::Identity,
+    services: &deployments::Handle,
+) -> gateway::Built {
+    let Ground { settings, db, clock, random, metrics, logs, .. } = ground;
+    gateway::build(
         gateway::Config { trusted_proxies: settings.trusted_proxies.clone(), ..gateway::Config::default() },
         gateway::Deps {
             db: db.clone(),
             clock: clock.clone(),
             random: random.clone(),
-            tenants: directory.clone(),
+            tenants: shared.tenants.clone(),
             keys: identity.directory.clone(),
             plans: Arc::new(plans::Directory::new(db.clone())),
-            environments: environments.clone(),
+            environments: shared.environments.clone(),
             services: services.directory(),
-            signer,
+            signer: shared.signer.clone(),
             uses: identity.uses.clone(),
-            logs: sink,
+            logs: logs.clone(),
             metrics: metrics.clone(),
         },
-    );
-    let plans = plans::build(plans::Deps {
-        db: db.clone(),
-        clock: clock.clone(),
-        census: Arc::new(tenants::PlanCensus),
-        environments: environments.clone(),
-        projects: Arc::new(tenants::Projects),
-        schemas: capabilities::sections(),
-    });
-    let logs = logs::build(logs::Deps { logs: logs.clone(), tenants: directory.clone() });
-    let audit = audit::build(audit::Deps { db: db.clone(), tenants: directory });
-    let backups = backups::build(
+    )
+}
+
+/// Backups of the store.
+fn copies(ground: &Ground) -> Module {
+    let Ground { settings, db, vault, clock, random, metrics, .. } = ground;
+    backups::build(
         backups::Config::new(&settings.data_dir),
         backups::Deps {
             db: db.clone(),
@@ -114,20 +163,22 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
             sets: capabilities::migrations(),
             metrics: metrics.clone(),
         },
-    );
-    let mut modules = vec![plans, identity.module, deployments, gateway_module, logs, audit, backups];
+    )
+}
+
+/// Tenants come last: they apply every capability's section, and remove every capability's rows of a tenant.
+fn tenancy(ground: &Ground, shared: &Shared, others: &[Module]) -> Module {
+    let Ground { db, clock, random, .. } = ground;
     let own = tenants::own_sections(clock);
-    let others = modules.iter().flat_map(|m| m.sections.iter().cloned());
-    let tenants = tenants::build(tenants::Deps {
+    let sections = others.iter().flat_map(|m| m.sections.iter().cloned());
+    tenants::build(tenants::Deps {
         db: db.clone(),
         clock: clock.clone(),
         random: random.clone(),
-        environments: environments.clone(),
+        environments: shared.environments.clone(),
         plans: Arc::new(plans::Lookup),
-        rows: modules.iter().flat_map(|m| m.tenant_rows.iter().cloned()).collect(),
-        sections: own.into_iter().chain(others).collect(),
+        rows: others.iter().flat_map(|m| m.tenant_rows.iter().cloned()).collect(),
+        sections: own.into_iter().chain(sections).collect(),
         schemas: capabilities::sections(),
-    });
-    modules.insert(0, tenants);
-    Ok(Built { modules, authenticate: identity.authenticator, environments, gateway, services, operator_key })
+    })
 }

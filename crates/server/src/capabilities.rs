@@ -33,7 +33,7 @@ pub(crate) fn verbs() -> Vec<Verb> {
 
 /// Their tables.
 pub(crate) fn migrations() -> Vec<MigrationSet> {
-    ALL.iter().map(|manifest| manifest.migrations.clone()).collect()
+    ALL.iter().map(|manifest| manifest.migrations).collect()
 }
 
 /// Their sections of the project file.

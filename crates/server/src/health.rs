@@ -63,10 +63,18 @@ struct ReadyView {
 pub(crate) fn routes(seeing: Arc<Seeing>) -> Routes {
     let text = StreamKind::Text;
     Routes::new("server")
-        .route(Spec::public("/livez").summary("Whether the process runs").stream(text), Arc::clone(&seeing), livez)
+        .route(
+            Spec::public("/livez").summary("Whether the process runs").stream(text),
+            Arc::clone(&seeing),
+            livez,
+        )
         .route(Spec::public("/health").summary("The same as /livez").stream(text), Arc::clone(&seeing), livez)
         .route(Spec::public("/readyz").summary("Whether work may come"), Arc::clone(&seeing), readyz)
-        .route(Spec::public("/api/health").summary("How each part of the platform is"), Arc::clone(&seeing), health)
+        .route(
+            Spec::public("/api/health").summary("How each part of the platform is"),
+            Arc::clone(&seeing),
+            health,
+        )
         .route(
             Spec::public("/metrics").summary("Metrics in the Prometheus text format").stream(text),
             Arc::clone(&seeing),
@@ -92,7 +100,8 @@ async fn health(seeing: Arc<Seeing>, _: Call) -> Result<Reply<HealthView>, Probl
         (check.name, health.unwrap_or_else(|_| Health::unhealthy("no answer within 5 s")))
     }))
     .await;
-    let worst = found.iter().map(|(_, h)| h.state).max_by_key(|s| severity(*s)).unwrap_or(HealthState::Healthy);
+    let worst =
+        found.iter().map(|(_, h)| h.state).max_by_key(|s| severity(*s)).unwrap_or(HealthState::Healthy);
     let services = found.into_iter().map(|(name, health)| (name.to_owned(), part(health))).collect();
     let view = HealthView { status: word(worst).to_owned(), timestamp: seeing.clock.now(), services };
     let status = match worst {

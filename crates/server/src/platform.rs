@@ -226,13 +226,19 @@ impl Starting<'_> {
         readiness.set("store", Ok(()));
         let listeners = Listeners::new(&self.settings.data_dir);
         listeners.set_all(&addresses).map_err(|e| failed("write listeners.json", &e))?;
+        if let OperatorKey::Lost(path) = &operator_key {
+            tracing::warn!(
+                path = %path.display(),
+                "the operator's key is lost: the command line has no key; docs/runbooks/lost-operator-key.md tells how to make a new one"
+            );
+        }
         let operator_key = read_operator_key(&operator_key)?;
         Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, document, listeners })
     }
 
     fn start_store(&self) {
         let db = self.ground.db.clone();
-        self.supervisor.restartable(TaskKind::Worker, "db.sequencer", move |stop| {
+        self.supervisor.restartable(TaskKind::Flusher, "db.sequencer", move |stop| {
             let db = db.clone();
             async move {
                 db.run_sequencer(stop).await;
@@ -278,7 +284,11 @@ impl Starting<'_> {
     }
 
     /// Comes back when the gateway knows what it has to know and accepts.
-    async fn start_gateway(&self, gateway: &gateway::Gateway, sockets: Vec<TcpListener>) -> Result<(), CliError> {
+    async fn start_gateway(
+        &self,
+        gateway: &gateway::Gateway,
+        sockets: Vec<TcpListener>,
+    ) -> Result<(), CliError> {
         if sockets.is_empty() {
             return Ok(());
         }
@@ -288,8 +298,10 @@ impl Starting<'_> {
 
 fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
     let socket = |e: lifecycle::BindError| CliError::failure(e.to_string());
-    let control = lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
-    let service = lifecycle::bind_tcp(settings.service_addr, "service API", "service_addr").map_err(socket)?;
+    let control =
+        lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
+    let service =
+        lifecycle::bind_tcp(settings.service_addr, "service API", "service_addr").map_err(socket)?;
     let threads = match usize::from(settings.gateway_threads) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -42,7 +42,9 @@ impl Roles {
             }
         }
         if roles == (Roles { gateway: false, control: false, runtime: false }) {
-            return Err(CliError::usage("--roles names no role").next("Roles are gateway, control and runtime."));
+            return Err(
+                CliError::usage("--roles names no role").next("Roles are gateway, control and runtime.")
+            );
         }
         Ok(roles)
     }

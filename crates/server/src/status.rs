@@ -79,8 +79,9 @@ fn run(_: ArgMatches, session: Session) -> VerbFuture {
             session.json(&status);
             return Ok(());
         }
-        let status: StatusView = serde_json::from_value(status)
-            .map_err(|error| module::CliError::failure(format!("the status is of another version: {error}")))?;
+        let status: StatusView = serde_json::from_value(status).map_err(|error| {
+            module::CliError::failure(format!("the status is of another version: {error}"))
+        })?;
         show(&session, &status);
         Ok(())
     })
@@ -93,7 +94,8 @@ fn show(session: &Session, status: &StatusView) {
         session.line(format!("  {name:<8} http://{addr}"));
     }
     let rows = status.services.iter().flat_map(|service| {
-        let head = vec![service.name.to_string(), word(service.state), String::new(), String::new(), String::new()];
+        let head =
+            vec![service.name.to_string(), word(service.state), String::new(), String::new(), String::new()];
         let replicas = service.replicas.iter().map(|replica| {
             vec![
                 String::new(),

@@ -23,7 +23,8 @@ fn command() -> Command {
 
 fn run(matches: ArgMatches, session: Session) -> VerbFuture {
     Box::pin(async move {
-        let dir = matches.get_one::<PathBuf>("dir").cloned().ok_or_else(|| CliError::usage("name a folder"))?;
+        let dir =
+            matches.get_one::<PathBuf>("dir").cloned().ok_or_else(|| CliError::usage("name a folder"))?;
         // A platform of its own, on free ports and in an empty folder, as the routes are known only when it is built.
         let empty = tempfile::tempdir().map_err(|e| failed("make a folder", &e))?;
         let free = "127.0.0.1:0".parse().map_err(|e| failed("name a free port", &e))?;
@@ -92,12 +93,8 @@ fn describe(command: &mut Command, parents: &str, text: &mut String) {
 }
 
 fn metrics(platform: &Platform) -> String {
-    let mut lines: Vec<String> = platform
-        .metrics()
-        .descriptions()
-        .iter()
-        .map(|metric| format!("{metric:?}"))
-        .collect();
+    let mut lines: Vec<String> =
+        platform.metrics().descriptions().iter().map(|metric| format!("{metric:?}")).collect();
     lines.sort();
     lines.join("\n") + "\n"
 }

@@ -17,12 +17,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) const VERB: Verb = Verb { name: "down", command, run };
 
 fn command() -> Command {
-    Command::new("down")
-        .about("Stop the Switchyard of this folder and its services")
-        .long_about(
-            "Stop the Switchyard of this folder and its services. Requests that are under way are finished; \
+    Command::new("down").about("Stop the Switchyard of this folder and its services").long_about(
+        "Stop the Switchyard of this folder and its services. Requests that are under way are finished; \
              data, tenants and keys stay.",
-        )
+    )
 }
 
 fn run(_: ArgMatches, session: Session) -> VerbFuture {
@@ -47,7 +45,8 @@ async fn stop(session: &Session, pid: u32) -> Result<(), CliError> {
     let target = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let target = target.ok_or_else(|| CliError::failure(format!("the lock file names no process: {pid}")))?;
     kill_process(target, Signal::TERM).map_err(|error| {
-        CliError::failure(format!("stop process {pid}: {error}")).next("Run it as the user who started Switchyard.")
+        CliError::failure(format!("stop process {pid}: {error}"))
+            .next("Run it as the user who started Switchyard.")
     })?;
     let progress = session.progress(None, "Finishing requests and stopping services");
     let gone = tokio::time::timeout(STOP_TIME_MAX, async {
@@ -58,7 +57,8 @@ async fn stop(session: &Session, pid: u32) -> Result<(), CliError> {
     .await;
     progress.finish();
     gone.map_err(|_| {
-        CliError::failure(format!("process {pid} does not stop"))
-            .next(format!("`switchyard logs` may tell why; `kill -9 {pid}` ends it, and loses nothing acknowledged."))
+        CliError::failure(format!("process {pid} does not stop")).next(format!(
+            "`switchyard logs` may tell why; `kill -9 {pid}` ends it, and loses nothing acknowledged."
+        ))
     })
 }

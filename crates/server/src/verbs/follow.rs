@@ -62,7 +62,7 @@ pub(super) async fn until_settled(session: &Session, client: &ControlClient) -> 
         }
         if services.iter().all(|service| !service.pending) {
             let patience_left = waited < REST_TIME_MAX;
-            if !patience_left || services.iter().all(|service| at_rest(service)) {
+            if !patience_left || services.iter().all(at_rest) {
                 break services;
             }
             waited += LOOK_EVERY;
@@ -91,12 +91,14 @@ pub(super) async fn show_urls(
 ) -> Result<(), CliError> {
     let services = services(client).await?;
     let rows = services.iter().map(|service| {
-        let ready = service.replicas.iter().filter(|one| one.state == deployments::ReplicaState::Ready).count();
+        let ready =
+            service.replicas.iter().filter(|one| one.state == deployments::ReplicaState::Ready).count();
         vec![service.name.to_string(), word(service), format!("{ready}/{}", service.replicas.len())]
     });
     session.table(&["service", "state", "replicas ready"], rows);
     let Some(gateway) = gateway else { return Ok(()) };
-    let tenants: Listed<tenants::TenantView> = client.get(&format!("/api/v1/tenants?limit={TENANTS_SHOWN}")).await?;
+    let tenants: Listed<tenants::TenantView> =
+        client.get(&format!("/api/v1/tenants?limit={TENANTS_SHOWN}")).await?;
     let base = base_domain(client).await?;
     for tenant in &tenants.data {
         session.line(format!("  http://{}.{base}:{}/", tenant.slug, gateway.port()));

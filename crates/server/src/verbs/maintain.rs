@@ -15,7 +15,8 @@ pub(crate) const MIGRATE: Verb = Verb { name: "migrate", command: migrate_comman
 pub(crate) const RESTORE: Verb = Verb { name: "restore", command: restore_command, run: restore };
 
 fn migrate_command() -> Command {
-    let command = Command::new("migrate").about("Bring the store to this version without starting the platform");
+    let command =
+        Command::new("migrate").about("Bring the store to this version without starting the platform");
     cli::settings_args(command)
 }
 
@@ -69,7 +70,9 @@ fn restore(matches: ArgMatches, session: Session) -> VerbFuture {
         let report = restored.map_err(|e| failed("restore", &e))?;
         session.line(format!("Restored {} rows of {} tables.", report.rows, report.tables));
         if session.json_wanted() {
-            session.json(&serde_json::json!({ "restored": true, "rows": report.rows, "moved_aside": report.replaced }));
+            session.json(
+                &serde_json::json!({ "restored": true, "rows": report.rows, "moved_aside": report.replaced }),
+            );
         }
         Ok(())
     })

@@ -11,5 +11,13 @@ use module::Verb;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Verb> {
-    vec![up::VERB, down::VERB, crate::status::VERB, serve::VERB, maintain::MIGRATE, maintain::RESTORE, crate::surface::VERB]
+    vec![
+        up::VERB,
+        down::VERB,
+        crate::status::VERB,
+        serve::VERB,
+        maintain::MIGRATE,
+        maintain::RESTORE,
+        crate::surface::VERB,
+    ]
 }

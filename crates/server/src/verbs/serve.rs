@@ -26,7 +26,10 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         let (settings, _) = cli::load_settings(&matches, &session.project_dir, None)?;
         let roles = matches.get_one::<String>("roles").map_or(Ok(Roles::ALL), |text| Roles::parse(text))?;
         if roles != Roles::ALL && settings.database_url.is_none() {
-            return Err(CliError::usage("some roles without the others need a store that processes can share").next(
+            return Err(CliError::usage(
+                "some roles without the others need a store that processes can share",
+            )
+            .next(
                 "Set SWITCHYARD_DATABASE_URL to a PostgreSQL, or leave --roles out to run everything here.",
             ));
         }

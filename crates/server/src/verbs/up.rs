@@ -10,9 +10,9 @@ use module::{CliError, ControlClient, Session, Verb, VerbFuture};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{follow, running};
+use crate::capabilities;
 use crate::platform::Platform;
 use crate::roles::Roles;
-use crate::capabilities;
 
 /// What a detached Switchyard prints goes to this file of the data folder.
 const UP_LOG: &str = "up.log";

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::harness::{Project, Response, echo_project, request};
 
 /// Operations whose parameter names something that tenants share, with the reason; the list only shrinks.
-const SHARED: &[(&str, &str)] =
-    &[("/api/v1/services/{s}/logs", "a service serves all tenants; each sees its own lines, whatever the name")];
+const SHARED: &[(&str, &str)] = &[(
+    "/api/v1/services/{s}/logs",
+    "a service serves all tenants; each sees its own lines, whatever the name",
+)];
 
 struct Operation {
     method: String,
@@ -40,7 +42,11 @@ fn every_operation_refuses_who_may_not_and_hides_what_is_anothers() {
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     let globex = walk.project.api("GET", "/api/v1/tenants/globex", &Value::Null);
-    assert_eq!((globex.status, globex.json()["status"].clone()), (200, json!("active")), "globex was touched");
+    assert_eq!(
+        (globex.status, globex.json()["status"].clone()),
+        (200, json!("active")),
+        "globex was touched"
+    );
 }
 
 impl Walk {
@@ -70,7 +76,7 @@ impl Walk {
             headers.push(("authorization", &bearer));
         }
         let body = if operation.example.is_null() { String::new() } else { operation.example.to_string() };
-        request(self.project.listener("control"), &operation.method, "localhost", path, &headers, &body)
+        request(self.project.listener("control"), &operation.method, ("localhost", path), &headers, &body)
             .unwrap_or_else(|e| panic!("{} {path}: {e}", operation.method))
     }
 
@@ -176,13 +182,12 @@ fn unknown(kind: &str) -> &'static str {
 
 /// The path with a tenant in `{t}` and unknown ids in the other parameters.
 fn fill(path: &str, tenant: &str) -> String {
-    let segments = path.split('/').map(|segment| {
-        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+    let segments =
+        path.split('/').map(|segment| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
             None => segment,
             Some("t") => tenant,
             Some(name) => unknown(name),
-        }
-    });
+        });
     segments.collect::<Vec<_>>().join("/")
 }
 

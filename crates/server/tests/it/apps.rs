@@ -77,8 +77,7 @@ fn node_red_runs_with_its_pages_and_its_editors_websocket() {
     let saved = crate::harness::request(
         project.listener("gateway"),
         "POST",
-        "acme.localhost",
-        "/flows",
+        ("acme.localhost", "/flows"),
         &[("content-type", "application/json")],
         flow,
     )

@@ -33,9 +33,7 @@ service = "web"
         (9, "services.web.healthcheck.interval", "5s"),
         (10, "services.web.replicas.min", ""),
     ] {
-        let found = said
-            .lines()
-            .any(|l| l.contains(&format!("switchyard.toml:{line}:")) && l.contains(key));
+        let found = said.lines().any(|l| l.contains(&format!("switchyard.toml:{line}:")) && l.contains(key));
         assert!(found, "line {line}, {key} is not named in:\n{said}");
         assert!(said.contains(hint), "{hint} is not suggested in:\n{said}");
     }

@@ -189,13 +189,8 @@ impl Project {
         self.gateway(tenant, path, &[]).expect("the gateway answers")
     }
 
-    pub fn gateway(
-        &self,
-        tenant: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> std::io::Result<Response> {
-        request(self.listener("gateway"), "GET", &format!("{tenant}.localhost"), path, headers, "")
+    pub fn gateway(&self, tenant: &str, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Response> {
+        request(self.listener("gateway"), "GET", (&format!("{tenant}.localhost"), path), headers, "")
     }
 
     /// A call of the control API as the operator.
@@ -203,7 +198,7 @@ impl Project {
         let key = format!("Bearer {}", self.operator_key());
         let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        request(self.listener("control"), method, "localhost", path, &headers, &body)
+        request(self.listener("control"), method, ("localhost", path), &headers, &body)
             .expect("the control API answers")
     }
 
@@ -259,8 +254,7 @@ impl Response {
 pub fn request(
     addr: SocketAddr,
     method: &str,
-    host: &str,
-    path: &str,
+    (host, path): (&str, &str),
     headers: &[(&str, &str)],
     body: &str,
 ) -> std::io::Result<Response> {
@@ -305,7 +299,13 @@ fn parse(raw: &[u8]) -> Option<Response> {
         .collect();
     let rest = &raw[end + 4..];
     let chunked = headers.iter().any(|(n, v)| n == "transfer-encoding" && v == "chunked");
-    let body = if is_endless(raw) { Vec::new() } else if chunked { unchunk(rest)? } else { rest.to_vec() };
+    let body = if is_endless(raw) {
+        Vec::new()
+    } else if chunked {
+        unchunk(rest)?
+    } else {
+        rest.to_vec()
+    };
     let length = headers.iter().find(|(n, _)| n == "content-length").and_then(|(_, v)| v.parse().ok());
     if length.is_some_and(|l: usize| l != body.len()) {
         return None;

@@ -14,7 +14,8 @@ fn every_command_of_the_readme_tour_works() {
     copy(&root.join("examples/agents"), &place.path().join("examples/agents"));
     let release = place.path().join("target/release");
     std::fs::create_dir_all(&release).expect("a folder for the binary");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_switchyard"), release.join("switchyard")).expect("link it");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_switchyard"), release.join("switchyard"))
+        .expect("link it");
 
     // The ports are the defaults in the README and free ones here.
     let [gateway, control, service] = free_ports();
