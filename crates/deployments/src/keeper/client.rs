@@ -23,11 +23,17 @@ const REQUESTS_WAITING_MAX: usize = 256;
 /// Time that a request waits for the keeper to be there.
 const KEEPER_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// Time that a keeper has to begin to listen, and to answer a request.
+/// Time that a keeper has to answer a request.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Time between two attempts to reach a keeper.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Attempts to reach a keeper that was started, before another is.
+const ATTEMPTS_EACH: u32 = 150;
+
+/// Attempts to reach a keeper before that counts as failed.
+const ATTEMPTS_MAX: u32 = 3 * ATTEMPTS_EACH;
 
 /// Time before a keeper is started again after it could not be reached.
 const RESTART_INTERVAL: Duration = Duration::from_millis(500);
@@ -271,16 +277,18 @@ impl Client {
         if let Ok(stream) = socket::connect(&self.0.data_dir).await {
             return Ok(stream);
         }
-        self.spawn()?;
-        let mut attempts = ANSWER_MAX.as_millis() / RETRY_INTERVAL.as_millis();
-        loop {
-            match socket::connect(&self.0.data_dir).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) if attempts == 0 => return Err(error),
-                Err(_) => attempts -= 1,
+        let mut failed = io::ErrorKind::TimedOut.into();
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt % ATTEMPTS_EACH == 0 {
+                self.spawn()?;
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
+            match socket::connect(&self.0.data_dir).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
         }
+        Err(failed)
     }
 
     fn spawn(&self) -> io::Result<()> {

@@ -49,6 +49,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 /// Looks for strays before giving up.
 const SWEEPS_MAX: u32 = 500;
 
+/// Attempts to take the lock, [`SWEEP_INTERVAL`] apart.
+const LOCK_ATTEMPTS: u32 = 50;
+
 /// Time beyond the grace after which the keeper goes although a process could not be ended.
 const STUCK_MAX: Duration = Duration::from_secs(15);
 
@@ -77,7 +80,7 @@ fn run(data_dir: &Path) -> io::Result<()> {
         .write(true)
         .mode(0o600)
         .open(data_dir.join("keeper.lock"))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !take(&lock) {
         // Another one keeps already, and will answer.
         return Ok(());
     }
@@ -93,6 +96,16 @@ fn run(data_dir: &Path) -> io::Result<()> {
         let ending = Arc::clone(&keeper);
         crew.work(ending.ended()).await;
         Ok(())
+    })
+}
+
+/// Takes the keeper's lock. One that was just killed may hold it for a moment after its connections broke.
+fn take(lock: &std::fs::File) -> bool {
+    (0..LOCK_ATTEMPTS).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(SWEEP_INTERVAL);
+        }
+        flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
     })
 }
 

@@ -280,7 +280,12 @@ impl Service {
         let id = row.id;
         tracing::info!(service = %service.name, deployment.id = %id, reason = %row.reason, "a deployment begins");
         rt.outputs.open_tail(id);
-        let prepared = deploy::prepare(&self.work, row.clone()).await;
+        // One that the store stopped in its middle begins anew.
+        let row = match row.state {
+            DeploymentState::Queued => row,
+            _ => deploy::advance(&self.work, row, DeploymentState::Queued).await?,
+        };
+        let prepared = deploy::prepare(&self.work, row).await;
         let released = match prepared {
             Ok(row) => self.release(service, row).await,
             Err(stopped) => Err(stopped),

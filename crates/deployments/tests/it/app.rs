@@ -173,7 +173,9 @@ impl Ready {
         let id = environment.id;
         let environments: Arc<dyn EnvironmentDirectory> = Arc::new(One(environment));
         let logs = Arc::new(Lines::default());
-        let mut variables: Vec<(String, String)> = std::env::vars().collect();
+        let mut variables: Vec<(String, String)> =
+            std::env::vars().filter(|(name, _)| name != "PATH").collect();
+        variables.push(("PATH".to_owned(), path()));
         variables.push(("SWITCHYARD_MASTER_KEY".to_owned(), "canary-of-the-platform".to_owned()));
         variables.push(("SWITCHYARD_DATABASE_URL".to_owned(), "canary-of-the-platform".to_owned()));
         let config = Config {
@@ -390,6 +392,19 @@ pub(crate) async fn fetch(addr: std::net::SocketAddr) -> Option<String> {
     stream.read_to_string(&mut answer).await.ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.starts_with("HTTP/1.0 200").then(|| body.to_owned())
+}
+
+/// `PATH`, with the folder of the Python proper first: what is found otherwise may be a script that takes longer to
+/// find it than it takes to start.
+fn path() -> String {
+    static PATH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let find = || {
+        let command = ["-c", "import os, sys; print(os.path.dirname(sys.executable))"];
+        let found = std::process::Command::new("python3").args(command).output().expect("python3 is there");
+        let folder = String::from_utf8(found.stdout).expect("a path");
+        format!("{}:{}", folder.trim(), std::env::var("PATH").expect("PATH is set"))
+    };
+    PATH.get_or_init(find).clone()
 }
 
 /// Carries the port's error through the store, which must be able to give its own.
