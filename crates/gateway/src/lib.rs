@@ -49,6 +49,7 @@ mod directory;
 mod error;
 mod explain;
 mod gateway;
+mod hash;
 mod path;
 mod section;
 mod store;

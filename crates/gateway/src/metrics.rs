@@ -1,5 +1,6 @@
 //! What the gateway counts.
 
+use crate::hash::Fold;
 use std::collections::HashMap;
 use std::sync::Arc;
 use telemetry::{AccessRecord, Counter, Family, Gauge, Histogram, TenantLabels};
@@ -54,44 +55,57 @@ impl Metrics {
 /// The handles of one thread. A request costs one look-up in a small map here, and none in the shared families.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
-    known: HashMap<Labels, (Counter, Histogram)>,
+    known: HashMap<Labels, Handle, Fold>,
 }
 
+/// Labels by where they are: routes and tenants keep theirs for as long as they live, and the handle keeps them from
+/// going, so that a place is never another's. A changed one gets a new handle on the same series.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Labels {
-    method: &'static str,
+    method: usize,
     status: u16,
-    /// Pointers, since routes and tenants keep theirs for as long as they live; a changed one gets a new handle on
-    /// the same series.
-    route: Option<Arc<str>>,
-    tenant: Option<Arc<str>>,
+    route: usize,
+    tenant: usize,
+}
+
+#[derive(Debug)]
+struct Handle {
+    requests: Counter,
+    durations: Histogram,
+    _kept: (Option<Arc<str>>, Option<Arc<str>>),
 }
 
 impl Handles {
     /// Counts one request.
     pub(crate) fn count(&mut self, metrics: &Metrics, record: &AccessRecord) {
+        let method = method_label(&record.method);
+        let place = |label: &Option<Arc<str>>| label.as_ref().map_or(0, |label| label.as_ptr() as usize);
         let labels = Labels {
-            method: method_label(&record.method),
+            method: method.as_ptr() as usize,
             status: record.status,
-            route: record.route.clone(),
-            tenant: record.tenant.clone(),
+            route: place(&record.route),
+            tenant: place(&record.tenant),
         };
         if self.known.len() >= HANDLES_MAX && !self.known.contains_key(&labels) {
             self.known.clear();
         }
-        let (requests, durations) = self.known.entry(labels).or_insert_with_key(|labels| {
-            let status = labels.status.to_string();
-            let tenant = labels.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
+        let handle = self.known.entry(labels).or_insert_with(|| {
+            let status = record.status.to_string();
+            let tenant = record.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
             let values = [
-                labels.method,
-                labels.route.as_deref().unwrap_or("none"),
+                method,
+                record.route.as_deref().unwrap_or("none"),
                 &status,
                 tenant.as_deref().unwrap_or("none"),
             ];
-            (metrics.requests.get(&values), metrics.durations.get(&values))
+            Handle {
+                requests: metrics.requests.get(&values),
+                durations: metrics.durations.get(&values),
+                _kept: (record.route.clone(), record.tenant.clone()),
+            }
         });
-        requests.inc();
-        durations.observe(record.duration);
+        handle.requests.inc();
+        handle.durations.observe(record.duration);
     }
 }
 

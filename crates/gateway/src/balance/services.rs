@@ -4,6 +4,7 @@ use super::breaker::Breaker;
 use super::budget::RetryBudget;
 use super::endpoint::{Endpoint, InFlight};
 use super::queue::WaitQueue;
+use crate::hash::Fold;
 use arc_swap::ArcSwap;
 use base::{EnvironmentId, ServiceId, Slug, TenantId};
 use parking_lot::Mutex;
@@ -51,10 +52,12 @@ pub enum NoEndpoint {
     AllFull,
 }
 
+type OfEnvironment = HashMap<Slug, Arc<Service>, Fold>;
+
 /// All services of all environments.
 #[derive(Debug, Default)]
 pub struct Services {
-    map: ArcSwap<HashMap<EnvironmentId, HashMap<Slug, Arc<Service>>>>,
+    map: ArcSwap<HashMap<EnvironmentId, OfEnvironment, Fold>>,
     next_number: AtomicU64,
 }
 
@@ -74,7 +77,7 @@ impl Services {
     /// Takes over what runs now.
     pub fn update(&self, records: &[ServiceRecord]) {
         let before = self.map.load();
-        let mut map: HashMap<EnvironmentId, HashMap<Slug, Arc<Service>>> = HashMap::new();
+        let mut map: HashMap<EnvironmentId, OfEnvironment, Fold> = HashMap::default();
         for record in records {
             let known = before.get(&record.environment).and_then(|services| services.get(&record.name));
             let service = match known.filter(|known| known.id == record.id) {

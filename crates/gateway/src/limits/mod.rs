@@ -10,10 +10,11 @@ mod window;
 pub use headers::{push_limit_headers, retry_after_seconds};
 pub use window::{PARTS, Verdict, Window};
 
+use crate::hash::Fold;
 use base::{KeyId, Rate, SharedClock, TenantId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ pub struct Outcome {
 
 #[derive(Debug, Default)]
 struct Shard {
-    windows: HashMap<Subject, Box<Window>, RandomState>,
+    windows: HashMap<Subject, Box<Window>, Fold>,
     addresses: usize,
     walked_at: Duration,
 }
@@ -101,7 +102,7 @@ struct Shard {
 #[derive(Debug)]
 pub struct Limits {
     clock: SharedClock,
-    hasher: RandomState,
+    hasher: Fold,
     shards: Box<[Mutex<Shard>]>,
 }
 
@@ -110,7 +111,7 @@ impl Limits {
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
-        Self { clock, hasher: RandomState::new(), shards }
+        Self { clock, hasher: Fold::default(), shards }
     }
 
     /// Asks all limits that a request is under, in the order given: tenant, key, route, address. It passes when each

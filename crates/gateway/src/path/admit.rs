@@ -3,7 +3,7 @@
 
 use super::credential::{Credential, credential};
 use super::forward::{Forward, push_upstream_head};
-use super::job::{Job, Refusal, kept_agent, kept_path};
+use super::job::{Job, Refusal, id_text, kept_agent, kept_path};
 use super::shared::Thread;
 use crate::client::client_address;
 use crate::limits::{Limit, Subject, retry_after_seconds};
@@ -13,7 +13,7 @@ use crate::wire::{
     Examined, Framing, HEADERS_MAX, HeaderKind, Reject, RequestHead, Target, Version, authority, examine,
     parse_request, target,
 };
-use base::{RequestId, TenantId, codes};
+use base::{TenantId, codes};
 use ports::{ResolveBy, TenantStatus};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -26,10 +26,14 @@ const OWN_HOSTS: [&str; 2] = ["api", "console"];
 const LIMITS_MAX: usize = 4;
 
 /// Judges a complete head. What it learns goes into `job`, also when it refuses, so that the record tells of it.
-pub(crate) fn admit(thread: &Thread, peer: IpAddr, bytes: &[u8], job: &mut Job) -> Result<(), Refusal> {
+pub(crate) fn admit(
+    thread: &Thread,
+    (peer, peer_text): (IpAddr, &str),
+    bytes: &[u8],
+    job: &mut Job,
+) -> Result<(), Refusal> {
     let shared = &thread.shared;
-    job.at = shared.clock.now();
-    job.request = Some(RequestId::new(&*shared.clock, &thread.random));
+    job.begin(thread);
     job.client = peer;
     let mut room = [MaybeUninit::uninit(); HEADERS_MAX];
     let head = parse_request(bytes, &mut room)?;
@@ -75,8 +79,15 @@ pub(crate) fn admit(thread: &Thread, peer: IpAddr, bytes: &[u8], job: &mut Job) 
         let detail = "The route leads to a service that does not run.";
         return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
     }
-    let forward =
-        Forward { head: &head, found: &found, target: &target, authority: &named, trusted, peer, key };
+    let forward = Forward {
+        head: &head,
+        found: &found,
+        target: &target,
+        authority: &named,
+        trusted,
+        peer: peer_text,
+        key,
+    };
     push_upstream_head(thread, job, &forward);
     Ok(())
 }
@@ -288,7 +299,8 @@ impl Request<'_> {
         }
         let shared = &self.thread.shared;
         let grant = shared.world.keys.grant(entry);
-        let text: Arc<str> = entry.id().to_string().into();
+        let text = id_text(&entry.id());
+        let text: Arc<str> = std::str::from_utf8(&text).unwrap_or_default().into();
         self.job.principal = Some(text.clone());
         if let Some(key_use) = &shared.key_use {
             key_use.used(entry.tenant(), entry.id(), self.job.at);

@@ -94,9 +94,10 @@ fn push_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
 
 /// What every answer of ours and of applications says: the request's id, its limit, and whether the connection ends.
 fn push_own_headers(out: &mut Vec<u8>, job: &Job) {
-    if let Some(request) = job.request {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "X-Request-Id: {request}\r\n");
+    if job.request.is_some() {
+        out.extend_from_slice(b"X-Request-Id: ");
+        out.extend_from_slice(&job.request_text);
+        out.extend_from_slice(b"\r\n");
     }
     if let Some(outcome) = &job.limit {
         push_limit_headers(out, outcome, job.at);

@@ -1,11 +1,12 @@
 //! Assertions for applications, signed once for a principal and a service and reused for 30 s: signing takes as long
 //! as all else that the gateway does for a request.
 
+use crate::hash::Fold;
 use base::{EnvironmentId, KeyId, ServiceId, Slug, TenantId};
 use parking_lot::Mutex;
 use ports::{AssertionClaims, AssertionSigner};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// How long an assertion is reused: half of what it is valid for.
@@ -44,14 +45,14 @@ struct Kept {
 /// Those that were signed.
 pub(crate) struct Assertions {
     signer: Arc<dyn AssertionSigner>,
-    hasher: RandomState,
-    shards: Box<[Mutex<HashMap<Subject, Kept>>]>,
+    hasher: Fold,
+    shards: Box<[Mutex<HashMap<Subject, Kept, Fold>>]>,
 }
 
 impl Assertions {
     pub(crate) fn new(signer: Arc<dyn AssertionSigner>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { signer, hasher: RandomState::new(), shards }
+        Self { signer, hasher: Fold::default(), shards }
     }
 
     /// The assertion for a subject; `None` when it cannot be signed now, as in the sealed state. The request then

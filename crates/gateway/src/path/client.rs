@@ -56,6 +56,7 @@ pub(crate) struct Client {
     /// What came and was not used; none while the connection waits.
     pub(crate) buffer: Option<Buffer>,
     peer: IpAddr,
+    peer_text: Box<str>,
     scanned: usize,
     _counted: Counted,
 }
@@ -70,15 +71,9 @@ enum Head {
 impl Client {
     pub(crate) fn new(thread: Rc<Thread>, stream: TcpStream, peer: SocketAddr, counted: Counted) -> Self {
         let slot = thread.deadlines.take();
-        Self {
-            thread,
-            stream,
-            slot,
-            buffer: None,
-            peer: peer.ip().to_canonical(),
-            scanned: 0,
-            _counted: counted,
-        }
+        let peer = peer.ip().to_canonical();
+        let peer_text = peer.to_string().into();
+        Self { thread, stream, slot, buffer: None, peer, peer_text, scanned: 0, _counted: counted }
     }
 
     /// Serves requests until the connection ends.
@@ -183,7 +178,8 @@ impl Client {
         thread.deadlines.set_now_ms(millis(job.started));
         let admitted = match &mut self.buffer {
             Some(buffer) => {
-                let admitted = admit(&thread, self.peer, &buffer.filled()[..length], &mut job);
+                let admitted =
+                    admit(&thread, (self.peer, &self.peer_text), &buffer.filled()[..length], &mut job);
                 buffer.consume(length);
                 admitted
             }
@@ -206,9 +202,8 @@ impl Client {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
         job.started = thread.shared.clock.monotonic();
-        job.at = thread.shared.clock.now();
         job.client = self.peer;
-        job.request = Some(base::RequestId::new(&*thread.shared.clock, &thread.random));
+        job.begin(&thread);
         let after = self.refuse(&mut job, &refusal).await;
         thread.records.push(&mut job);
         thread.give_job(job);

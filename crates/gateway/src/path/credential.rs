@@ -71,9 +71,12 @@ fn bearer_token(value: &[u8]) -> Option<&str> {
 
 /// Whether a value holds a key of ours, in whatever form. Such a value is never passed on.
 pub(crate) fn is_ours(value: &[u8]) -> bool {
-    let Some(start) = memchr::memmem::find(value, b"sy_") else { return false };
-    let rest = String::from_utf8_lossy(&value[start..]);
-    rest.match_indices("sy_").any(|(at, _)| key_format::looks_like_key(&rest[at..]))
+    memchr::memchr_iter(b'_', value).any(|at| {
+        // The longest prefix is `sy_operator_`.
+        let start = at.saturating_sub(2);
+        let beginning = &value[start..value.len().min(start + 16)];
+        value[start..at] == *b"sy" && key_format::looks_like_key(&String::from_utf8_lossy(beginning))
+    })
 }
 
 #[cfg(test)]

@@ -59,6 +59,24 @@ struct Passes {
     tenant: Option<(Arc<Breaker>, Pass)>,
 }
 
+/// Endpoints that were tried.
+#[derive(Default)]
+struct Tried {
+    numbers: [u64; TRIES_MAX],
+    count: usize,
+}
+
+impl Tried {
+    fn note(&mut self, number: u64) {
+        self.numbers[self.count] = number;
+        self.count += 1;
+    }
+
+    fn numbers(&self) -> &[u64] {
+        &self.numbers[..self.count]
+    }
+}
+
 /// Serves one admitted request.
 pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
     let (Some(service), Some(route)) = (job.service.clone(), job.route.clone()) else { return After::End };
@@ -67,14 +85,15 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
         Err(refusal) => return client.refuse(job, &refusal).await,
     };
     service.budget.earn();
-    let mut tried = Vec::new();
-    let mut uplink = Uplink::new(&job.up, job.framing, route.body_bytes_max);
+    let mut tried = Tried::default();
+    let spare = std::mem::take(&mut job.spare);
+    let mut uplink = Uplink::new(&job.up, spare, job.framing, route.body_bytes_max);
     loop {
-        let in_flight = match place(client, job, &service, &tried).await {
+        let in_flight = match place(client, job, &service, tried.numbers()).await {
             Ok(in_flight) => in_flight,
             Err(refusal) => return refuse(client, job, &uplink, &refusal).await,
         };
-        tried.push(in_flight.endpoint.number);
+        tried.note(in_flight.endpoint.number);
         job.tries += 1;
         job.replica = in_flight.endpoint.replica;
         let endpoint = in_flight.endpoint.clone();
@@ -98,14 +117,14 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
             Failure::Refused | Failure::Reset { .. } => !uplink.begun && (unsent || job.idempotent),
             Failure::Timeout | Failure::Fault(_) | Failure::Client(_) | Failure::ClientGone => false,
         };
-        if !again || tried.len() >= TRIES_MAX || is_late(client, job, &route) || !service.budget.spend() {
+        if !again || tried.count >= TRIES_MAX || is_late(client, job, &route) || !service.budget.spend() {
             return match refusal_of(failure) {
                 Some(refusal) => refuse(client, job, &uplink, &refusal).await,
                 None => After::End,
             };
         }
         client.thread.shared.metrics.retries.inc();
-        uplink = Uplink::new(&job.up, job.framing, route.body_bytes_max);
+        uplink = Uplink::new(&job.up, uplink.into_output(), job.framing, route.body_bytes_max);
     }
 }
 

@@ -7,8 +7,6 @@ use super::job::Job;
 use super::shared::Thread;
 use crate::snapshot::{Environment, Tenant};
 use crate::wire::{Authority, Examined, Framing, HeaderKind, RequestHead, Target, push_hex, push_number};
-use std::io::Write;
-use std::net::IpAddr;
 
 /// What a head is made from.
 pub(crate) struct Forward<'a> {
@@ -17,7 +15,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) target: &'a Target<'a>,
     pub(crate) authority: &'a Authority,
     pub(crate) trusted: bool,
-    pub(crate) peer: IpAddr,
+    /// The address of the socket's other end.
+    pub(crate) peer: &'a str,
     pub(crate) key: Option<Key>,
 }
 
@@ -48,7 +47,7 @@ fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
-    out.extend_from_slice(authority.host().as_bytes());
+    out.extend_from_slice(authority.bytes());
     if let Some(port) = authority.port {
         out.push(b':');
         push_number(out, u64::from(port));
@@ -121,8 +120,7 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
             }
         }
     }
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{}", forward.peer);
+    out.extend_from_slice(forward.peer.as_bytes());
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     out.extend_from_slice(proto);
     out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
@@ -133,9 +131,9 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
 /// The request's id and its place in a trace. A trace that an unknown client names is not joined: it could belong to
 /// another tenant, and its sampling flag would let anybody turn sampling on.
 fn push_trace(thread: &Thread, out: &mut Vec<u8>, job: &Job, forward: &Forward<'_>) {
-    if let Some(request) = job.request {
-        let _ = write!(out, "X-Request-Id: {request}\r\n");
-    }
+    out.extend_from_slice(b"X-Request-Id: ");
+    out.extend_from_slice(&job.request_text);
+    out.extend_from_slice(b"\r\n");
     let kept = |index: &usize| forward.found.kinds[*index] == HeaderKind::Trace;
     if forward.trusted && (0..forward.head.headers.len()).any(|index| kept(&index)) {
         return;

@@ -1,5 +1,6 @@
 //! All that is known of one request while it is under way. Jobs are reused, so that a request allocates little.
 
+use super::shared::Thread;
 use crate::balance::Service;
 use crate::limits::Outcome;
 use crate::model::Route;
@@ -7,6 +8,7 @@ use crate::snapshot::{Environment, Tenant};
 use crate::wire::{Framing, Version};
 use base::{Code, ReplicaId, RequestId, Timestamp};
 use std::borrow::Cow;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use std::time::Duration;
 const PATH_KEPT_MAX: usize = 1_024;
 /// Bytes of a user agent that a record keeps.
 const AGENT_KEPT_MAX: usize = 256;
+/// Bytes of an id as text.
+pub(crate) const ID_TEXT_BYTES: usize = 30;
 /// Bytes of an output buffer that are kept between requests; more is given back.
 const OUTPUT_KEPT_MAX: usize = 64 * 1024;
 
@@ -25,10 +29,14 @@ pub(crate) struct Job {
     pub(crate) up: Vec<u8>,
     /// What is ready for the client.
     pub(crate) down: Vec<u8>,
+    /// Memory for what is on its way to the upstream.
+    pub(crate) spare: Vec<u8>,
 
     pub(crate) at: Timestamp,
     pub(crate) started: Duration,
     pub(crate) request: Option<RequestId>,
+    /// The same as text.
+    pub(crate) request_text: [u8; ID_TEXT_BYTES],
     pub(crate) client: IpAddr,
     pub(crate) method: Box<str>,
     pub(crate) host: Box<str>,
@@ -64,9 +72,11 @@ impl Default for Job {
         Self {
             up: Vec::new(),
             down: Vec::new(),
+            spare: Vec::new(),
             at: Timestamp::EPOCH,
             started: Duration::ZERO,
             request: None,
+            request_text: [0; ID_TEXT_BYTES],
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             method: Box::default(),
             host: Box::default(),
@@ -99,12 +109,22 @@ impl Default for Job {
 impl Job {
     /// Forgets everything but the memory that it has.
     pub(crate) fn reset(&mut self) {
-        let (mut up, mut down) = (std::mem::take(&mut self.up), std::mem::take(&mut self.down));
-        up.clear();
-        down.clear();
-        up.shrink_to(OUTPUT_KEPT_MAX);
-        down.shrink_to(OUTPUT_KEPT_MAX);
-        *self = Self { up, down, ..Self::default() };
+        let kept = [&mut self.up, &mut self.down, &mut self.spare].map(|output| {
+            let mut output = std::mem::take(output);
+            output.clear();
+            output.shrink_to(OUTPUT_KEPT_MAX);
+            output
+        });
+        let [up, down, spare] = kept;
+        *self = Self { up, down, spare, ..Self::default() };
+    }
+
+    /// Begins: a time and an id.
+    pub(crate) fn begin(&mut self, thread: &Thread) {
+        self.at = thread.shared.clock.now();
+        let request = RequestId::new(&*thread.shared.clock, &thread.random);
+        self.request_text = id_text(&request);
+        self.request = Some(request);
     }
 }
 
@@ -144,6 +164,15 @@ impl From<crate::wire::Reject> for Refusal {
     fn from(reject: crate::wire::Reject) -> Self {
         Self::new(reject.code, reject.detail).close()
     }
+}
+
+/// An id as text, without memory of its own.
+pub(crate) fn id_text(id: &impl base::id::Id) -> [u8; ID_TEXT_BYTES] {
+    let mut bytes = [0; ID_TEXT_BYTES];
+    let mut rest = &mut bytes[..];
+    // It fits: a prefix of three, an underscore, and 26 characters.
+    let _ = write!(rest, "{id}");
+    bytes
 }
 
 /// The beginning of a path, for the record.

@@ -1,6 +1,7 @@
 //! Connections to upstreams that wait for their next request. Each thread has its own, so that none is ever handed
 //! across threads.
 
+use crate::hash::Fold;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::task::{Context, Waker};
@@ -20,7 +21,7 @@ struct Idle {
 
 /// The idle connections of a thread.
 #[derive(Debug, Default)]
-pub(crate) struct Pools(RefCell<HashMap<u64, Vec<Idle>>>);
+pub(crate) struct Pools(RefCell<HashMap<u64, Vec<Idle>, Fold>>);
 
 impl Pools {
     /// The connection to an endpoint that was used last, if it still stands. One that has something to read while

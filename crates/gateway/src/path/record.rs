@@ -72,7 +72,7 @@ impl Records {
             for record in &inner.batch {
                 inner.handles.count(&self.shared.metrics, record);
             }
-            std::mem::take(&mut inner.batch)
+            std::mem::replace(&mut inner.batch, Vec::with_capacity(BATCH))
         };
         self.shared.log.append_access(batch);
     }

@@ -62,16 +62,18 @@ pub(crate) async fn respond(
     job.bytes_in = uplink.bytes;
     job.bytes_out = downlink.bytes;
     job.down = downlink.into_output();
+    let uploaded = uplink.done;
+    job.spare = uplink.into_output();
     let thread = client.thread.clone();
     match ended {
         Ended::Whole => {
             let Upstream { stream, buffer, in_flight, .. } = upstream;
             let in_step = buffer.is_empty();
             thread.buffers.give(buffer);
-            if keeps && uplink.done && in_step {
+            if keeps && uploaded && in_step {
                 thread.pools.give(in_flight.endpoint.number, stream, thread.now_ms(), idle_ms(&passed));
             }
-            match (job.keep_alive, uplink.done) {
+            match (job.keep_alive, uploaded) {
                 (true, true) => next_or_linger(client, job),
                 _ => After::Linger,
             }

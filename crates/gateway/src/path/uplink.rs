@@ -42,12 +42,14 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    /// Begins with a head.
-    pub(crate) fn new(head: &[u8], framing: Framing, bytes_max: u64) -> Self {
+    /// Begins with a head, in memory that is given.
+    pub(crate) fn new(head: &[u8], mut out: Vec<u8>, framing: Framing, bytes_max: u64) -> Self {
+        out.clear();
+        out.extend_from_slice(head);
         Self {
             reader: BodyReader::new(framing),
             chunked: framing == Framing::Chunked,
-            out: head.to_vec(),
+            out,
             written: 0,
             ended: framing == Framing::Empty,
             bytes_max,
@@ -55,6 +57,11 @@ impl Uplink {
             done: false,
             begun: false,
         }
+    }
+
+    /// The memory that it worked with, to be used again.
+    pub(crate) fn into_output(self) -> Vec<u8> {
+        self.out
     }
 
     /// Whether it waits for the client rather than for the upstream.

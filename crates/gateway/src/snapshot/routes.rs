@@ -1,5 +1,6 @@
 //! Which route a request takes.
 
+use crate::hash::Fold;
 use crate::model::{HostPattern, Route};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,15 +9,15 @@ use std::sync::Arc;
 /// path, up to the longest path that any route has, whatever the number of routes.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<str>, Paths>,
-    below: HashMap<Box<str>, Paths>,
+    exact: HashMap<Box<str>, Paths, Fold>,
+    below: HashMap<Box<str>, Paths, Fold>,
     any: Paths,
     count: usize,
 }
 
 #[derive(Debug, Default)]
 struct Paths {
-    by_prefix: HashMap<Box<str>, Arc<Route>>,
+    by_prefix: HashMap<Box<str>, Arc<Route>, Fold>,
     longest: usize,
 }
 

@@ -1,9 +1,10 @@
 //! Tenants of an environment, by id and by slug.
 
+use crate::hash::Fold;
 use arc_swap::ArcSwap;
 use base::{HostName, Rate, TenantId};
 use ports::TenantStatus;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Shards of each index: at 100,000 tenants a change copies some 400 pointers.
@@ -34,7 +35,7 @@ type BySlug = ArcSwap<Vec<(u64, Arc<Tenant>)>>;
 /// All tenants of an environment.
 #[derive(Debug)]
 pub struct TenantTable {
-    hasher: RandomState,
+    hasher: Fold,
     by_id: Box<[ById]>,
     by_slug: Box<[BySlug]>,
 }
@@ -44,7 +45,7 @@ impl TenantTable {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: Fold::default(),
             by_id: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
             by_slug: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
         }

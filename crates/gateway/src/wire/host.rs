@@ -18,7 +18,13 @@ impl Authority {
     /// The host.
     #[must_use]
     pub fn host(&self) -> &str {
-        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    /// The same, for writing it down.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.length)]
     }
 }
 

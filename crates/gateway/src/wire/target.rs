@@ -55,9 +55,12 @@ fn absolute(text: &str) -> Result<(Option<Authority>, &str), Reject> {
 
 fn plain(path: &str) -> Result<Cow<'_, str>, Reject> {
     let bytes = path.as_bytes();
-    let odd = memchr::memchr2(b'%', b'\\', bytes).is_some()
-        || memchr::memmem::find(bytes, b"//").is_some()
-        || memchr::memmem::find(bytes, b"/.").is_some();
+    let mut before = 0;
+    let odd = bytes.iter().any(|byte| {
+        let odd = matches!(byte, b'%' | b'\\') || (before == b'/' && matches!(byte, b'/' | b'.'));
+        before = *byte;
+        odd
+    });
     if !odd {
         return Ok(Cow::Borrowed(path));
     }

@@ -1,6 +1,6 @@
 //! What goes wrong: upstreams that hang, break, lie or die; clients that are slow.
 
-use crate::harness::{Act, TestGateway, Upstream, eventually, ok, raw};
+use crate::harness::{Act, Client, TestGateway, Upstream, eventually, ok, raw};
 use gateway::Config;
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
@@ -263,48 +263,70 @@ fn endpoints_that_do_not_answer_checks_are_not_asked() {
     });
 }
 
-#[test]
-fn g17_slow_clients_are_cut() {
-    let upstream = Upstream::new(|_| ok(&"x".repeat(20_000_000)));
-    let gateway = TestGateway::new(&[upstream.addr]);
-    // Nothing at all, and a head that never ends.
-    let mut silent = gateway.connect();
-    let mut slow_head = gateway.connect();
-    slow_head.send("GET / HTTP/1.1\r\nHost: acme");
-    // A body that comes too slowly: some of it within each time-out, but too little over all.
-    let mut slow_body = gateway.connect();
-    slow_body.send("POST / HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: 100000\r\n\r\nx");
-    eventually("the upload has begun", || (upstream.connections() == 1).then_some(()));
-    // An answer that is not read.
-    let mut slow_reader = gateway.connect();
-    slow_reader.send(GET);
-    eventually("the download has begun", || (requests(&upstream) == 1).then_some(()));
-    settle(&gateway);
-
-    gateway.clock.advance(Duration::from_secs(10));
-    assert!(silent.is_ended());
-    let late = slow_head.response();
-    assert_eq!((late.status, late.code().as_str()), (408, "request_timeout"));
-    assert!(slow_head.is_ended());
-    for _ in 0..2 {
-        slow_body.send("x");
-        settle(&gateway);
-        gateway.clock.advance(Duration::from_secs(11));
+/// Moves the clock on by seconds until a connection has ended, and says how many it took and what came before.
+fn seconds_until_ended(
+    gateway: &TestGateway,
+    client: &mut Client,
+    each: impl Fn(&mut Client),
+) -> (u64, Vec<u8>) {
+    let mut came = Vec::new();
+    for second in 1..=200 {
+        gateway.clock.advance(Duration::from_secs(1));
+        each(client);
+        if client.has_ended_within(Duration::from_millis(50), &mut came) {
+            return (second, came);
+        }
     }
-    let late = slow_body.response();
-    assert_eq!((late.status, late.code().as_str()), (408, "request_timeout"));
-    settle(&gateway);
-    gateway.clock.advance(Duration::from_secs(31));
-    settle(&gateway);
-    let rest = slow_reader.rest();
-    assert!(rest.len() < 20_000_000, "the download is cut");
+    panic!("the connection does not end");
 }
 
-/// Waits until all that was sent before has been dealt with, by a request that comes after it.
-fn settle(gateway: &TestGateway) {
-    for _ in 0..8 {
-        assert_eq!(gateway.get("nobody.localhost", "/").status, 404);
+#[test]
+fn g17_a_client_that_sends_nothing_is_cut() {
+    let gateway = TestGateway::new(&[]);
+    let (seconds, came) = seconds_until_ended(&gateway, &mut gateway.connect(), |_| {});
+    assert!((10..=15).contains(&seconds), "{seconds}");
+    assert!(came.is_empty());
+}
+
+#[test]
+fn g17_a_slow_head_is_cut() {
+    let gateway = TestGateway::new(&[]);
+    let mut client = gateway.connect();
+    client.send("GET / HTTP/1.1\r\nHost: acme");
+    let (seconds, came) = seconds_until_ended(&gateway, &mut client, |client| client.send("x"));
+    assert!((10..=15).contains(&seconds), "{seconds}");
+    assert!(came.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&came));
+}
+
+#[test]
+fn g17_a_slow_body_is_cut() {
+    let upstream = Upstream::echo_path();
+    let gateway = TestGateway::new(&[upstream.addr]);
+    // Silent within it, and one that brings a byte a second.
+    for (each, expected) in [("", 30..=40), ("x", 30..=45)] {
+        let mut client = gateway.connect();
+        client.send("POST / HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: 100000\r\n\r\nx");
+        let (seconds, came) = seconds_until_ended(&gateway, &mut client, |client| client.send(each));
+        assert!(expected.contains(&seconds), "{each:?} {seconds}");
+        assert!(came.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&came));
     }
+    assert!(upstream.got().is_empty(), "no request was completed");
+}
+
+#[test]
+fn g17_a_slow_reader_is_cut() {
+    let upstream = Upstream::new(|_| ok(&"x".repeat(20_000_000)));
+    let gateway = TestGateway::new(&[upstream.addr]);
+    let mut client = gateway.connect();
+    client.send(GET);
+    assert_eq!(client.try_head().unwrap().status, 200);
+    let record = eventually("the download is given up", || {
+        gateway.clock.advance(Duration::from_secs(1));
+        std::thread::yield_now();
+        gateway.log.records().pop()
+    });
+    assert!(record.duration >= Duration::from_secs(30), "{:?}", record.duration);
+    assert!(client.rest().len() < 20_000_000);
 }
 
 #[test]
@@ -314,11 +336,9 @@ fn idle_connections_end_after_their_time() {
     let mut client = gateway.connect();
     client.send(GET);
     assert_eq!(client.response().status, 200);
-    gateway.clock.advance(Duration::from_secs(74));
-    client.send(GET);
-    assert_eq!(client.response().status, 200);
-    gateway.clock.advance(Duration::from_secs(75));
-    assert!(client.is_ended());
+    let (seconds, came) = seconds_until_ended(&gateway, &mut client, |_| {});
+    assert!((75..=80).contains(&seconds), "{seconds}");
+    assert!(came.is_empty());
 }
 
 #[test]

@@ -276,6 +276,20 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Whether the gateway ends the connection within a time; what comes is collected.
+    pub(crate) fn has_ended_within(&mut self, time: Duration, came: &mut Vec<u8>) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let mut piece = [0; 16 * 1024];
+        match self.stream.read(&mut piece) {
+            Ok(0) => true,
+            Ok(bytes) => {
+                came.extend_from_slice(&piece[..bytes]);
+                false
+            }
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
     /// Whether the gateway has ended the connection, without having sent more.
     pub(crate) fn is_ended(&mut self) -> bool {
         self.rest().is_empty()
