@@ -120,12 +120,17 @@ impl Project {
         self.wait_ready();
     }
 
-    pub fn spawn_up(&mut self) {
+    /// Starts it with its output going elsewhere; `wait_ready` has nothing to read then.
+    pub fn spawn_with(&mut self, args: &[&str], out: impl Into<Stdio>, errors: impl Into<Stdio>) {
         assert!(self.child.is_none(), "one Switchyard a project");
+        let child = self.command(args).stdout(out).stderr(errors).spawn().expect("start switchyard");
+        self.child = Some(child);
+    }
+
+    pub fn spawn_up(&mut self) {
         let log = std::fs::File::create(self.out.path().join("up.log")).expect("make the log");
         let errors = log.try_clone().expect("share the log");
-        let child = self.command(&["up"]).stdout(log).stderr(errors).spawn().expect("start switchyard up");
-        self.child = Some(child);
+        self.spawn_with(&["up"], log, errors);
     }
 
     /// Waits until `up` says that all is ready: the control listener answers `/readyz` and each service is live.
@@ -151,7 +156,7 @@ impl Project {
         std::fs::read_to_string(self.out.path().join("up.log")).unwrap_or_default()
     }
 
-    fn try_listener(&self, name: &str) -> Option<SocketAddr> {
+    pub fn try_listener(&self, name: &str) -> Option<SocketAddr> {
         let text = std::fs::read_to_string(self.data_dir().join("listeners.json")).ok()?;
         let listeners: Value = serde_json::from_str(&text).ok()?;
         listeners.get(name)?.as_str()?.parse().ok()

@@ -9,4 +9,8 @@ mod apps;
 mod bad_input;
 mod first_run;
 mod harness;
+mod inputs;
+mod moving;
+mod operations;
+mod stores;
 mod tour;

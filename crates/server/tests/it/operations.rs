@@ -1,0 +1,117 @@
+//! The operations of the API as the running binary describes them, so that a new route cannot be forgotten by the walks.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Project, Response, request};
+
+/// One operation, with what its description says of it.
+pub struct Operation {
+    pub method: String,
+    pub path: String,
+    /// `None` for what is public.
+    pub permission: Option<String>,
+    /// A body that fits, `null` where there is none.
+    pub example: Value,
+    /// The names that its body knows.
+    pub fields: Vec<String>,
+    pub query: Vec<String>,
+    /// Whether its permission is asked for in an environment.
+    pub in_environment: bool,
+}
+
+impl Operation {
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// Whether it answers for ever.
+    pub fn is_stream(&self) -> bool {
+        self.path.ends_with("/stream")
+    }
+
+    /// A call of it on the control listener, with this body as it is.
+    pub fn call(&self, project: &Project, path: &str, key: Option<&str>, body: &str) -> Response {
+        let bearer = key.map(|k| format!("Bearer {k}")).unwrap_or_default();
+        let mut headers = vec![("content-type", "application/json")];
+        if key.is_some() {
+            headers.push(("authorization", &bearer));
+        }
+        request(project.listener("control"), &self.method, ("localhost", path), &headers, body)
+            .unwrap_or_else(|e| panic!("{} {path}: {e}", self.method))
+    }
+
+    pub fn body(&self) -> String {
+        if self.example.is_null() { String::new() } else { self.example.to_string() }
+    }
+}
+
+/// All of them, in the order of the document.
+pub fn operations(project: &Project) -> Vec<Operation> {
+    let document = project.api("GET", "/api/openapi.json", &Value::Null).json();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            if matches!(method.as_str(), "get" | "post" | "put" | "patch" | "delete") {
+                all.push(read(&document, method, path, operation));
+            }
+        }
+    }
+    assert!(all.len() > 50, "the API describes {} operations", all.len());
+    all
+}
+
+fn read(document: &Value, method: &str, path: &str, operation: &Value) -> Operation {
+    let media = &operation["requestBody"]["content"]["application/json"];
+    let example = match (&media["example"], media.is_null()) {
+        (_, true) => Value::Null,
+        (Value::Null, false) => json!({}),
+        (example, false) => example.clone(),
+    };
+    let schema = match media["schema"]["$ref"].as_str() {
+        Some(name) => document.pointer(name.trim_start_matches('#')).expect("what is named is there"),
+        None => &media["schema"],
+    };
+    let fields =
+        schema["properties"].as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let named = |place: &str| -> Vec<String> {
+        let of_place = parameters.iter().filter(|one| one["in"] == place);
+        of_place.filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
+    };
+    let permission = operation["x-permission"].as_str().map(str::to_owned);
+    let public = operation["x-public"].is_string();
+    assert!(permission.is_some() != public, "{method} {path} needs no permission and gives no reason");
+    Operation {
+        method: method.to_uppercase(),
+        path: path.to_owned(),
+        permission,
+        example,
+        fields,
+        query: named("query"),
+        in_environment: named("header").iter().any(|name| name == "Switchyard-Environment"),
+    }
+}
+
+/// A well-formed id of each kind that names nothing.
+pub fn unknown(kind: &str) -> &'static str {
+    match kind {
+        "k" => "key_00000000000000000000000000",
+        "m" => "mem_00000000000000000000000000",
+        "host" => "nobody.example",
+        "d" => "dep_00000000000000000000000000",
+        "b" => "bak_00000000000000000000000000",
+        "r" => "rou_00000000000000000000000000",
+        _ => "no-such-thing",
+    }
+}
+
+/// The path with a tenant in `{t}` and unknown ids in the other parameters.
+pub fn fill(path: &str, tenant: &str) -> String {
+    let segments =
+        path.split('/').map(|segment| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            None => segment,
+            Some("t") => tenant,
+            Some(name) => unknown(name),
+        });
+    segments.collect::<Vec<_>>().join("/")
+}
