@@ -4,5 +4,6 @@ mod description;
 mod idempotency;
 mod listener;
 mod pipeline;
+mod store;
 mod strict;
 mod support;
