@@ -1,8 +1,8 @@
 //! `switchyard audit`.
 
-use base::Page;
+use base::{HumanDuration, Page, SystemClock, Timestamp};
 use clap::{Arg, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 
 use crate::api::VerifyView;
 use crate::model::{CSV_HEAD, EventView, csv_line, ndjson_line};
@@ -48,8 +48,8 @@ fn filters(command: Command) -> Command {
         .arg(option("tenant", "TENANT", "Only those of this tenant, by slug or id"))
         .arg(option("kind", "KIND", "Only this kind; `tenant.*` for all that begin so"))
         .arg(option("subject", "ID", "Only those of the thing with this id"))
-        .arg(option("since", "TIME", "Not before this time (RFC 3339)"))
-        .arg(option("until", "TIME", "Before this time (RFC 3339)"))
+        .arg(option("since", "TIME", "Not before: how long ago (10m) or a time"))
+        .arg(option("until", "TIME", "Before: how long ago or a time"))
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -69,7 +69,8 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
 
 async fn events(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
     let limit = arguments.get_one::<u32>("limit").copied().unwrap_or(base::LIMIT_DEFAULT);
-    let page: Page<EventView> = session.client.get(&path(arguments, limit, None)).await?;
+    let page: Page<EventView> =
+        session.client.get(&path(arguments, limit, None, SystemClock::shared().now())).await?;
     session.show(&page.data, |events| table(events));
     if page.next_cursor.is_some() {
         session.line("There are more: `switchyard audit export` writes all of them.");
@@ -111,9 +112,10 @@ async fn export(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
         session.output.raw(CSV_HEAD);
     }
     let mut cursor = None;
+    let now = SystemClock::shared().now();
     loop {
         let page: Page<EventView> =
-            session.client.get(&path(arguments, EXPORT_PAGE, cursor.as_deref())).await?;
+            session.client.get(&path(arguments, EXPORT_PAGE, cursor.as_deref(), now)).await?;
         for event in &page.data {
             session.output.raw(&if csv { csv_line(event) } else { ndjson_line(event) });
         }
@@ -125,11 +127,12 @@ async fn export(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
 }
 
 /// The path of one page of the list with the filters that were given.
-fn path(arguments: &ArgMatches, limit: u32, cursor: Option<&str>) -> String {
+fn path(arguments: &ArgMatches, limit: u32, cursor: Option<&str>, now: Timestamp) -> String {
     let mut path = format!("/api/v1/events?limit={limit}");
     for name in ["tenant", "kind", "subject", "since", "until"] {
         if let Some(value) = arguments.get_one::<String>(name) {
-            path.push_str(&format!("&{name}={}", encode(value)));
+            let time = ["since", "until"].contains(&name).then(|| before(value, now)).flatten();
+            path.push_str(&format!("&{name}={}", encode(&time.unwrap_or_else(|| value.clone()))));
         }
     }
     if let Some(cursor) = cursor {
@@ -138,12 +141,17 @@ fn path(arguments: &ArgMatches, limit: u32, cursor: Option<&str>) -> String {
     path
 }
 
+/// The time that is so long before `now`; `None` for what is no span.
+fn before(text: &str, now: Timestamp) -> Option<String> {
+    HumanDuration::parse(text).ok().map(|span| (now - span.0).to_string())
+}
+
 fn table(events: &[EventView]) -> Table {
     let mut table = Table::new(&["position", "at", "kind", "subject", "actor", "from"]);
     for event in events {
         table.row([
             event.position.to_string(),
-            event.at.to_string(),
+            when(event.at),
             event.kind.clone(),
             event.subject.clone(),
             event.actor.clone(),
@@ -163,12 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn how_long_ago_becomes_a_time() {
+        let now = Timestamp::from_micros(3_600_000_000);
+        let asked = |since: &str| {
+            let matches = command().try_get_matches_from(["audit", "events", "--since", since]).unwrap();
+            path(matches.subcommand_matches("events").unwrap(), 5, None, now)
+        };
+        assert_eq!(asked("1h"), "/api/v1/events?limit=5&since=1970-01-01T00%3A00%3A00Z");
+        assert_eq!(asked("yesterday"), "/api/v1/events?limit=5&since=yesterday");
+    }
+
+    #[test]
     fn filters_become_a_query() {
         let line = ["audit", "export", "--tenant", "acme", "--kind", "tenant.*"];
         let matches = command().try_get_matches_from(line).unwrap();
         let arguments = matches.subcommand_matches("export").unwrap();
         assert_eq!(
-            path(arguments, 500, Some("a b")),
+            path(arguments, 500, Some("a b"), Timestamp::EPOCH),
             "/api/v1/events?limit=500&tenant=acme&kind=tenant.%2A&cursor=a%20b"
         );
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Verb, VerbFuture, encode};
+use module::{CliError, Session, Verb, VerbFuture, encode, when};
 use serde_json::json;
 
 use crate::model::{Backup, Status, VerificationState};
@@ -38,7 +38,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("verify")
                 .about("Prove that a backup can be restored, by restoring it into a scratch store")
-                .arg(id())
+                .arg(id().required(false).help("The backup's id [default: the newest complete one]"))
                 .arg(no_wait()),
         )
         .subcommand(Command::new("remove").about("Remove a backup").arg(id()))
@@ -52,7 +52,10 @@ fn run(arguments: ArgMatches, session: Session) -> VerbFuture {
         match verb {
             "make" => make(&session, !arguments.get_flag("no-wait")).await,
             "get" => get(&session, &id()).await,
-            "verify" => verify(&session, &id(), !arguments.get_flag("no-wait")).await,
+            "verify" => {
+                let id = if arguments.contains_id("id") { id() } else { newest(&session).await? };
+                verify(&session, &id, !arguments.get_flag("no-wait")).await
+            }
             "remove" => remove(&session, &id()).await,
             _ => list(&session).await,
         }
@@ -62,7 +65,7 @@ fn run(arguments: ArgMatches, session: Session) -> VerbFuture {
 async fn make(session: &Session, wait: bool) -> Result<(), CliError> {
     let mut backup: Backup = session.client.post("/api/v1/backups", &json!({ "scope": "store" })).await?;
     if wait {
-        let progress = session.progress(None, "backing up the store");
+        let progress = session.progress(None, "Backing up the store");
         while matches!(backup.status, Status::Queued | Status::Running) {
             tokio::time::sleep(LOOK_EVERY).await;
             backup = session.client.get(&format!("/api/v1/backups/{}", backup.id)).await?;
@@ -81,10 +84,19 @@ async fn make(session: &Session, wait: bool) -> Result<(), CliError> {
     }
 }
 
+/// The id of the newest backup that is complete.
+async fn newest(session: &Session) -> Result<String, CliError> {
+    let backups: Vec<Backup> = session.client.all("/api/v1/backups").await?;
+    let found = backups.iter().find(|backup| backup.status == Status::Complete);
+    found.map(|backup| backup.id.to_string()).ok_or_else(|| {
+        CliError::failure("there is no backup to verify").next("`switchyard backups make` makes one.")
+    })
+}
+
 async fn verify(session: &Session, id: &str, wait: bool) -> Result<(), CliError> {
     let mut backup: Backup = session.client.post(&format!("/api/v1/backups/{id}/verify"), &()).await?;
     if wait {
-        let progress = session.progress(None, "restoring into a scratch store");
+        let progress = session.progress(None, "Restoring into a scratch store");
         while backup.verification.state == VerificationState::Running {
             tokio::time::sleep(LOOK_EVERY).await;
             backup = session.client.get(&format!("/api/v1/backups/{id}")).await?;
@@ -117,7 +129,7 @@ async fn list(session: &Session) -> Result<(), CliError> {
     if session.json_wanted() {
         session.json(&backups);
     } else if backups.is_empty() {
-        session.line("no backups yet: make one with `switchyard backups make`");
+        session.line("No backup yet: `switchyard backups make` makes one.");
     } else {
         table(session, &backups);
     }
@@ -127,7 +139,7 @@ async fn list(session: &Session) -> Result<(), CliError> {
 async fn remove(session: &Session, id: &str) -> Result<(), CliError> {
     session.confirm(id)?;
     session.client.delete(&format!("/api/v1/backups/{id}")).await?;
-    session.line(format!("{id} is removed"));
+    session.line(format!("Backup {id} is removed."));
     Ok(())
 }
 
@@ -145,15 +157,15 @@ fn show(session: &Session, backup: &Backup) {
 fn table(session: &Session, backups: &[Backup]) {
     let rows = backups.iter().map(|backup| {
         vec![
-            backup.id.to_string(),
-            backup.created_at.to_string().chars().take(19).collect(),
+            when(backup.created_at),
             word(&backup.status),
             backup.bytes.map(size).unwrap_or_default(),
             backup.rows.map(|rows| rows.to_string()).unwrap_or_default(),
             word(&backup.verification.state),
+            backup.id.to_string(),
         ]
     });
-    session.table(&["id", "made", "status", "size", "rows", "restore"], rows);
+    session.table(&["made", "status", "size", "rows", "restore", "id"], rows);
 }
 
 /// The word that the API uses.
@@ -188,5 +200,7 @@ mod tests {
         command().debug_assert();
         assert!(command().try_get_matches_from(["backups"]).is_err());
         assert!(command().try_get_matches_from(["backups", "verify", "bak_1", "--no-wait"]).is_ok());
+        assert!(command().try_get_matches_from(["backups", "verify"]).is_ok());
+        assert!(command().try_get_matches_from(["backups", "get"]).is_err());
     }
 }

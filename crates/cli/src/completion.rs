@@ -7,7 +7,7 @@ use module::{CliError, Output};
 
 pub(crate) fn command() -> Command {
     Command::new("completion")
-        .about("Prints a script that completes commands in a shell")
+        .about("Print a script that completes commands in a shell")
         .long_about(
             "Prints a script that completes commands in a shell.\n\n  \
              bash: switchyard completion bash > ~/.local/share/bash-completion/completions/switchyard\n  \

@@ -18,15 +18,15 @@ pub(crate) fn command() -> Command {
     let sources =
         Arg::new("sources").long("sources").action(ArgAction::SetTrue).help("Say where each value came from");
     Command::new("config")
-        .about("Checks and shows configuration")
+        .about("Check and show configuration")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
-            Command::new("check").about("Tells every mistake in the project file and the settings").arg(file),
+            Command::new("check").about("Tell every mistake in the project file and the settings").arg(file),
         )
-        .subcommand(Command::new("schema").about("Prints the JSON Schema of the project file, for editors"))
+        .subcommand(Command::new("schema").about("Print the JSON Schema of the project file, for editors"))
         .subcommand(settings_args(
-            Command::new("show").about("Shows the settings of the server in force").arg(sources),
+            Command::new("show").about("Show the settings of the server in force").arg(sources),
         ))
 }
 

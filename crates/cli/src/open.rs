@@ -12,7 +12,7 @@ const OPENERS: [&str; 3] = ["xdg-open", "open", "wslview"];
 
 pub(crate) fn command() -> Command {
     Command::new("open")
-        .about("Opens the app in a browser, as a tenant sees it")
+        .about("Open the app in a browser, as a tenant sees it")
         .arg(
             Arg::new("tenant")
                 .value_name("TENANT")

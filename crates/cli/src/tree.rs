@@ -9,8 +9,9 @@ pub(crate) const JSON: &str = "json";
 pub(crate) const YES: &str = "yes";
 pub(crate) const PROJECT_DIR: &str = "project-dir";
 pub(crate) const DATA_DIR: &str = "data-dir";
-pub(crate) const URL: &str = "url";
-pub(crate) const KEY: &str = "key";
+// Not "url" and "key": commands have arguments of these names, and arguments of one name share their value.
+pub(crate) const URL: &str = "control-url";
+pub(crate) const KEY: &str = "control-key";
 
 /// The order of commands in the help: first what is used first. Others follow by name.
 const ORDER: [&str; 19] = [
@@ -26,10 +27,10 @@ const ORDER: [&str; 19] = [
     "plans",
     "deployments",
     "services",
-    "environments",
-    "routes",
+    "environment",
+    "route",
     "audit",
-    "backup",
+    "backups",
     "restore",
     "config",
     "doctor",

@@ -50,6 +50,33 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
             CliError::usage(format!("there is no {sort} `{word}` here"))
                 .next(meant(near, "`--help` lists them all."))
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(many)) => many.join(", "),
+                _ => "an argument".to_owned(),
+            };
+            CliError::usage(format!("{missing} is missing")).next("`--help` says what each is.")
+        }
+        ErrorKind::InvalidValue => {
+            let (flag, value) =
+                (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue).unwrap_or_default());
+            let flag = flag.unwrap_or_default();
+            let allowed = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(many)) => many.join(", "),
+                _ => String::new(),
+            };
+            let message = if value.is_empty() {
+                format!("{flag} takes a value")
+            } else {
+                format!("{flag} does not take `{value}`")
+            };
+            let next = if allowed.is_empty() {
+                "`--help` says more.".to_owned()
+            } else {
+                format!("It takes one of: {allowed}.")
+            };
+            CliError::usage(message).next(next)
+        }
         _ => {
             // The first paragraph says what is wrong; the usage below it is a call of `--help` away.
             let message =

@@ -1,7 +1,7 @@
 //! `switchyard keys`, `switchyard members` and `switchyard whoami`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{KeyView, MeView, MemberView, NewKeyView};
@@ -193,10 +193,9 @@ fn run_whoami(_: ArgMatches, session: Session) -> VerbFuture {
 }
 
 fn me_table(me: &MeView) -> Table {
-    let mut table = Table::new(&["field", "value"]);
-    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let text = |value: Option<String>| value.unwrap_or_default();
     let scopes: Vec<String> = me.scopes.iter().map(ToString::to_string).collect();
-    for (field, value) in [
+    Table::of_one([
         ("kind", me.kind.clone()),
         ("id", text(me.id.clone())),
         ("name", me.name.clone()),
@@ -205,10 +204,7 @@ fn me_table(me: &MeView) -> Table {
         ("role", text(me.role.as_ref().map(ToString::to_string))),
         ("scopes", scopes.join(" ")),
         ("permissions", me.permissions.len().to_string()),
-    ] {
-        table.row([field, value.as_str()]);
-    }
-    table
+    ])
 }
 
 /// The id of a member that was named by id or mail address.
@@ -218,7 +214,10 @@ async fn member_id(session: &Session, members: &str, name: &str) -> Result<Strin
     }
     let all: Vec<MemberView> = session.client.all(members).await?;
     let found = all.iter().find(|member| member.email.key() == name.to_ascii_lowercase());
-    let found = found.ok_or_else(|| CliError::failure(format!("{name} is no member of the tenant")))?;
+    let found = found.ok_or_else(|| {
+        CliError::failure(format!("{name} is no member of the tenant"))
+            .next("`switchyard members list --tenant TENANT` shows who is.")
+    })?;
     Ok(found.id.to_string())
 }
 
@@ -234,7 +233,7 @@ fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> 
 fn key_table(keys: &[KeyView]) -> Table {
     let mut table = Table::new(&["name", "prefix", "role", "scopes", "status", "last used", "expires", "id"]);
     for key in keys {
-        let time = |at: Option<base::Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let time = |at: Option<base::Timestamp>| at.map_or_else(|| "never".to_owned(), when);
         let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
         let status = format!("{:?}", key.status).to_lowercase();
         table.row([
@@ -258,7 +257,7 @@ fn member_table(members: &[MemberView]) -> Table {
             member.email.to_string(),
             member.role.to_string(),
             member.status.word().to_owned(),
-            member.created_at.to_string(),
+            when(member.created_at),
             member.id.to_string(),
         ]);
     }

@@ -1,6 +1,7 @@
 //! The control API as verbs use it.
 
 use crate::error::CliError;
+use crate::missing;
 use http::Method;
 use outbound::{Control, Lines};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -84,7 +85,7 @@ impl ControlClient {
     /// # Errors
     /// What the API refuses with, or why it cannot be reached.
     pub async fn delete(&self, path: &str) -> Result<(), CliError> {
-        self.control()?.call(Method::DELETE, path, None).await?;
+        self.call(Method::DELETE, path, None).await?;
         Ok(())
     }
 
@@ -132,7 +133,12 @@ impl ControlClient {
         body: Option<Value>,
     ) -> Result<T, CliError> {
         let body = body.filter(|body| !body.is_null());
-        typed(self.control()?.call(method, path, body.as_ref()).await?)
+        typed(self.call(method, path, body.as_ref()).await?)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        let answer = self.control()?.call(method, path, body).await;
+        answer.map_err(|error| missing::explained(error.into(), path))
     }
 
     fn control(&self) -> Result<&Control, CliError> {

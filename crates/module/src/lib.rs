@@ -19,6 +19,7 @@
 mod client;
 mod error;
 mod manifest;
+mod missing;
 mod output;
 mod progress;
 mod session;
@@ -28,8 +29,8 @@ mod unit;
 pub use client::{ControlClient, encode};
 pub use error::{CliError, EXIT_FAILURE, EXIT_USAGE};
 pub use manifest::{EventDoc, Manifest, MetricDoc, MetricKind};
-pub use output::{CapturedOutput, Output, OutputOptions};
+pub use output::{CapturedOutput, Lines, Output, OutputOptions};
 pub use progress::Progress;
 pub use session::{Session, Verb, VerbFuture};
-pub use table::Table;
+pub use table::{Table, when};
 pub use unit::{Health, HealthCheck, HealthState, Module, Task};

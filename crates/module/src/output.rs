@@ -2,6 +2,7 @@
 
 use crate::error::CliError;
 use crate::table::Table;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,21 @@ pub struct Output {
     err: Shared<dyn Write + Send>,
     input: Shared<dyn BufRead + Send>,
     closed: Arc<AtomicBool>,
+    /// What turns on the terminal just now; lines to standard error go above it.
+    bar: Shared<Option<ProgressBar>>,
+}
+
+/// Standard error of an [`Output`] for a writer of lines, such as the platform's own log.
+pub struct Lines(Output);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.above_bar(|err| err.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.above_bar(|err| err.flush())
+    }
 }
 
 type Shared<T> = Arc<Mutex<T>>;
@@ -74,6 +90,7 @@ impl Output {
             err: Arc::new(Mutex::new(std::io::stderr())),
             input: Arc::new(Mutex::new(std::io::BufReader::new(std::io::stdin()))),
             closed: Arc::default(),
+            bar: Arc::default(),
         }
     }
 
@@ -87,6 +104,7 @@ impl Output {
             err: Arc::new(Mutex::new(Tee(captured.err.clone()))),
             input: Arc::new(Mutex::new(std::io::Cursor::new(input.as_bytes().to_vec()))),
             closed: Arc::default(),
+            bar: Arc::default(),
         };
         (output, captured)
     }
@@ -121,8 +139,27 @@ impl Output {
 
     /// A line to standard error, for what is not the result (progress, hints, warnings).
     pub fn note(&self, text: impl AsRef<str>) {
-        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(err, "{}", text.as_ref()).and_then(|()| err.flush());
+        let _ = self.above_bar(|err| writeln!(err, "{}", text.as_ref()).and_then(|()| err.flush()));
+    }
+
+    /// Standard error for a writer of whole lines: they and what turns on the terminal leave each other alone.
+    #[must_use]
+    pub fn lines(&self) -> Lines {
+        Lines(self.clone())
+    }
+
+    /// Makes this what turns on the terminal.
+    pub(crate) fn set_bar(&self, bar: Option<ProgressBar>) {
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+    }
+
+    fn above_bar<T>(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> T) -> T {
+        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let write = || write(&mut *self.err.lock().unwrap_or_else(PoisonError::into_inner));
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
     }
 
     /// A value as JSON, whatever the form.
@@ -138,6 +175,9 @@ impl Output {
         let (bold, plain) = if self.options.color { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
         for line in table.lines(bold, plain) {
             self.line(line);
+        }
+        if table.is_empty() && !self.options.json {
+            self.note("There is nothing to list.");
         }
     }
 
@@ -197,6 +237,15 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn lines_go_to_standard_error() {
+        let (output, captured) = Output::captured(OutputOptions::default(), "");
+        output.set_bar(Some(ProgressBar::hidden()));
+        writeln!(output.lines(), "one").expect("a buffer takes all");
+        output.note("two");
+        assert_eq!((captured.err().as_str(), captured.out().as_str()), ("one\ntwo\n", ""));
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Progress {
         }
         if options.tty && !options.json {
             bar.enable_steady_tick(TICK);
+            output.set_bar(Some(bar.clone()));
         }
         let progress = Self { bar, output: output.clone(), lines: !options.tty && !options.json };
         progress.step(text);
@@ -52,7 +53,7 @@ impl Progress {
 
     /// A line above the progress, to standard error.
     pub fn note(&self, text: &str) {
-        self.bar.suspend(|| self.output.note(crate::output::printable(text)));
+        self.output.note(crate::output::printable(text));
     }
 
     /// Clears it.
@@ -63,6 +64,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        self.output.set_bar(None);
         self.bar.finish_and_clear();
     }
 }

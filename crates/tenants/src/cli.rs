@@ -1,7 +1,7 @@
 //! `switchyard tenants` and `switchyard environment`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{DomainView, EnvironmentView, TenantView};
@@ -259,7 +259,7 @@ fn table(tenants: &[TenantView]) -> Table {
             tenant.name.clone(),
             tenant.plan.to_string(),
             tenant.status.word().to_owned(),
-            tenant.created_at.to_string(),
+            when(tenant.created_at),
             tenant.id.to_string(),
         ]);
     }
@@ -267,9 +267,8 @@ fn table(tenants: &[TenantView]) -> Table {
 }
 
 fn details(tenant: &TenantView) -> Table {
-    let mut table = Table::new(&["field", "value"]);
     let rate = tenant.rate_override.map_or_else(|| "its plan's".to_owned(), |rate| rate.to_string());
-    for (field, value) in [
+    Table::of_one([
         ("slug", tenant.slug.to_string()),
         ("name", tenant.name.clone()),
         ("email", tenant.email.to_string()),
@@ -279,19 +278,16 @@ fn details(tenant: &TenantView) -> Table {
         ("isolation", tenant.isolation.word().to_owned()),
         ("region", tenant.region.clone().unwrap_or_default()),
         ("time zone", tenant.time_zone.clone()),
-        ("created", tenant.created_at.to_string()),
+        ("created", when(tenant.created_at)),
         ("id", tenant.id.to_string()),
-    ] {
-        table.row([field, value.as_str()]);
-    }
-    table
+    ])
 }
 
 fn domain_table(domains: &[DomainView]) -> Table {
     let mut table = Table::new(&["host", "verified", "added"]);
     for domain in domains {
-        let verified = domain.verified_at.map_or_else(|| "no".to_owned(), |at| at.to_string());
-        table.row([domain.host.to_string(), verified, domain.created_at.to_string()]);
+        let verified = domain.verified_at.map_or_else(|| "no".to_owned(), when);
+        table.row([domain.host.to_string(), verified, when(domain.created_at)]);
     }
     table
 }

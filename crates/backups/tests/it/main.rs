@@ -142,8 +142,11 @@ async fn a_backup_is_made_listed_and_proven() {
         app.operator().delete(&format!("/api/v1/backups/{id}")).await.ok(204);
         app.operator().get(&format!("/api/v1/backups/{id}")).await.problem(&codes::NOT_FOUND);
         assert_eq!(fs::read_dir(folder(&app.store)).expect("it is there").count(), 0);
-        let wanted = ["backup.requested", "backup.completed", "backup.verified", "backup.removed"];
-        assert_eq!(recorded(&app, wanted.len()).await, wanted);
+        let wanted = ["backup.completed", "backup.removed", "backup.requested", "backup.verified"];
+        let mut found = recorded(&app, wanted.len()).await;
+        // The clock stands, and events of one moment have no order.
+        found.sort();
+        assert_eq!(found, wanted);
     })
     .await;
 }

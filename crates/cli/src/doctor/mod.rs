@@ -21,7 +21,7 @@ use finding::{Finding, State};
 use module::{CliError, EXIT_FAILURE, Output, Table};
 
 pub(crate) fn command() -> Command {
-    settings_args(Command::new("doctor").about("Checks this machine and says what to do"))
+    settings_args(Command::new("doctor").about("Check this machine and say what to do"))
 }
 
 pub(crate) fn run(

@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 pub(crate) fn command() -> Command {
     Command::new("init")
-        .about("Writes a switchyard.toml for the app in this folder")
+        .about("Write a switchyard.toml for the app in this folder")
         .long_about(
             "Writes a switchyard.toml for the app in this folder. Looks at package.json, Cargo.toml, pyproject.toml, \
              Procfile, railway.toml and railway.json, and says what it took over and what it could not.",

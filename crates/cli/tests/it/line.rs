@@ -1,6 +1,7 @@
 //! Verbs, flags, addresses, keys.
 
 use super::{run, run_in, write};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -84,6 +85,35 @@ fn without_an_installation_the_next_step_is_named() {
     let ran = run(&["audit"]);
     assert_eq!(ran.exit, 1);
     assert!(ran.err.contains("no Switchyard runs here") && ran.err.contains("switchyard up"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_missing_or_not_allowed_is_named() {
+    let missing = run(&["completion"]);
+    assert_eq!(
+        (missing.exit, missing.err.as_str()),
+        (2, "error: <SHELL> is missing\n  `--help` says what each is.\n")
+    );
+    let wrong = run(&["completion", "tcsh"]);
+    assert_eq!(wrong.exit, 2);
+    assert!(
+        wrong.err.starts_with("error: <SHELL> does not take `tcsh`\n  It takes one of: bash, "),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
+fn an_argument_called_url_or_key_is_not_the_flag_for_all() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(folder.path(), ".switchyard/listeners.json", "{\"control\": \"127.0.0.1:4321\"}");
+    let ran = run_in(folder.path(), &[], &["rotate", "http://acme.localhost:8080", "key_1"]).json();
+    assert_eq!(
+        (&ran["base"], &ran["url"]),
+        (&json!("http://127.0.0.1:4321"), &json!("http://acme.localhost:8080"))
+    );
+    let ran = run(&["rotate", "a", "key_1", "--url", "http://127.0.0.1:6", "--key", "sy_live_x"]).json();
+    assert_eq!((&ran["base"], &ran["url"]), (&json!("http://127.0.0.1:6"), &json!("a")));
 }
 
 /// Answers one request and gives its head.

@@ -53,7 +53,18 @@ fn verbs() -> Vec<Verb> {
             Err(CliError::failure("unreachable in the test"))
         })
     }
+    fn rotate() -> Command {
+        Command::new("rotate").arg(Arg::new("url").required(true)).arg(Arg::new("key").required(true))
+    }
+    fn rotated(matches: ArgMatches, session: Session) -> VerbFuture {
+        Box::pin(async move {
+            let url = matches.get_one::<String>("url");
+            session.json(&json!({ "url": url, "base": session.client.base().ok() }));
+            Ok(())
+        })
+    }
     vec![
+        Verb { name: "rotate", command: rotate, run: rotated },
         Verb { name: "tenants", command: tenants, run: shown },
         Verb { name: "audit", command: audit, run: failing },
     ]

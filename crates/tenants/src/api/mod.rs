@@ -64,7 +64,7 @@ impl From<Error> for Problem {
             Error::SlugReserved(slug) => Problem::new(&codes::INVALID)
                 .fault("/slug", format!("`{slug}` is a name of the platform's own; choose another")),
             Error::Taken(faults) => with(Problem::new(&codes::CONFLICT), &faults)
-                .detail("Another tenant of the project has what `errors` names; choose another."),
+                .detail("Another tenant of the project has it already; choose another."),
             Error::Invalid(faults) => with(Problem::new(&codes::INVALID), &faults),
             Error::PlanUnknown(plan) => Problem::new(&codes::INVALID)
                 .fault("/plan", format!("there is no plan `{plan}`; `switchyard plans list` shows all")),
