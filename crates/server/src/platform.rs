@@ -9,8 +9,8 @@ use base::{SharedClock, SystemClock, SystemRandom};
 use config::{LogFormat, ServerSettings};
 use db::Db;
 use identity::OperatorKey;
-use lifecycle::{Listeners, Readiness, Signals, Supervisor, TaskKind};
-use module::{CliError, ControlClient, Health, HealthCheck, Module};
+use lifecycle::{Listeners, Readiness, Signal, Signals, Supervisor, TaskKind};
+use module::{CliError, ControlClient, Health, HealthCheck, Module, Output};
 use outbound::Control;
 use telemetry::{LogConfig, LogHandle, Metrics};
 use tokio::sync::Mutex;
@@ -55,7 +55,11 @@ impl Platform {
     ///
     /// # Errors
     /// Whatever stands in the way, with its name and the next step; nothing is left running then.
-    pub(crate) async fn start(settings: &ServerSettings, roles: Roles) -> Result<Platform, CliError> {
+    pub(crate) async fn start(
+        settings: &ServerSettings,
+        roles: Roles,
+        output: &Output,
+    ) -> Result<Platform, CliError> {
         let signals = Signals::install().map_err(|e| failed("handle signals", &e))?;
         let clock = SystemClock::shared();
         let random = SystemRandom::shared();
@@ -63,7 +67,7 @@ impl Platform {
         let sockets = bind(settings, roles)?;
         let metrics = Metrics::new();
         let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
-        let log = start_log(settings, &clock, &logs);
+        let log = start_log(settings, &clock, &logs, output);
         let service_addr = local(&sockets.service)?;
         let ground = Ground {
             settings: settings.clone(),
@@ -132,7 +136,8 @@ impl Platform {
 
     /// Resolves when a signal asks to stop.
     pub(crate) async fn asked_to_stop(&self) {
-        self.signals.lock().await.next().await;
+        let mut signals = self.signals.lock().await;
+        while signals.next().await == Signal::Reload {}
     }
 
     /// Serves until a signal or a failure, then stops in order.
@@ -146,15 +151,18 @@ impl Platform {
         ended.map_err(|exit| failed("stop", &exit))
     }
 
-    /// Stops in order.
+    /// Stops in order; a signal meanwhile ends it at once.
     ///
     /// # Errors
-    /// What was cut after the grace period.
+    /// What was cut after the grace period, or by the signal.
     pub(crate) async fn stop(&self) -> Result<(), CliError> {
         self.readiness.stopping();
-        let stopped = self.supervisor.stop(self.grace).await;
+        let stopped = tokio::select! {
+            stopped = self.supervisor.stop(self.grace) => stopped.map_err(|cut| failed("stop", &cut)),
+            () = self.asked_to_stop() => Err(CliError::failure("stop: cut short by another signal")),
+        };
         self.flush();
-        stopped.map_err(|cut| failed("stop", &cut))
+        stopped
     }
 
     fn flush(&self) {
@@ -317,7 +325,12 @@ fn local(socket: &TcpListener) -> Result<SocketAddr, CliError> {
 
 /// Starts the platform's own log. In one process it can be started once; a second platform (there is none outside tests)
 /// would use the first one's.
-fn start_log(settings: &ServerSettings, clock: &SharedClock, logs: &Arc<logs::Logs>) -> Option<LogHandle> {
+fn start_log(
+    settings: &ServerSettings,
+    clock: &SharedClock,
+    logs: &Arc<logs::Logs>,
+    output: &Output,
+) -> Option<LogHandle> {
     let terminal = std::io::stderr().is_terminal();
     let pretty = match settings.log_format {
         LogFormat::Auto => terminal,
@@ -329,7 +342,7 @@ fn start_log(settings: &ServerSettings, clock: &SharedClock, logs: &Arc<logs::Lo
     let handle = telemetry::init(LogConfig {
         level: format!("{:?}", settings.log_level).to_lowercase(),
         format,
-        sink: Box::new(std::io::stderr()),
+        sink: Box::new(output.lines()),
         clock: clock.clone(),
     })
     .ok()?;

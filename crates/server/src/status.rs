@@ -91,7 +91,7 @@ fn show(session: &Session, status: &StatusView) {
     let name = |value: &Option<String>| value.clone().unwrap_or_else(|| "none yet".to_owned());
     session.line(format!("Project {}, environment {}", name(&status.project), name(&status.environment)));
     for (name, addr) in &status.listeners {
-        session.line(format!("  {name:<8} http://{addr}"));
+        session.line(format!("  {:<12} http://{addr}", listener_word(name)));
     }
     let rows = status.services.iter().flat_map(|service| {
         let head =
@@ -108,6 +108,15 @@ fn show(session: &Session, status: &StatusView) {
         std::iter::once(head).chain(replicas.collect::<Vec<_>>()).collect::<Vec<_>>()
     });
     session.table(&["service", "state", "address", "process", "restarts"], rows);
+}
+
+/// What a listener is for; "service" alone would read as one of the services.
+fn listener_word(name: &str) -> &str {
+    match name {
+        "control" => "control API",
+        "service" => "service API",
+        other => other,
+    }
 }
 
 fn word(state: ServiceState) -> String {

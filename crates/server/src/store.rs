@@ -1,5 +1,7 @@
 //! The store, opened with the master key that fits it.
 
+use std::path::Path;
+
 use base::{SharedClock, SharedRandom};
 use config::ServerSettings;
 use db::{Db, Location, Options};
@@ -37,16 +39,29 @@ pub(crate) async fn options(
     missing: MissingKey,
 ) -> Result<Options, CliError> {
     let location = location(settings);
-    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
-        CliError::failure(format!("make the data folder {}: {error}", settings.data_dir.display()))
-            .next("Give another folder with --data-dir, or make this one writable.")
-    })?;
+    make_folder(&settings.data_dir)?;
     let first_start = Db::first_start(&location).await.map_err(|e| failed("open the store", &e))?;
     let make = first_start && missing == MissingKey::Make;
     let key = MasterKey::load(&settings.data_dir, settings.master_key.clone(), make, &**random)
         .map_err(|e| failed("unseal the store", &e))?;
     let vault = Vault::new(key, random.clone());
     Ok(Options::new(location, clock.clone(), random.clone(), vault, capabilities::migrations()))
+}
+
+/// Makes the data folder, which holds keys and thus stays out of version control by itself.
+///
+/// # Errors
+/// It cannot be made or written.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), CliError> {
+    let ignore = folder.join(".gitignore");
+    let made = std::fs::create_dir_all(folder).and_then(|()| match ignore.exists() {
+        true => Ok(()),
+        false => std::fs::write(&ignore, "# Keys and data of Switchyard: not for version control.\n*\n"),
+    });
+    made.map_err(|error| {
+        CliError::failure(format!("make the data folder {}: {error}", folder.display()))
+            .next("Give another folder with --data-dir, or make this one writable.")
+    })
 }
 
 /// Opens it, migrated.
@@ -66,5 +81,22 @@ pub(crate) async fn open(
         Some(reason) => Err(CliError::failure(format!("the store is sealed: {reason}")).next(
             "Put the installation's own master.key back, or give it as SWITCHYARD_MASTER_KEY. Nothing was changed.",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_stays_out_of_version_control() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/.switchyard");
+        make_folder(&folder).unwrap();
+        let ignored = std::fs::read_to_string(folder.join(".gitignore")).unwrap();
+        assert!(ignored.lines().any(|line| line == "*"), "{ignored}");
+        std::fs::write(folder.join(".gitignore"), "mine").unwrap();
+        make_folder(&folder).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.join(".gitignore")).unwrap(), "mine");
     }
 }

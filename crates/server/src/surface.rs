@@ -33,7 +33,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
             config::ServerSettings::load(sources).map_err(|faults| CliError::usage(faults.to_string()))?;
         settings.data_dir = empty.path().join("data");
         (settings.gateway_addr, settings.control_addr, settings.service_addr) = (free, free, free);
-        let platform = Platform::start(&settings, Roles::ALL).await?;
+        let platform = Platform::start(&settings, Roles::ALL, &session.output).await?;
         let files = [
             ("openapi.json", pretty(platform.document())),
             ("permissions.txt", permissions(platform.document())),

@@ -17,6 +17,10 @@ use crate::build::ENVIRONMENT;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a service whose deployment is live may take to have its replicas ready, as after a restart of Switchyard.
 const REST_TIME_MAX: Duration = Duration::from_secs(30);
+/// Lines of a failed deployment's output that are shown.
+const OUTPUT_LINES_MAX: usize = 20;
+/// What stands between the reason of a failure and the end of its output.
+const LAST_OUTPUT: &str = "; its last output: ";
 /// Tenants that are named with their addresses.
 const TENANTS_SHOWN: usize = 5;
 
@@ -54,7 +58,7 @@ pub(super) async fn until_settled(session: &Session, client: &ControlClient) -> 
     let services = loop {
         let services = services(client).await?;
         for service in &services {
-            let state = word(service);
+            let state = step_word(service);
             if said.insert(service.name.to_string(), state.clone()).as_ref() != Some(&state) {
                 progress.note(&format!("  {}: {state}", service.name));
             }
@@ -93,7 +97,7 @@ pub(super) async fn show_urls(
     let rows = services.iter().map(|service| {
         let ready =
             service.replicas.iter().filter(|one| one.state == deployments::ReplicaState::Ready).count();
-        vec![service.name.to_string(), word(service), format!("{ready}/{}", service.replicas.len())]
+        vec![service.name.to_string(), word(service), format!("{ready}/{}", wanted(service))]
     });
     session.table(&["service", "state", "replicas ready"], rows);
     let Some(gateway) = gateway else { return Ok(()) };
@@ -105,7 +109,7 @@ pub(super) async fn show_urls(
     }
     if tenants.data.is_empty() {
         session.line(format!(
-            "No tenant yet: `switchyard tenants create acme --name Acme --email ops@acme.example` serves \
+            "No tenant yet. `switchyard tenants create acme --email ops@acme.example` makes one, at \
              http://acme.{base}:{}/",
             gateway.port()
         ));
@@ -137,12 +141,23 @@ fn at_rest(service: &ServiceView) -> bool {
     }
 }
 
+/// How many replicas or addresses there are to be.
+fn wanted(service: &ServiceView) -> usize {
+    if service.urls.is_empty() { service.replicas_wanted as usize } else { service.replicas.len() }
+}
+
 fn word(service: &ServiceView) -> String {
     match (&service.latest, service.pending) {
         (Some(latest), true) => latest.state.clone(),
         (None, true) => "reading its source".to_owned(),
         (_, false) => state(service.state).to_owned(),
     }
+}
+
+/// The same for a service on its way: one whose deployment is live, as after a restart of Switchyard, is not down for good.
+fn step_word(service: &ServiceView) -> String {
+    let live = service.latest.as_ref().is_some_and(|latest| latest.state == "live");
+    if live && !at_rest(service) { "starting its replicas".to_owned() } else { word(service) }
 }
 
 fn state(state: ServiceState) -> &'static str {
@@ -158,7 +173,7 @@ fn state(state: ServiceState) -> &'static str {
 
 fn describe(services: &[ServiceView]) -> String {
     let words: Vec<String> =
-        services.iter().filter(|s| s.pending).map(|s| format!("{}: {}", s.name, word(s))).collect();
+        services.iter().filter(|s| s.pending).map(|s| format!("{}: {}", s.name, step_word(s))).collect();
     words.join(", ")
 }
 
@@ -172,21 +187,29 @@ fn failure(service: &ServiceView) -> Option<String> {
 async fn explain(client: &ControlClient, failed: &[&ServiceView]) -> CliError {
     let mut text = String::new();
     for service in failed {
-        text.push_str(&format!("{}: {}\n", service.name, failure(service).unwrap_or_default()));
-        let Some(latest) = &service.latest else { continue };
-        let path = format!("/api/v1/deployments/{}", encode(&latest.id.to_string()));
-        if let Ok(deployment) = client.get::<DeploymentView>(&path).await {
-            let lines: Vec<&str> = deployment.output.lines().rev().take(20).collect();
-            text.extend(lines.iter().rev().map(|line| format!("  | {}\n", telemetry::printable(line))));
-        }
+        let why = failure(service).unwrap_or_default();
+        let output = printed(client, service).await;
+        // The reason ends with the last of the output, for lists; here all of it follows.
+        let why =
+            why.split_once(LAST_OUTPUT).filter(|_| !output.is_empty()).map_or(why.as_str(), |(why, _)| why);
+        text.push_str(&format!("{}: {why}\n{output}", service.name));
     }
     let served = failed.iter().any(|service| service.live.is_some());
     let next = if served {
         "What served before goes on serving. Mend it and run `switchyard up` again."
     } else {
-        "Mend it and run `switchyard up` again; `switchyard logs` has all that was printed."
+        "Mend it and run `switchyard up` again."
     };
     CliError::failure(text.trim_end()).next(next)
+}
+
+/// The end of what the newest deployment of a service printed, line by line.
+async fn printed(client: &ControlClient, service: &ServiceView) -> String {
+    let Some(latest) = &service.latest else { return String::new() };
+    let path = format!("/api/v1/deployments/{}", encode(&latest.id.to_string()));
+    let Ok(deployment) = client.get::<DeploymentView>(&path).await else { return String::new() };
+    let lines: Vec<&str> = deployment.output.lines().rev().take(OUTPUT_LINES_MAX).collect();
+    lines.iter().rev().map(|line| format!("  | {}\n", telemetry::printable(line))).collect()
 }
 
 /// What builds have printed so far.

@@ -33,7 +33,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
                 "Set SWITCHYARD_DATABASE_URL to a PostgreSQL, or leave --roles out to run everything here.",
             ));
         }
-        let platform = Platform::start(&settings, roles).await?;
+        let platform = Platform::start(&settings, roles, &session.output).await?;
         session.line(format!("Serving. Control API: http://{}/api/docs", platform.control_addr()));
         platform.run().await
     })

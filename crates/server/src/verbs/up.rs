@@ -1,18 +1,19 @@
 //! `switchyard up`: runs the project of this folder, or deploys to the Switchyard that already runs it.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use config::ProjectFile;
-use module::{CliError, ControlClient, Session, Verb, VerbFuture};
+use module::{CliError, ControlClient, EXIT_FAILURE, EXIT_USAGE, Session, Verb, VerbFuture};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{follow, running};
 use crate::capabilities;
 use crate::platform::Platform;
 use crate::roles::Roles;
+use crate::store;
 
 /// What a detached Switchyard prints goes to this file of the data folder.
 const UP_LOG: &str = "up.log";
@@ -20,6 +21,8 @@ const UP_LOG: &str = "up.log";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Undoes `--detach`: how the detached process is told that it is the one.
 const FOREGROUND: &str = "foreground";
+/// How a line begins that tells programs why it failed.
+const ERROR_FOR_PROGRAMS: &str = "{\"error\":";
 /// The line that ends a start.
 const READY: &str = "Ready.";
 
@@ -81,13 +84,17 @@ fn project_file(session: &Session) -> Result<ProjectFile, CliError> {
 /// everything is stopped again.
 async fn foreground(matches: &ArgMatches, session: &Session, project: &ProjectFile) -> Result<(), CliError> {
     let (settings, _) = cli::load_settings(matches, &session.project_dir, Some(project))?;
-    let platform = Platform::start(&settings, Roles::ALL).await?;
+    let platform = Platform::start(&settings, Roles::ALL, &session.output).await?;
     let client = platform.client();
     let started = tokio::select! {
         started = deploy(session, &client, project, matches.get_flag("prune"), &platform) => Some(started),
         () = platform.asked_to_stop() => None,
     };
-    if let Some(Err(error)) = started {
+    let Some(started) = started else {
+        session.output.note("Stopping before all was ready.");
+        return platform.stop().await;
+    };
+    if let Err(error) = started {
         // What the failed start left is stopped; its own error is the one to tell.
         let _ = platform.stop().await;
         return Err(error);
@@ -112,7 +119,7 @@ async fn deploy(
 /// Starts this command anew without `-d`, in a process group of its own, and shows what it prints until it is ready.
 async fn detach(session: &Session) -> Result<(), CliError> {
     let doing = |what: &str, error: &std::io::Error| CliError::failure(format!("{what}: {error}"));
-    std::fs::create_dir_all(&session.data_dir).map_err(|e| doing("make the data folder", &e))?;
+    store::make_folder(&session.data_dir)?;
     let path = session.data_dir.join(UP_LOG);
     let log = std::fs::File::create(&path).map_err(|e| doing("make the file for its output", &e))?;
     let errors = log.try_clone().map_err(|e| doing("make the file for its output", &e))?;
@@ -138,16 +145,31 @@ async fn watch(session: &Session, path: &Path, child: &mut tokio::process::Child
                 return Ok(());
             }
             // Its own log stays in the file; `switchyard logs` reads it.
-            if !line.starts_with('{') {
+            if !line.starts_with('{') || line.starts_with(ERROR_FOR_PROGRAMS) {
                 session.output.note(line);
             }
         }
         shown += whole as u64;
         if let Some(status) = ended {
-            return Err(CliError::failure(format!("the platform did not start ({status})"))
-                .next(format!("What it printed is above, and in {}.", path.display())));
+            return Err(not_started(session, status, path));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The detached process has ended instead of being ready. An exit code of its own means that it has said why, which stands
+/// above; it becomes this process's.
+fn not_started(session: &Session, status: ExitStatus, path: &Path) -> CliError {
+    let own = status.code().and_then(|code| u8::try_from(code).ok());
+    match own.filter(|code| [EXIT_FAILURE, EXIT_USAGE].contains(code)) {
+        Some(exit) => {
+            session
+                .output
+                .note(format!("Nothing is left running. All that was printed is in {}.", path.display()));
+            CliError { exit, ..CliError::failure("") }
+        }
+        None => CliError::failure(format!("the platform ended before it was ready ({status})"))
+            .next(format!("What it printed is above, and in {}.", path.display())),
     }
 }
 
