@@ -190,7 +190,7 @@ async fn remove_leftovers(work: &Work, kept: Vec<String>) {
     let lost: Vec<String> = rows.iter().map(|row| row.id.to_string()).filter(|id| !is_kept(id)).collect();
     let folders = work.rt.folders.clone();
     let swept = lifecycle::blocking(move || {
-        kill_with_replicas(&lost);
+        kill_lost("SWITCHYARD_REPLICA", &lost);
         sweep_temporary(&folders, &kept);
     });
     if swept.await.is_none() {
@@ -198,20 +198,17 @@ async fn remove_leftovers(work: &Work, kept: Vec<String>) {
     }
 }
 
-/// Kills what runs on behalf of replicas whose keeper is gone. Looks again until nothing is left.
-pub(crate) fn kill_with_replicas(replicas: &[String]) {
+/// Kills what runs on behalf of a lost keeper: processes in whose environment the variable `name` has one of
+/// `values`. Looks again until nothing is left.
+pub(crate) fn kill_lost(name: &str, values: &[String]) {
     /// Looks before giving up.
     const LOOKS_MAX: u32 = 100;
     for _ in 0..LOOKS_MAX {
-        let left = if replicas.is_empty() {
-            Vec::new()
-        } else {
-            procs::with_variable("SWITCHYARD_REPLICA", replicas)
-        };
+        let left = if values.is_empty() { Vec::new() } else { procs::with_variable(name, values) };
         if left.is_empty() {
             return;
         }
-        tracing::warn!(processes = left.len(), "processes of lost replicas are ended");
+        tracing::warn!(processes = left.len(), "processes whose keeper is gone are ended");
         left.into_iter().for_each(|pid| procs::signal(pid, Signal::KILL));
         std::thread::sleep(Duration::from_millis(10));
     }

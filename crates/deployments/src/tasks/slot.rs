@@ -1,6 +1,6 @@
 //! One place of a deployment for a replica: starts it, asks for its health, starts it again, and ends it.
 
-use super::{Work, end, kill_with_replicas};
+use super::{Work, end, kill_lost};
 use crate::keeper::client::KeeperError;
 use crate::keeper::protocol::{Exit, Listed};
 use crate::model::{Health, HealthSpec, Next, Probe, ReplicaState, Restarts, Turn, Verdict};
@@ -330,7 +330,7 @@ impl Runner {
         if exit == Exit::Lost {
             // Its guard may be about to end it; whatever is left must not meet its successor.
             let replica = vec![self.id.to_string()];
-            let _panicked = lifecycle::blocking(move || kill_with_replicas(&replica)).await;
+            let _panicked = lifecycle::blocking(move || kill_lost("SWITCHYARD_REPLICA", &replica)).await;
         }
         self.clear(running).await;
         if self.runs >= FIRST_ENDS_MAX || exit == Exit::Code(EXIT_NOT_FOUND) {

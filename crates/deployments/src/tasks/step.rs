@@ -1,6 +1,6 @@
 //! One command of a deployment that runs to its end: build, check, pre-deploy.
 
-use super::Work;
+use super::{Work, kill_lost};
 use crate::keeper::protocol::{Exit, Launch};
 use crate::output::Tag;
 use crate::processes::Names;
@@ -100,7 +100,9 @@ pub(super) async fn run(
         work.keeper.forget(&name).await;
         match ended {
             Ok(Exit::Lost) if attempts > 0 => {
-                rt.outputs.say(row.id, "lost with the keeper of the processes: again")
+                rt.outputs.say(row.id, "lost with the keeper of the processes: again");
+                let own = vec![row.id.to_string()];
+                let _panicked = lifecycle::blocking(move || kill_lost("SWITCHYARD_DEPLOYMENT", &own)).await;
             }
             ended => break ended.and_then(|exit| judge(work, row, (step, command), exit)),
         }

@@ -111,7 +111,7 @@ async fn a_build_whose_keeper_was_killed_is_made_again() {
         world.write("server.py", SERVER);
         let mut section = web();
         section["web"]["build"] =
-            json!("echo building; mkdir $SWITCHYARD_CACHE_DIR/once || exit 0; exec sleep 1000");
+            json!("mkdir $SWITCHYARD_CACHE_DIR/once || exit 0; echo building; exec sleep 1000");
         world.apply(section).await;
         world.until("it is being built", async || world.logs.contains("building").then_some(())).await;
         crate::app::kill(world.keeper().expect("a keeper runs"), rustix::process::Signal::KILL);
