@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authority::permissions;
 use base::{Cursor, Page, PageRequest, TenantId, Timestamp, codes};
-use db::{Db, EventFilter, VerifyReport};
+use db::{Anchor, AnchorError, Db, EventFilter, VerifyReport};
 use ports::TenantDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,10 @@ pub(crate) struct VerifyQuery {
     #[serde(default)]
     #[schemars(with = "String", length(max = 63))]
     tenant: Option<String>,
+    /// What an earlier verification gave as `anchor`: the log has to be the same one, grown longer. Not with `tenant`.
+    #[serde(default)]
+    #[schemars(with = "String", length(max = 90), regex(pattern = r"^[0-9]{1,19}:[0-9a-f]{64}$"))]
+    anchor: Option<String>,
 }
 
 /// What a verification found.
@@ -129,6 +133,9 @@ pub struct VerifyView {
     pub unsequenced_tail: u64,
     /// Age of the oldest of them, in milliseconds.
     pub tail_age_ms: u64,
+    /// Where the log stands now, `POSITION:HEX`. Kept outside the store and given to a later verification, it shows that
+    /// no older copy was put in the store's place. `null` when the log is not whole, or one tenant's alone was read.
+    pub anchor: Option<String>,
 }
 
 /// Where the log is not what it was.
@@ -146,7 +153,7 @@ pub struct FirstBadView {
 
 impl From<VerifyReport> for VerifyView {
     fn from(report: VerifyReport) -> VerifyView {
-        let VerifyReport { ok, events, chains, first_bad, unsequenced_tail, tail_age } = report;
+        let VerifyReport { ok, events, chains, first_bad, unsequenced_tail, tail_age, anchor } = report;
         let first_bad = first_bad.map(|bad| FirstBadView {
             position: bad.position,
             tenant: bad.tenant,
@@ -154,7 +161,8 @@ impl From<VerifyReport> for VerifyView {
             why: bad.why,
         });
         let tail_age_ms = u64::try_from(tail_age.as_millis()).unwrap_or(u64::MAX);
-        VerifyView { ok, events, chains, first_bad, unsequenced_tail, tail_age_ms }
+        let anchor = anchor.map(|anchor| anchor.to_string());
+        VerifyView { ok, events, chains, first_bad, unsequenced_tail, tail_age_ms, anchor }
     }
 }
 
@@ -207,6 +215,16 @@ async fn verify(state: Arc<State>, call: Call<(), VerifyQuery>) -> Result<Reply<
         Some(name) => Some(state.named(&call, name).await?),
         None => None,
     };
-    let report = state.db.events().verify(&ctx, tenant).await?;
+    let fault = |detail: &str| Problem::new(&codes::BAD_REQUEST).fault("/query/anchor", detail);
+    let anchor: Option<Anchor> = match &call.query.anchor {
+        Some(text) => Some(text.parse().map_err(|error: AnchorError| fault(&error.to_string()))?),
+        None => None,
+    };
+    let log = state.db.events();
+    let report = match (anchor, tenant) {
+        (Some(_), Some(_)) => return Err(fault("an anchor covers the whole log; leave the tenant out")),
+        (Some(anchor), None) => log.verify_against(&ctx, anchor).await?,
+        (None, tenant) => log.verify(&ctx, tenant).await?,
+    };
     Ok(Reply::ok(VerifyView::from(report)))
 }

@@ -28,11 +28,13 @@ fn command() -> Command {
             ),
         )
         .subcommand(
-            Command::new("verify").about("Prove that nothing in the log was changed or removed").arg(option(
-                "tenant",
-                "TENANT",
-                "Only the chain of this tenant",
-            )),
+            Command::new("verify")
+                .about("Prove that nothing in the log was changed or removed")
+                .arg(option("tenant", "TENANT", "Only the chain of this tenant"))
+                .arg(
+                    option("anchor", "ANCHOR", "What an earlier verification showed: also prove that no older copy took its place")
+                        .conflicts_with("tenant"),
+                ),
         )
         .subcommand(
             filters(Command::new("export").about("Write events, newest first, one a line")).arg(
@@ -79,8 +81,8 @@ async fn events(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
 }
 
 async fn verify(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
-    let tenant = arguments.get_one::<String>("tenant");
-    let query = tenant.map(|tenant| format!("?tenant={}", encode(tenant))).unwrap_or_default();
+    let given = |name: &str| arguments.get_one::<String>(name).map(|value| format!("?{name}={}", encode(value)));
+    let query = given("tenant").or_else(|| given("anchor")).unwrap_or_default();
     let report: VerifyView = session.client.get(&format!("/api/v1/audit/verify{query}")).await?;
     if session.json_wanted() {
         session.json(&report);
@@ -103,6 +105,9 @@ async fn verify(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
         return Err(CliError::failure("the log cannot be proven to be whole"));
     }
     session.line(format!("The log is whole: {} events in {} chains; {tail}.", report.events, report.chains));
+    if let Some(anchor) = &report.anchor {
+        session.line(format!("Keep this outside the store, for `audit verify --anchor`: {anchor}"));
+    }
     Ok(())
 }
 

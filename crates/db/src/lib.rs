@@ -52,7 +52,7 @@ mod value;
 
 pub use config::{FaultPoint, Location, Options};
 pub use error::{Error, OpenError};
-pub use events::{Event, EventFilter, EventLog, FirstBad, NewEvent, VerifyReport};
+pub use events::{Anchor, AnchorError, Event, EventFilter, EventLog, FirstBad, NewEvent, VerifyReport};
 pub use export::{ExportReport, TableCount};
 pub use idempotency::Remembered;
 pub use import::{ImportError, import};

@@ -7,7 +7,7 @@ use super::chain::{Stored, stored_columns};
 use super::emit::{Payload, payload_aad};
 use super::verify;
 use crate::tx::{Core, SYSTEM_SCOPE};
-use crate::{Db, Error, Event, EventFilter, Row, Sql, Value, VerifyReport, keys};
+use crate::{Anchor, Db, Error, Event, EventFilter, Row, Sql, Value, VerifyReport, keys};
 
 /// Events in one answer of [`EventLog::after`]: a batch that follows in about 10 ms.
 const AFTER_MAX: u32 = 1_000;
@@ -139,7 +139,16 @@ impl EventLog {
     /// [`Error`] of the store.
     pub async fn verify(&self, ctx: &SystemCtx, tenant: Option<TenantId>) -> Result<VerifyReport, Error> {
         tracing::info!(reason = ctx.reason(), actor = %ctx.principal(), "verify the event log");
-        verify::verify(&self.db, tenant).await
+        verify::verify(&self.db, tenant, None).await
+    }
+
+    /// Verifies the whole log as [`EventLog::verify`] does, and that it is the one of this anchor grown longer.
+    ///
+    /// # Errors
+    /// [`Error`] of the store.
+    pub async fn verify_against(&self, ctx: &SystemCtx, anchor: Anchor) -> Result<VerifyReport, Error> {
+        tracing::info!(reason = ctx.reason(), actor = %ctx.principal(), %anchor, "verify the event log");
+        verify::verify(&self.db, None, Some(anchor)).await
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! The chain hashes the sealed form: erasing a tenant destroys its key, not its links.
 
+mod anchor;
 mod chain;
 mod emit;
 mod follow;
@@ -19,6 +20,7 @@ use std::net::IpAddr;
 
 use base::{EnvironmentId, EventId, TenantId, Timestamp};
 
+pub use anchor::{Anchor, AnchorError};
 pub(crate) use emit::{Author, emit};
 pub use follow::EventLog;
 pub(crate) use head::Head;

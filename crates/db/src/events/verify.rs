@@ -1,13 +1,14 @@
 //! Proves that the log is what it was: every link recomputed, every place counted (TORTURE S8).
 //!
-//! What this cannot see: a log cut at its end together with its chains' records, or an older copy put in its place.
-//! That takes an anchor outside the store.
+//! What the store alone cannot show: that its log was cut at its end together with its chains' records, or that an older
+//! copy was put in its place. An [`Anchor`] that was kept outside shows that.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use base::TenantId;
 
+use super::anchor::Anchor;
 use super::chain::{Link, Stored, origin, stored_columns};
 use super::follow::{open, tenant_of};
 use crate::tx::Core;
@@ -49,6 +50,8 @@ pub struct VerifyReport {
     pub unsequenced_tail: u64,
     /// Age of the oldest of them.
     pub tail_age: Duration,
+    /// Where the log stands now, to be kept outside the store. `None` when it is not whole, or was not read whole.
+    pub anchor: Option<Anchor>,
 }
 
 /// Where and how the log was changed.
@@ -88,9 +91,15 @@ struct Walk {
     place: i64,
     ends: HashMap<String, (i64, Link)>,
     events: u64,
+    /// What the log has to pass through.
+    anchor: Option<Anchor>,
 }
 
-pub(crate) async fn verify(db: &Db, tenant: Option<TenantId>) -> Result<VerifyReport, Error> {
+pub(crate) async fn verify(
+    db: &Db,
+    tenant: Option<TenantId>,
+    anchor: Option<Anchor>,
+) -> Result<VerifyReport, Error> {
     let only = tenant.map(|tenant| tenant.to_string());
     let scope = only.clone();
     let beginning = db.read_core(move |mut core| begin(&mut core, scope.as_deref())).await?;
@@ -98,7 +107,7 @@ pub(crate) async fn verify(db: &Db, tenant: Option<TenantId>) -> Result<VerifyRe
         Some(tenant) => beginning.chains.get(tenant).map_or(0, |chain| chain.length),
         None => beginning.head,
     };
-    let mut walk = Walk { only, head: end, place: 0, ends: HashMap::new(), events: 0 };
+    let mut walk = Walk { only, head: end, place: 0, ends: HashMap::new(), events: 0, anchor };
     let mut first_bad = None;
     while first_bad.is_none() && walk.place < walk.head {
         let (only, from, to) = (walk.only.clone(), walk.place, walk.head);
@@ -111,8 +120,9 @@ pub(crate) async fn verify(db: &Db, tenant: Option<TenantId>) -> Result<VerifyRe
     }
     let first_bad = match first_bad {
         Some(bad) => Some(bad),
-        None => walk.check_ends(&beginning)?,
+        None => walk.check_ends(&beginning)?.or_else(|| walk.short_of_anchor()),
     };
+    let whole = first_bad.is_none() && walk.only.is_none();
     let now = db.0.shared.clock.now().micros();
     let age = if beginning.tail == 0 { 0 } else { now.saturating_sub(beginning.tail_since).max(0) };
     Ok(VerifyReport {
@@ -122,6 +132,7 @@ pub(crate) async fn verify(db: &Db, tenant: Option<TenantId>) -> Result<VerifyRe
         first_bad,
         unsequenced_tail: beginning.tail,
         tail_age: Duration::from_micros(age.unsigned_abs()),
+        anchor: whole.then(|| Anchor::at(walk.place, &walk.ends)),
     })
 }
 
@@ -207,8 +218,21 @@ impl Walk {
             (*length, *last) = (next, link);
             self.place = if self.only.is_some() { read.chain_index } else { read.position };
             self.events += 1;
+            if self.anchor.is_some_and(|a| a.position() == self.place && a != Anchor::at(self.place, &self.ends)) {
+                let why = "the log up to here is not the one of the anchor: it was written anew".into();
+                let tenant = tenant_of(&read.event.tenant)?;
+                return Ok(Some(FirstBad { position: read.position, tenant, chain_index: next, why }));
+            }
         }
         Ok(None)
+    }
+
+    /// A log that does not reach its anchor was longer once.
+    fn short_of_anchor(&self) -> Option<FirstBad> {
+        let reached = self.anchor?.position();
+        let why = format!("the log ends at {}, and once reached {reached}: it is an older copy, or was cut", self.place);
+        let bad = FirstBad { position: self.place + 1, tenant: None, chain_index: 0, why };
+        (reached > self.place).then_some(bad)
     }
 
     /// Compares where the chains ended with what their records say.

@@ -165,6 +165,44 @@ async fn s8_swapped_and_inserted_events_are_seen() {
 }
 
 #[tokio::test]
+async fn s8_f50_an_anchor_shows_an_older_copy_a_cut_end_and_a_log_written_anew() {
+    stores(&[SET], |store| async move {
+        let tenants = six(&store).await;
+        let log = store.db.events();
+        let system = store.system();
+        let early = log.verify(&system, None).await.expect("verify").anchor.expect("the log is whole");
+        assert_eq!(early.position(), 6);
+        assert_eq!(log.verify(&system, Some(tenants[0].tenant())).await.expect("verify").anchor, None);
+        for ctx in &tenants {
+            notes::write_with_event(&store.db, ctx, "four").await.expect("write");
+        }
+        log.wait_beyond(7).await;
+        let late = log.verify_against(&system, early).await.expect("verify");
+        assert!(late.ok, "the same log, grown longer: {late:?}");
+        let late = late.anchor.expect("the log is whole");
+        assert!(log.verify_against(&system, late).await.expect("verify").ok);
+        // The store as it was before: whole in itself, as its chains' records are older as well.
+        for sql in [
+            "DELETE FROM sy_events WHERE position > 6",
+            "UPDATE sy_chains SET length = 3,
+               position = (SELECT max(position) FROM sy_events e WHERE e.tenant = sy_chains.tenant),
+               hash = (SELECT hash FROM sy_events e WHERE e.tenant = sy_chains.tenant AND chain_index = 3)",
+        ] {
+            tamper(&store, sql).await;
+        }
+        assert!(log.verify(&system, None).await.expect("verify").ok, "the store alone does not show it");
+        assert!(log.verify_against(&system, early).await.expect("verify").ok);
+        let bad = log.verify_against(&system, late).await.expect("verify").first_bad.expect("the anchor shows it");
+        assert_eq!(bad.position, 7, "{bad:?}");
+        // Another log that is as long.
+        let other: db::Anchor = format!("4:{}", "0".repeat(64)).parse().expect("an anchor");
+        let bad = log.verify_against(&system, other).await.expect("verify").first_bad.expect("it is another log");
+        assert_eq!(bad.position, 4, "{bad:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn s8_the_unsequenced_tail_is_reported() {
     for kind in [db::Kind::Sqlite, db::Kind::Postgres] {
         let place = crate::place::Place::new(kind);
