@@ -2,7 +2,7 @@
 
 use crate::views::{DeploymentView, ServiceView};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
 /// The verbs of this capability.
@@ -231,16 +231,15 @@ fn replicas_table(service: &ServiceView) -> Table {
 }
 
 fn deployments_table(list: &[DeploymentView]) -> Table {
-    let mut table = Table::new(&["DEPLOYMENT", "SERVICE", "STATUS", "REASON", "BY", "CREATED", "ERROR"]);
+    let mut table = Table::new(&["SERVICE", "STATUS", "REASON", "BY", "CREATED", "DEPLOYMENT"]);
     for one in list {
         table.row([
-            one.id.to_string(),
             one.service.to_string(),
             one.status.clone(),
             one.reason.clone(),
             one.created_by.clone(),
-            one.created_at.to_string(),
-            one.error.clone().unwrap_or_default(),
+            when(one.created_at),
+            one.id.to_string(),
         ]);
     }
     table

@@ -40,6 +40,12 @@ impl Folders {
         self.data_dir.join("deployments").join(id.to_string())
     }
 
+    /// An empty folder at which tools stop that look upwards for `.gitignore`: the data folder is ignored as a whole
+    /// where it is inside of a project, and they would take all of a source as ignored. Git itself walks past it.
+    pub(crate) fn boundary(&self) -> PathBuf {
+        self.data_dir.join("deployments").join(".git")
+    }
+
     pub(crate) fn source(&self, id: DeploymentId) -> PathBuf {
         self.deployment(id).join("source")
     }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::model::{DeploymentState, ProcessSpec, ServiceSpec};
 use crate::store::{self, DeploymentRow, ServiceRow};
+use authority::{Principal, PrincipalKind};
 use base::{Clock, DeploymentId, EnvironmentId, Random, ServiceId, Slug, Timestamp};
 use db::{NewEvent, SystemTx};
 use ports::{ApplyError, Change};
@@ -155,7 +156,7 @@ pub(crate) fn enqueue(
         built: false,
         error: None,
         output: String::new(),
-        created_by: tx.ctx().principal().name.clone(),
+        created_by: made_by(tx.ctx().principal()),
         created_at: ambient.now(),
         building_at: None,
         checking_at: None,
@@ -166,6 +167,14 @@ pub(crate) fn enqueue(
     store::put_deployment(tx, &row)?;
     emit_deployment(tx, "deployment.created", &row)?;
     Ok(row)
+}
+
+/// Who made a deployment, as it is shown. The system's name is a reason, which `reason` says better.
+fn made_by(principal: &Principal) -> String {
+    match principal.kind {
+        PrincipalKind::System => "system".to_owned(),
+        _ => principal.to_string(),
+    }
 }
 
 /// A deployment of the artefact and the variables of an older one: `rollback`.
@@ -261,6 +270,8 @@ pub(crate) enum Examined {
         dir: String,
         /// Its digest.
         digest: String,
+        /// Whether what the live deployment runs in is on this machine; not so after a restore onto another.
+        live_is_here: bool,
     },
     /// There is no usable source.
     Unusable(String),
@@ -279,8 +290,8 @@ pub(crate) fn examined(
     if now.revision != seen.revision {
         return Ok(None);
     }
-    let (dir, digest) = match found {
-        Examined::Source { dir, digest } => (dir, digest),
+    let (dir, digest, live_is_here) = match found {
+        Examined::Source { dir, digest, live_is_here } => (dir, digest, *live_is_here),
         Examined::Unusable(why) => {
             store::put_service(tx, &ServiceRow { examine: false, error: Some(why.clone()), ..now })?;
             return Ok(None);
@@ -296,11 +307,12 @@ pub(crate) fn examined(
         (None, None) => None,
     };
     store::put_service(tx, &ServiceRow { examine: false, error: None, ..now.clone() })?;
-    if newest.as_ref().is_some_and(is_same) {
+    let lost = |row: &DeploymentRow| now.live == Some(row.id) && !live_is_here;
+    if newest.as_ref().is_some_and(|row| is_same(row) && !lost(row)) {
         return Ok(None);
     }
     let new = NewDeployment {
-        reason: "apply",
+        reason: if newest.as_ref().is_some_and(lost) { "restored" } else { "apply" },
         origin: None,
         source_dir: Some(dir.clone()),
         source_digest: Some(digest.clone()),

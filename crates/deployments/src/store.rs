@@ -62,7 +62,7 @@ pub(crate) struct DeploymentRow {
     pub(crate) service: ServiceId,
     pub(crate) service_name: Slug,
     pub(crate) state: DeploymentState,
-    /// Why it was made: `apply`, `api`, `redeploy`, `rollback`.
+    /// Why it was made: `apply`, `api`, `redeploy`, `rollback`, `restored`.
     pub(crate) reason: String,
     /// The deployment that it repeats.
     pub(crate) origin: Option<DeploymentId>,

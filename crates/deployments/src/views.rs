@@ -101,7 +101,8 @@ pub struct DeploymentView {
     /// Where it is in its life: `queued`, `building`, `checking`, `releasing`, `live`, `superseded`, `failed`,
     /// `rolled_back`.
     pub status: String,
-    /// Why it was made: `apply`, `api`, `redeploy`, `rollback`.
+    /// Why it was made: `apply`, `api`, `redeploy`, `rollback`, or `restored` when what was live is not on this
+    /// machine.
     pub reason: String,
     /// The deployment that it repeats.
     pub origin: Option<DeploymentId>,

@@ -124,11 +124,12 @@ async fn copy_source(work: &Work, row: &DeploymentRow) -> Result<String, Stopped
     };
     rt.outputs.say(row.id, &format!("source: {dir}"));
     let (deployment, source) = (rt.folders.deployment(row.id), rt.folders.source(row.id));
-    let data_dir = rt.folders.data_dir().to_path_buf();
+    let (data_dir, boundary) = (rt.folders.data_dir().to_path_buf(), rt.folders.boundary());
     let volumes: Vec<PathBuf> =
         row.spec.volumes.values().filter_map(|volume| volume.path.as_ref()).map(PathBuf::from).collect();
     let copied = blocking(move || {
         let made = folders::remove(&deployment).and_then(|()| folders::make(&deployment));
+        let made = made.and_then(|()| folders::make(&boundary));
         made.map_err(|error| format!("the folder of the deployment cannot be made: {error}"))?;
         let scope = Scope { dir: dir.as_ref(), data_dir: &data_dir, volumes: &volumes };
         source::copy(scope, &source).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ use crate::model::{DeploymentState, HealthSpec, ServiceSpec, UrlsSpec};
 use crate::ops::{self, Examined};
 use crate::output::Tag;
 use crate::probe::{self, Question};
+use crate::processes::has_artefact;
 use crate::source::{self, Scope};
 use crate::store::{self, DeploymentRow, ServiceRow};
 use futures_util::future::join_all;
@@ -94,8 +95,8 @@ impl Service {
             }
             ServiceSpec::Process(_) => {
                 self.elsewhere = None;
-                self.adopt(&row, adopted).await?;
-                if row.examine {
+                let lost = self.adopt(&row, adopted).await?;
+                if row.examine || lost {
                     self.examine(&row).await?;
                 }
                 self.deploy_next(&row).await?;
@@ -181,13 +182,14 @@ impl Service {
 /// Adopting and examining.
 impl Service {
     /// Takes over the replicas of the live deployment that run already, and ends what else runs. A deployment that
-    /// was under way begins anew.
+    /// was under way begins anew. Whether what is live is lost: the store was restored onto this machine, or the
+    /// folder is gone.
     async fn adopt(
         &mut self,
         row: &ServiceRow,
         adopted: &mut Option<Vec<(Listed, Tag)>>,
-    ) -> Result<(), Error> {
-        let Some(processes) = adopted.as_ref() else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let Some(processes) = adopted.as_ref() else { return Ok(false) };
         let service = row.id;
         let clock = Arc::clone(&self.work.rt.clock);
         let live_id = row.live;
@@ -204,6 +206,19 @@ impl Service {
             listed.exit.is_none() && row.live == Some(tag.deployment) && tag.port != 0
         });
         *adopted = None;
+        let lost = live.as_ref().is_some_and(|live| !self.is_here(live));
+        if lost {
+            tracing::warn!(
+                service = %row.name, deployment.id = ?row.live,
+                "what is live is not on this machine: the source is deployed again"
+            );
+            let seen = row.clone();
+            let mark = move |tx: &mut db::SystemTx| {
+                let row = store::service(tx, seen.environment, &seen.id.to_string())?;
+                store::put_service(tx, &ServiceRow { examine: true, ..row })
+            };
+            self.work.rt.db.write_system(&self.work.ctx, mark).await?;
+        }
         if let Some(live) = live {
             for (listed, tag) in own {
                 tracing::info!(service = %row.name, replica.id = %tag.replica, "a running replica is taken over");
@@ -218,7 +233,12 @@ impl Service {
             }
         }
         end_adopted(&self.work, others).await;
-        Ok(())
+        Ok(lost)
+    }
+
+    /// Whether the folder that a deployment runs in is on this machine.
+    fn is_here(&self, row: &DeploymentRow) -> bool {
+        row.artefact.is_some_and(|artefact| has_artefact(&self.work.rt.folders, &row.spec, artefact))
     }
 
     /// Looks whether the source differs from what is live or on its way.
@@ -235,11 +255,18 @@ impl Service {
                     .filter_map(|volume| volume.path.as_ref().map(PathBuf::from))
                     .collect();
                 let shown = dir.display().to_string();
+                let live_is_here = match row.live {
+                    Some(id) => {
+                        let live = rt.db.read_system(&self.work.ctx, move |tx| store::deployment(tx, id));
+                        self.is_here(&live.await?)
+                    }
+                    None => true,
+                };
                 let digest = lifecycle::blocking(move || {
                     source::digest(Scope { dir: &dir, data_dir: &data_dir, volumes: &volumes })
                 });
                 match digest.await {
-                    Some(Ok(digest)) => Examined::Source { dir: shown, digest },
+                    Some(Ok(digest)) => Examined::Source { dir: shown, digest, live_is_here },
                     Some(Err(error)) => Examined::Unusable(error.to_string()),
                     None => return Ok(()),
                 }
@@ -411,6 +438,10 @@ impl Service {
             std::mem::take(&mut self.slots).into_iter().partition(|slot| slot.deployment.id == id);
         self.slots = own;
         self.retire(others);
+        if !self.is_here(&live) {
+            // Nothing can be started of it; whoever runs still has its files open.
+            return Ok(());
+        }
         if self.restarts != row.restarts && !self.slots.is_empty() {
             self.restarts = row.restarts;
             if let Err(why) = self.replace(row, &live).await {

@@ -203,6 +203,30 @@ async fn a_deployment_begins_anew_after_switchyard_was_killed_in_its_middle() {
 }
 
 #[tokio::test]
+async fn f40_what_is_live_and_not_here_is_deployed_again() {
+    worlds(Setup::default(), async |world: World| {
+        world.write("server.py", SERVER);
+        world.write("content", "one");
+        let live = world.up(web()).await[0].live;
+        world.stop().await;
+        // As on another machine, onto which only the store was restored.
+        std::fs::remove_dir_all(world.data_dir.join("deployments")).expect("remove");
+        world.start().await;
+        let service = world
+            .until("it serves again", async || {
+                let service = world.service("web").await;
+                (!service.pending && service.live != live).then_some(service)
+            })
+            .await;
+        assert_eq!(world.latest("web").await.reason, "restored");
+        assert_eq!(service.state, ServiceState::Ready);
+        assert_eq!(world.get("web").await.as_deref(), Some("one"));
+        world.app.expect_record("is not on this machine");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_worker_counts_as_started_when_it_stays_up() {
     worlds(Setup::default(), async |world: World| {
         let services = world
