@@ -396,6 +396,10 @@ pub struct Route {
     pub limits: LimitTable,
     /// Response headers where the application sets none.
     pub headers: Box<[DefaultHeader]>,
+    /// All their lines, for the many responses that set none of them.
+    pub header_lines: Box<[u8]>,
+    /// Whether they are known by their kinds alone.
+    pub headers_by_kind: bool,
     /// How long it waits.
     pub timeouts: Timeouts,
     /// Bytes of a request body.
@@ -413,8 +417,11 @@ impl Route {
             LimitsSpec::Table(table) => (table.plan.unwrap_or(true), table),
         };
         let or = |given: Option<HumanDuration>, default: Duration| given.map_or(default, |given| given.0);
+        let headers = default_headers(&spec.headers);
         Some(Self {
             id,
+            header_lines: headers.iter().flat_map(|header| header.line.iter().copied()).collect(),
+            headers_by_kind: headers.iter().all(|header| header.kind != HeaderKind::Other),
             label: format!("{}{}", spec.host, spec.path).into(),
             host: HostPattern::parse(&spec.host)?,
             prefix: spec.path.trim_end_matches('/').into(),
@@ -422,7 +429,7 @@ impl Route {
             auth: spec.auth,
             plan_limit,
             limits,
-            headers: default_headers(&spec.headers),
+            headers,
             timeouts: Timeouts {
                 connect: or(spec.timeouts.connect, CONNECT_TIMEOUT),
                 response: or(spec.timeouts.response, RESPONSE_TIMEOUT),

@@ -1,5 +1,6 @@
 //! Records: what is kept of a log line or a request.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -197,9 +198,9 @@ pub struct AccessRecord {
     /// Who called: a key's or user's id.
     pub principal: Option<Arc<str>>,
     /// The method as received; unknown ones are truncated by the gateway.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// The canonical host.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// Path without query: queries carry secrets.
     pub path: Box<str>,
     /// Status of the answer, 0 when the client had gone.
@@ -219,7 +220,7 @@ pub struct AccessRecord {
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
     /// The client's `User-Agent`, truncated by the gateway.
-    pub agent: Option<Box<str>>,
+    pub agent: Option<Arc<str>>,
 }
 
 impl AccessRecord {

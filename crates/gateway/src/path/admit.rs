@@ -3,7 +3,8 @@
 
 use super::credential::{Credential, credential};
 use super::forward::{Forward, push_upstream_head};
-use super::job::{Job, Refusal, id_text, kept_agent, kept_path};
+use super::job::{Job, Refusal, id_text, kept_agent, kept_method, kept_path};
+use super::remember::Remembered;
 use super::shared::Thread;
 use crate::client::client_address;
 use crate::limits::{Limit, Subject, retry_after_seconds};
@@ -25,27 +26,34 @@ const OWN_HOSTS: [&str; 2] = ["api", "console"];
 /// Limits that one request can be under.
 const LIMITS_MAX: usize = 4;
 
+/// Where a request comes from.
+pub(crate) struct Peer<'a> {
+    /// The address of the socket's other end.
+    pub(crate) address: IpAddr,
+    /// The same as text.
+    pub(crate) text: &'a str,
+    /// What the connection said last.
+    pub(crate) remembered: &'a mut Remembered,
+}
+
 /// Judges a complete head. What it learns goes into `job`, also when it refuses, so that the record tells of it.
-pub(crate) fn admit(
-    thread: &Thread,
-    (peer, peer_text): (IpAddr, &str),
-    bytes: &[u8],
-    job: &mut Job,
-) -> Result<(), Refusal> {
+pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job) -> Result<(), Refusal> {
+    let Peer { address: peer, text: peer_text, remembered } = peer;
     let shared = &thread.shared;
     job.begin(thread);
     job.client = peer;
     let mut room = [MaybeUninit::uninit(); HEADERS_MAX];
     let head = parse_request(bytes, &mut room)?;
-    job.method = head.method.into();
+    job.method = kept_method(head.method);
     job.to_head = head.method == "HEAD";
     job.version = head.version;
     let found = examine(&head)?;
     let target = target(head.method, head.target)?;
     job.path = kept_path(target.path);
-    job.agent = found.user_agent.map(|index| kept_agent(head.headers[index].value));
+    job.agent = found.user_agent.map(|index| remembered.agent(kept_agent(head.headers[index].value)));
     let named = named_host(&head, &found, &target)?;
-    job.host = named.host().into();
+    let host = remembered.host(named.host());
+    job.host = Some(host.clone());
     note_framing(&head, &found, job);
     if matches!(head.method, "CONNECT" | "TRACE") {
         return Err(Refusal::new(&codes::METHOD_NOT_ALLOWED, "This method is not served.").close());
@@ -60,8 +68,8 @@ pub(crate) fn admit(
         let hops: Vec<&[u8]> = hops.map(|(_, header)| header.value).collect();
         job.client = client_address(peer, &shared.config.trusted_proxies, hops.into_iter());
     }
-    let mut request = Request { thread, head: &head, found: &found, trusted, host: named.host(), job };
-    let credential = credential(&head, &found, &shared.world.keys, request.job.at);
+    let mut request = Request { thread, head: &head, found: &found, trusted, host: &host, remembered, job };
+    let credential = credential(&head, &found, &shared.world.keys, request.remembered, request.job.at);
     let environment = request.resolve(&credential)?;
     let route = request.route(&environment, &target)?;
     let key = request.authenticate(&route, &environment, &credential)?;
@@ -148,6 +156,7 @@ struct Request<'a> {
     found: &'a Examined,
     trusted: bool,
     host: &'a str,
+    remembered: &'a mut Remembered,
     job: &'a mut Job,
 }
 
@@ -298,14 +307,17 @@ impl Request<'_> {
             None => return Err(mismatch()),
         }
         let shared = &self.thread.shared;
-        let grant = shared.world.keys.grant(entry);
-        let text = id_text(&entry.id());
-        let text: Arc<str> = std::str::from_utf8(&text).unwrap_or_default().into();
-        self.job.principal = Some(text.clone());
+        let key = self.remembered.key(entry, || {
+            let text = id_text(&entry.id());
+            let text = std::str::from_utf8(&text).unwrap_or_default().into();
+            let role = shared.world.keys.grant(entry).map_or_else(|| "".into(), |grant| grant.role);
+            Key { id: entry.id(), text, role }
+        });
+        self.job.principal = Some(key.text.clone());
         if let Some(key_use) = &shared.key_use {
             key_use.used(entry.tenant(), entry.id(), self.job.at);
         }
-        Ok(Some(Key { id: entry.id(), text, role: grant.map_or_else(|| "".into(), |grant| grant.role) }))
+        Ok(Some(key))
     }
 
     /// Takes all limits that apply, in their stated order.
@@ -359,7 +371,7 @@ impl Request<'_> {
 }
 
 fn resolves(environment: &Environment, by: ResolveBy) -> bool {
-    environment.record.load().resolve.contains(&by)
+    environment.resolves(by)
 }
 
 fn mismatch() -> Refusal {

@@ -3,6 +3,7 @@
 use super::job::{Job, Refusal};
 use super::shared::Thread;
 use crate::limits::push_limit_headers;
+use crate::model::Route;
 use crate::wire::{Framing, HeaderKind, ResponseHead, Version, classify, push_number};
 use base::codes;
 use std::io::Write;
@@ -65,23 +66,31 @@ pub(crate) fn push_response_head(
         thread.push_date(&mut out, job.at);
     }
     if let Some(route) = &job.route {
-        for default in &route.headers {
-            let set = match default.kind {
-                HeaderKind::Other => {
-                    head.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&default.name))
-                }
-                kind => seen.has(kind),
-            };
-            if !set {
-                out.extend_from_slice(&default.line);
-            }
-        }
+        push_default_headers(&mut out, route, head, seen);
     }
     push_own_headers(&mut out, job);
     out.extend_from_slice(b"\r\n");
     job.down = out;
     job.status = head.status;
     (passed, downward)
+}
+
+fn push_default_headers(out: &mut Vec<u8>, route: &Route, head: &ResponseHead<'_, '_>, seen: Seen) {
+    if route.headers_by_kind && seen.has_no_default() {
+        out.extend_from_slice(&route.header_lines);
+        return;
+    }
+    for default in &route.headers {
+        let set = match default.kind {
+            HeaderKind::Other => {
+                head.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&default.name))
+            }
+            kind => seen.has(kind),
+        };
+        if !set {
+            out.extend_from_slice(&default.line);
+        }
+    }
 }
 
 fn push_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
@@ -120,6 +129,16 @@ impl Seen {
 
     fn has(self, kind: HeaderKind) -> bool {
         self.0 & (1 << kind as u32) != 0
+    }
+
+    fn has_no_default(self) -> bool {
+        let defaults = [
+            HeaderKind::FrameOptions,
+            HeaderKind::ContentTypeOptions,
+            HeaderKind::ReferrerPolicy,
+            HeaderKind::PermissionsPolicy,
+        ];
+        !defaults.into_iter().any(|kind| self.has(kind))
     }
 }
 

@@ -1,11 +1,12 @@
 //! A client's connection: reading heads, answering, waiting for the next.
 
-use super::admit::admit;
+use super::admit::{Peer, admit};
 use super::answer::push_problem;
 use super::buffer::Buffer;
 use super::deadline::{Expired, SlotGuard};
 use super::exchange::exchange;
 use super::job::{Job, Refusal};
+use super::remember::Remembered;
 use super::shared::{Counted, Thread, millis};
 use crate::wire::{BodyReader, Framing, HEAD_BYTES_MAX, Reject, Scan, Step, scan};
 use base::codes;
@@ -57,6 +58,7 @@ pub(crate) struct Client {
     pub(crate) buffer: Option<Buffer>,
     peer: IpAddr,
     peer_text: Box<str>,
+    remembered: Remembered,
     scanned: usize,
     _counted: Counted,
 }
@@ -73,7 +75,17 @@ impl Client {
         let slot = thread.deadlines.take();
         let peer = peer.ip().to_canonical();
         let peer_text = peer.to_string().into();
-        Self { thread, stream, slot, buffer: None, peer, peer_text, scanned: 0, _counted: counted }
+        Self {
+            thread,
+            stream,
+            slot,
+            buffer: None,
+            peer,
+            peer_text,
+            remembered: Remembered::default(),
+            scanned: 0,
+            _counted: counted,
+        }
     }
 
     /// Serves requests until the connection ends.
@@ -178,8 +190,9 @@ impl Client {
         thread.deadlines.set_now_ms(millis(job.started));
         let admitted = match &mut self.buffer {
             Some(buffer) => {
-                let admitted =
-                    admit(&thread, (self.peer, &self.peer_text), &buffer.filled()[..length], &mut job);
+                let peer =
+                    Peer { address: self.peer, text: &self.peer_text, remembered: &mut self.remembered };
+                let admitted = admit(&thread, peer, &buffer.filled()[..length], &mut job);
                 buffer.consume(length);
                 admitted
             }

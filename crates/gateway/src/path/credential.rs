@@ -1,6 +1,7 @@
 //! Switchyard's own keys among the headers of a request.
 
-use crate::snapshot::{KeyEntry, KeyTable, key_hash};
+use super::remember::Remembered;
+use crate::snapshot::{KeyEntry, KeyTable};
 use crate::wire::{Examined, RequestHead};
 use authority::key_format;
 use base::Timestamp;
@@ -30,6 +31,7 @@ pub(crate) fn credential(
     head: &RequestHead<'_, '_>,
     found: &Examined,
     keys: &KeyTable,
+    remembered: &mut Remembered,
     now: Timestamp,
 ) -> Credential {
     let value = |index: Option<usize>| index.map(|index| head.headers[index].value);
@@ -53,7 +55,7 @@ pub(crate) fn credential(
         (Some(token), _) | (None, Some(token)) => token,
     };
     // Known keys are well-formed, so the checksum is asked only to tell a typo from a key that is gone.
-    match keys.get(&key_hash(token.as_bytes())) {
+    match keys.get(&remembered.hash(token.as_bytes())) {
         Some(entry) if !entry.is_expired(now) => Credential::Key(entry),
         Some(_) => Credential::Bad("The key is unknown, has expired or was revoked."),
         None => Credential::Bad(match key_format::check(token) {

@@ -38,10 +38,10 @@ pub(crate) struct Job {
     /// The same as text.
     pub(crate) request_text: [u8; ID_TEXT_BYTES],
     pub(crate) client: IpAddr,
-    pub(crate) method: Box<str>,
-    pub(crate) host: Box<str>,
+    pub(crate) method: Cow<'static, str>,
+    pub(crate) host: Option<Arc<str>>,
     pub(crate) path: Box<str>,
-    pub(crate) agent: Option<Box<str>>,
+    pub(crate) agent: Option<Arc<str>>,
 
     pub(crate) version: Version,
     pub(crate) to_head: bool,
@@ -78,8 +78,8 @@ impl Default for Job {
             request: None,
             request_text: [0; ID_TEXT_BYTES],
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            method: Box::default(),
-            host: Box::default(),
+            method: Cow::Borrowed(""),
+            host: None,
             path: Box::default(),
             agent: None,
             version: Version::Http11,
@@ -181,7 +181,15 @@ pub(crate) fn kept_path(path: &str) -> Box<str> {
 }
 
 /// The beginning of a user agent, for the record.
-pub(crate) fn kept_agent(value: &[u8]) -> Box<str> {
-    let kept = &value[..value.len().min(AGENT_KEPT_MAX)];
-    String::from_utf8_lossy(kept).into()
+pub(crate) fn kept_agent(value: &[u8]) -> &[u8] {
+    &value[..value.len().min(AGENT_KEPT_MAX)]
+}
+
+/// A method, for the record. Those that exist need no memory.
+pub(crate) fn kept_method(method: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    match KNOWN.into_iter().find(|known| *known == method) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(method.to_owned()),
+    }
 }

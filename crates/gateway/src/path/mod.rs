@@ -16,6 +16,7 @@ mod forward;
 mod job;
 mod pool;
 mod record;
+mod remember;
 mod respond;
 mod run;
 mod shared;

@@ -42,7 +42,7 @@ impl Records {
             replica: job.replica,
             principal: job.principal.take(),
             method: std::mem::take(&mut job.method),
-            host: std::mem::take(&mut job.host),
+            host: job.host.take().unwrap_or_default(),
             path: std::mem::take(&mut job.path),
             status: job.status,
             code: job.code,

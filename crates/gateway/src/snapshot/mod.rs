@@ -19,9 +19,10 @@ pub use tenants::{Tenant, TenantTable};
 use arc_swap::ArcSwap;
 use base::{EnvironmentId, HostName, Rate, Slug};
 use parking_lot::Mutex;
-use ports::{EnvironmentRecord, PlanRecord};
+use ports::{EnvironmentRecord, PlanRecord, ResolveBy};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The rate of a tenant whose plan is not known any more and whose environment's default plan is not either: that of
 /// the free plan.
@@ -59,6 +60,8 @@ pub struct Environment {
     pub id: EnvironmentId,
     /// What it says.
     pub record: ArcSwap<EnvironmentRecord>,
+    /// The ways in which its requests may name their tenant, a bit each.
+    resolve: AtomicU8,
     /// Its name.
     pub slug: Arc<str>,
     /// Its tenants.
@@ -162,6 +165,7 @@ impl World {
         let mut all = Vec::with_capacity(records.len());
         for record in records {
             if let Some(known) = before.all.iter().find(|environment| environment.id == record.id) {
+                known.resolve.store(resolve_bits(&record), Ordering::Relaxed);
                 known.record.store(Arc::new(record));
                 all.push(known.clone());
             } else {
@@ -212,6 +216,7 @@ impl Environment {
         Self {
             number,
             id: record.id,
+            resolve: AtomicU8::new(resolve_bits(&record)),
             slug: record.slug.as_str().into(),
             record: ArcSwap::from_pointee(record),
             tenants: TenantTable::new(),
@@ -231,6 +236,12 @@ impl Environment {
         with(name, tenant.rate_override.unwrap_or(rate));
     }
 
+    /// Whether a request may name its tenant so.
+    #[must_use]
+    pub fn resolves(&self, by: ResolveBy) -> bool {
+        self.resolve.load(Ordering::Relaxed) & (1 << by as u8) != 0
+    }
+
     /// The name under which routes know a tenant, whatever domain it came by.
     #[must_use]
     pub fn canonical_host(&self, tenant: &Tenant) -> String {
@@ -238,4 +249,8 @@ impl Environment {
         let base: &HostName = &base.base_domain;
         format!("{}.{base}", tenant.slug)
     }
+}
+
+fn resolve_bits(record: &EnvironmentRecord) -> u8 {
+    record.resolve.iter().fold(0, |bits, by| bits | 1 << *by as u8)
 }

@@ -1,17 +1,33 @@
 //! Numbers into bytes, without a formatter.
 
+/// The numbers below 100, two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends a decimal number.
 pub fn push_number(out: &mut Vec<u8>, number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     let mut rest = number;
-    loop {
+    while rest >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = b'0' + rest as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
@@ -38,7 +54,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_a_formatter_would() {
-        for number in [0, 1, 9, 10, 255, 65_536, 1_000_000, u64::MAX] {
+        for number in [0, 1, 9, 10, 99, 100, 101, 255, 999, 1_000, 10_000, 65_536, 1_000_000, u64::MAX] {
             let mut out = Vec::new();
             push_number(&mut out, number);
             out.push(b' ');
