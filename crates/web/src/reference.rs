@@ -190,6 +190,7 @@ fn schema_block(schema: &Value) -> String {
             let name = escape(name);
             format!("<p><a href=\"#schema-{name}\">{name}</a></p>")
         }
+        None if schema == &Value::Bool(true) => "<p>Any JSON value.</p>".to_owned(),
         None => format!("<pre>{}</pre>", escape(&pretty(schema))),
     }
 }

@@ -58,6 +58,10 @@ fn restore(matches: ArgMatches, session: Session) -> VerbFuture {
         let (settings, _) = cli::load_settings(&matches, &session.project_dir, None)?;
         let file = matches.get_one::<PathBuf>("file").cloned();
         let file = file.ok_or_else(|| CliError::usage("name the backup"))?;
+        if !file.is_file() {
+            return Err(CliError::usage(format!("there is no file {}", file.display()))
+                .next("Backups are in `backups` of the data folder that they were made in."));
+        }
         let force = matches.get_flag("force");
         if force {
             session.confirm("the present store")?;

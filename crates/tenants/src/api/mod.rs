@@ -72,7 +72,7 @@ impl From<Error> for Problem {
                 "{said}: it stays cancelled; delete it and make a new one if the customer comes back."
             )),
             Error::NotCancelled => Problem::new(&codes::CONFLICT)
-                .detail("Only a cancelled tenant can be deleted; set its status to `cancelled` first."),
+                .detail("Only a cancelled tenant can be deleted; set its status to `cancelled` first (`switchyard tenants cancel`)."),
             Error::Stale { revision } => Problem::new(&codes::PRECONDITION_FAILED)
                 .detail("It has changed since the revision that `If-Match` names; read it again.")
                 .header(http::header::ETAG, &ETag::text(revision)),
