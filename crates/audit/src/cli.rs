@@ -32,8 +32,12 @@ fn command() -> Command {
                 .about("Prove that nothing in the log was changed or removed")
                 .arg(option("tenant", "TENANT", "Only the chain of this tenant"))
                 .arg(
-                    option("anchor", "ANCHOR", "What an earlier verification showed: also prove that no older copy took its place")
-                        .conflicts_with("tenant"),
+                    option(
+                        "anchor",
+                        "ANCHOR",
+                        "What an earlier verification showed: also prove that no older copy took its place",
+                    )
+                    .conflicts_with("tenant"),
                 ),
         )
         .subcommand(
@@ -81,7 +85,8 @@ async fn events(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
 }
 
 async fn verify(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
-    let given = |name: &str| arguments.get_one::<String>(name).map(|value| format!("?{name}={}", encode(value)));
+    let given =
+        |name: &str| arguments.get_one::<String>(name).map(|value| format!("?{name}={}", encode(value)));
     let query = given("tenant").or_else(|| given("anchor")).unwrap_or_default();
     let report: VerifyView = session.client.get(&format!("/api/v1/audit/verify{query}")).await?;
     if session.json_wanted() {

@@ -86,7 +86,9 @@ mod tests {
         assert_ne!(Anchor::at(4, &ends), anchor);
         assert_ne!(Anchor::at(3, &HashMap::from([("a".to_owned(), (2, [7; 32]))])), anchor);
         let digits = "0".repeat(64);
-        for wrong in ["", "3", "3:", "3:00", &digits, &format!("-3:{digits}"), &format!("3:{}é", &digits[2..])] {
+        for wrong in
+            ["", "3", "3:", "3:00", &digits, &format!("-3:{digits}"), &format!("3:{}é", &digits[2..])]
+        {
             assert_eq!(wrong.parse::<Anchor>(), Err(AnchorError), "{wrong}");
         }
     }

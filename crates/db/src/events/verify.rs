@@ -218,7 +218,10 @@ impl Walk {
             (*length, *last) = (next, link);
             self.place = if self.only.is_some() { read.chain_index } else { read.position };
             self.events += 1;
-            if self.anchor.is_some_and(|a| a.position() == self.place && a != Anchor::at(self.place, &self.ends)) {
+            if self
+                .anchor
+                .is_some_and(|a| a.position() == self.place && a != Anchor::at(self.place, &self.ends))
+            {
                 let why = "the log up to here is not the one of the anchor: it was written anew".into();
                 let tenant = tenant_of(&read.event.tenant)?;
                 return Ok(Some(FirstBad { position: read.position, tenant, chain_index: next, why }));
@@ -230,7 +233,10 @@ impl Walk {
     /// A log that does not reach its anchor was longer once.
     fn short_of_anchor(&self) -> Option<FirstBad> {
         let reached = self.anchor?.position();
-        let why = format!("the log ends at {}, and once reached {reached}: it is an older copy, or was cut", self.place);
+        let why = format!(
+            "the log ends at {}, and once reached {reached}: it is an older copy, or was cut",
+            self.place
+        );
         let bad = FirstBad { position: self.place + 1, tenant: None, chain_index: 0, why };
         (reached > self.place).then_some(bad)
     }

@@ -66,11 +66,16 @@ struct Bound {
 fn bound(words: &[String]) -> Bound {
     let mut bound = Bound { to_tenant: 0, to_another: 0 };
     let is = |index: usize, word: &str| words.get(index).is_some_and(|found| found == word);
+    let loose = loose(words);
     for (index, word) in words.iter().enumerate() {
         match word.as_str() {
-            "tenant" if is(index + 1, "=") && is(index + 2, "?1") => bound.to_tenant += 1,
+            "tenant" if is(index + 1, "=") && is(index + 2, "?1") => {
+                let narrows = !loose[index] && is_conjunct(words, index, index + 3);
+                bound.to_tenant += usize::from(narrows);
+            }
             "tenant" if is(index + 1, "=") && is(index + 3, ".") && is(index + 4, "tenant") => {
-                bound.to_another += 1;
+                let narrows = !loose[index] && is_conjunct(words, index, index + 5);
+                bound.to_another += usize::from(narrows);
             }
             "using" if is(index + 1, "(") && is(index + 2, "tenant") => bound.to_another += 1,
             "into" if is(index + 2, "(") && is(index + 3, "tenant") => {
@@ -84,6 +89,60 @@ fn bound(words: &[String]) -> Bound {
         }
     }
     bound
+}
+
+/// Whether the comparison that names the tenant at `index` and ends before `end` stands by itself between `AND`s, so
+/// that no row passes for which it is false.
+fn is_conjunct(words: &[String], index: usize, end: usize) -> bool {
+    let qualified = index >= 2 && words[index - 1] == ".";
+    let before = index.checked_sub(if qualified { 3 } else { 1 }).and_then(|at| words.get(at));
+    let after = words.get(end).map_or("", String::as_str);
+    before.is_some_and(|word| matches!(word.as_str(), "where" | "and" | "on"))
+        && matches!(
+            after,
+            "" | ")"
+                | ";"
+                | "and"
+                | "where"
+                | "group"
+                | "having"
+                | "order"
+                | "limit"
+                | "returning"
+                | "union"
+                | "except"
+                | "intersect"
+                | "join"
+                | "left"
+                | "inner"
+                | "cross"
+                | "on"
+                | "do"
+        )
+}
+
+/// For each word, whether an `OR` stands beside it within the same parentheses: a comparison there narrows nothing.
+fn loose(words: &[String]) -> Vec<bool> {
+    let (mut group_of, mut open, mut groups) = (Vec::with_capacity(words.len()), vec![0], 1);
+    let mut has_or = HashSet::new();
+    for word in words {
+        if word == ")" && open.len() > 1 {
+            open.pop();
+        }
+        let group = open.last().copied().unwrap_or(0);
+        group_of.push(group);
+        match word.as_str() {
+            "(" => {
+                open.push(groups);
+                groups += 1;
+            }
+            "or" => {
+                has_or.insert(group);
+            }
+            _ => {}
+        }
+    }
+    group_of.iter().map(|group| has_or.contains(group)).collect()
 }
 
 /// The tables that SQLite says the statement reads or changes.
@@ -168,6 +227,7 @@ mod tests {
             "SELECT id FROM a WHERE tenant = $1",
             "SELECT x.id FROM a x JOIN b y ON y.tenant = x.tenant AND y.a_id = x.id WHERE x.tenant = $1",
             "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a_id FROM b WHERE tenant = $1)",
+            "SELECT id FROM a WHERE id > $2 AND tenant = $1 AND ($3 = '' OR id = $3) ORDER BY id LIMIT $4",
             "INSERT INTO a (tenant, id) VALUES ($1, $2) ON CONFLICT (tenant, id) DO UPDATE SET id = $2",
             "INSERT INTO b (tenant, id, a_id) SELECT $1, id, id FROM a WHERE tenant = $1",
             "UPDATE a SET id = $2 WHERE tenant = $1",
@@ -187,6 +247,17 @@ mod tests {
             "SELECT id FROM a WHERE id = $1 -- tenant = $1",
             "SELECT id FROM a WHERE tenant = $1 AND id IN (SELECT a_id FROM b)",
             "SELECT id FROM a, b WHERE a.tenant = $1",
+            "SELECT id FROM a WHERE tenant = $1 OR tenant <> $1",
+            "SELECT id FROM a WHERE id = 'x' OR tenant = $1",
+            "SELECT id FROM a WHERE (tenant = $1) OR 1",
+            "SELECT id FROM a WHERE (1 OR tenant = $1)",
+            "SELECT id FROM a WHERE NOT tenant = $1",
+            "SELECT id FROM a WHERE tenant = $1 IS NOT NULL",
+            "SELECT id FROM a WHERE coalesce(tenant = $1, 1) OR 1",
+            "SELECT tenant = $1 FROM a",
+            "SELECT id FROM a WHERE CASE WHEN tenant = $1 THEN 1 ELSE 1 END",
+            "SELECT x.id FROM a x JOIN b y ON y.tenant = x.tenant OR 1 WHERE x.tenant = $1",
+            "DELETE FROM a WHERE tenant = $1 OR 1",
             "INSERT INTO a (tenant, id) VALUES ($2, $1)",
             "INSERT INTO a (id, tenant) VALUES ($1, $2)",
             "SELECT id FROM all_a",

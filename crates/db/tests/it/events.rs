@@ -192,11 +192,13 @@ async fn s8_f50_an_anchor_shows_an_older_copy_a_cut_end_and_a_log_written_anew()
         }
         assert!(log.verify(&system, None).await.expect("verify").ok, "the store alone does not show it");
         assert!(log.verify_against(&system, early).await.expect("verify").ok);
-        let bad = log.verify_against(&system, late).await.expect("verify").first_bad.expect("the anchor shows it");
+        let bad =
+            log.verify_against(&system, late).await.expect("verify").first_bad.expect("the anchor shows it");
         assert_eq!(bad.position, 7, "{bad:?}");
         // Another log that is as long.
         let other: db::Anchor = format!("4:{}", "0".repeat(64)).parse().expect("an anchor");
-        let bad = log.verify_against(&system, other).await.expect("verify").first_bad.expect("it is another log");
+        let bad =
+            log.verify_against(&system, other).await.expect("verify").first_bad.expect("it is another log");
         assert_eq!(bad.position, 4, "{bad:?}");
     })
     .await;

@@ -23,6 +23,7 @@ async fn z13_a_dropped_predicate_yields_no_foreign_row() {
         let taken = store.db.write(&a, |tx| tx.execute(&TAKE, &[])).await;
         match store.kind() {
             Kind::Sqlite => {
+                assert!(matches!(loose, Err(Error::Statement(_))), "{loose:?}");
                 assert!(matches!(none, Err(Error::Statement(_))), "{none:?}");
                 assert!(matches!(taken, Err(Error::Statement(_))), "{taken:?}");
             }

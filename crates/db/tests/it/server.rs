@@ -75,6 +75,10 @@ async fn z12_the_catalogue_is_as_it_must_be() {
     assert_eq!(strings(&client, open).await.len(), 4);
     for (make, drop_it) in [
         ("CREATE VIEW notes_all AS SELECT * FROM notes_notes", "DROP VIEW notes_all"),
+        (
+            "CREATE MATERIALIZED VIEW notes_kept AS SELECT * FROM notes_notes",
+            "DROP MATERIALIZED VIEW notes_kept",
+        ),
         ("CREATE TABLE notes_undeclared (a TEXT)", "DROP TABLE notes_undeclared"),
         (
             "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM notes_notes'",
