@@ -23,13 +23,21 @@ pub(crate) fn clean(record: &mut LogRecord) {
 
 /// The same for a request.
 pub(crate) fn clean_access(record: &mut AccessRecord) {
-    for text in [Some(&mut record.path), record.agent.as_mut(), Some(&mut record.host)].into_iter().flatten()
-    {
-        let clean = redact(truncated(text, MESSAGE_BYTES_MAX));
-        if *clean != **text {
+    if let Some(clean) = cleaned(&record.path) {
+        record.path = clean.into();
+    }
+    // Shared by the requests of a connection: replaced, never changed in place.
+    for text in [Some(&mut record.host), record.agent.as_mut()].into_iter().flatten() {
+        if let Some(clean) = cleaned(text) {
             *text = clean.into();
         }
     }
+}
+
+/// The text without secrets and cut; `None` when it is so already.
+fn cleaned(text: &str) -> Option<String> {
+    let clean = redact(truncated(text, MESSAGE_BYTES_MAX));
+    (*clean != *text).then(|| clean.into_owned())
 }
 
 /// Appends the record's line, newline included.
