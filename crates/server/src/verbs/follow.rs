@@ -107,6 +107,9 @@ pub(super) async fn show_urls(
     for tenant in &tenants.data {
         session.line(format!("  http://{}.{base}:{}/", tenant.slug, gateway.port()));
     }
+    if tenants.data.len() == TENANTS_SHOWN {
+        session.line("  `switchyard tenants list` shows all tenants, `switchyard open TENANT` opens the app as one of them.");
+    }
     if tenants.data.is_empty() {
         session.line(format!(
             "No tenant yet. `switchyard tenants create acme --email ops@acme.example` makes one, at \

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use base::{SystemClock, SystemRandom};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use module::{CliError, Session, Verb, VerbFuture};
+use module::{CliError, Session, Verb, VerbFuture, when};
 
 use crate::error::failed;
 use crate::store::{self, MissingKey};
@@ -72,7 +72,16 @@ fn restore(matches: ArgMatches, session: Session) -> VerbFuture {
         let restored = backups::restore(&file, backups::RestoreOptions { store: options, force }).await;
         progress.finish();
         let report = restored.map_err(|e| failed("restore", &e))?;
-        session.line(format!("Restored {} rows of {} tables.", report.rows, report.tables));
+        session.line(format!(
+            "Restored {} rows of {} tables, as of {}.",
+            report.rows,
+            report.tables,
+            when(report.made_at)
+        ));
+        if let Some(aside) = &report.replaced {
+            session.line(format!("What was there before is in {}.", aside.display()));
+        }
+        session.line("`switchyard up` starts with it.");
         if session.json_wanted() {
             session.json(
                 &serde_json::json!({ "restored": true, "rows": report.rows, "moved_aside": report.replaced }),
