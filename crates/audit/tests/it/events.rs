@@ -133,6 +133,19 @@ async fn verification_covers_every_chain() {
         let one = operator.get("/api/v1/audit/verify?tenant=acme").await.ok(200);
         assert_eq!((one["ok"].as_bool(), one["events"].as_u64()), (Some(true), Some(6)));
         operator.get("/api/v1/audit/verify?tenant=nobody").await.problem(&codes::NOT_FOUND);
+        // What one verification says, kept outside the store, the next is held to.
+        assert_eq!(one["anchor"], Value::Null, "an anchor covers the whole log");
+        let anchor = all["anchor"].as_str().expect("the log is whole");
+        assert!(anchor.starts_with("13:"), "{anchor}");
+        let held = operator.get(&format!("/api/v1/audit/verify?anchor={anchor}")).await.ok(200);
+        assert_eq!(held["ok"], true);
+        let longer = anchor.replacen("13:", "14:", 1);
+        let fell_short = operator.get(&format!("/api/v1/audit/verify?anchor={longer}")).await.ok(200);
+        assert_eq!((&fell_short["ok"], &fell_short["first_bad"]["position"]), (&json!(false), &json!(14)));
+        for wrong in ["anchor=13", &format!("anchor={anchor}&tenant=acme")] {
+            let refused = operator.get(&format!("/api/v1/audit/verify?{wrong}")).await;
+            refused.problem(&codes::BAD_REQUEST);
+        }
     })
     .await;
 }
