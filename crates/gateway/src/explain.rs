@@ -109,8 +109,9 @@ impl Explanation {
     ) -> Result<(Arc<Environment>, Option<Arc<Tenant>>), &'static str> {
         let (environment, tenant) = match world.host(host) {
             HostMeaning::Domain(environment, domain) => {
-                self.say("tenant: by a domain of its own");
                 let tenant = environment.tenants.get(domain.tenant);
+                let slug = tenant.as_ref().map_or("unknown", |tenant| &tenant.slug);
+                self.say(format!("tenant: {slug}, by a domain of its own"));
                 (environment, tenant)
             }
             HostMeaning::Below(environment) => {
@@ -119,10 +120,15 @@ impl Explanation {
                 let whole = format!("{label}.{base}") == host;
                 let tenant = environment.tenants.by_slug(label).filter(|_| whole);
                 if tenant.is_none() && !base::RESERVED_SLUGS.contains(&label) {
-                    self.say(format!("tenant: nobody is called `{label}` below {base}"));
+                    let next = format!("`switchyard tenants create {label} …` makes one");
+                    self.say(format!("tenant: none is called `{label}` below {base}; {next}"));
                     return Err(base::codes::TENANT_UNKNOWN.name);
                 }
-                self.say(format!("tenant: by subdomain of {base}"));
+                match &tenant {
+                    Some(tenant) => self.say(format!("tenant: {}, by subdomain of {base}", tenant.slug)),
+                    None => self
+                        .say(format!("tenant: none, `{label}` is kept for the platform; a key may name one")),
+                }
                 (environment, tenant)
             }
             HostMeaning::Base(environment) => {

@@ -7,6 +7,8 @@ use telemetry::{AccessRecord, Counter, Family, Gauge, Histogram, TenantLabels};
 
 /// Handles that one thread keeps; as many as a family has series.
 const HANDLES_MAX: usize = telemetry::SERIES_MAX;
+/// Requests that found no handle after which all are forgotten.
+const MISSED_MAX: usize = 100 * HANDLES_MAX;
 
 /// The gateway's metrics.
 #[derive(Debug, Clone)]
@@ -56,6 +58,7 @@ impl Metrics {
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
     known: HashMap<Labels, Handle, Fold>,
+    missed: usize,
 }
 
 /// Labels by where they are: routes and tenants keep theirs for as long as they live, and the handle keeps them from
@@ -86,26 +89,40 @@ impl Handles {
             route: place(&record.route),
             tenant: place(&record.tenant),
         };
-        if self.known.len() >= HANDLES_MAX && !self.known.contains_key(&labels) {
-            self.known.clear();
+        if let Some(handle) = self.known.get(&labels) {
+            return handle.count(record);
         }
-        let handle = self.known.entry(labels).or_insert_with(|| {
-            let status = record.status.to_string();
-            let tenant = record.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
-            let values = [
-                method,
-                record.route.as_deref().unwrap_or("none"),
-                &status,
-                tenant.as_deref().unwrap_or("none"),
-            ];
-            Handle {
-                requests: metrics.requests.get(&values),
-                durations: metrics.durations.get(&values),
-                _kept: (record.route.clone(), record.tenant.clone()),
-            }
-        });
-        handle.requests.inc();
-        handle.durations.observe(record.duration);
+        let handle = Handle::new(metrics, method, record);
+        handle.count(record);
+        if self.known.len() < HANDLES_MAX {
+            self.known.insert(labels, handle);
+            return;
+        }
+        // Those that came first are probably those that come most; but what comes most may change.
+        self.missed += 1;
+        if self.missed > MISSED_MAX {
+            (self.known, self.missed) = (HashMap::default(), 0);
+        }
+    }
+}
+
+impl Handle {
+    fn new(metrics: &Metrics, method: &'static str, record: &AccessRecord) -> Self {
+        let status = record.status.to_string();
+        let tenant = record.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
+        let (route, tenant) =
+            (record.route.as_deref().unwrap_or("none"), tenant.as_deref().unwrap_or("none"));
+        let values = [method, route, &status, tenant];
+        Self {
+            requests: metrics.requests.get(&values),
+            durations: metrics.durations.get(&values),
+            _kept: (record.route.clone(), record.tenant.clone()),
+        }
+    }
+
+    fn count(&self, record: &AccessRecord) {
+        self.requests.inc();
+        self.durations.observe(record.duration);
     }
 }
 
