@@ -19,6 +19,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use crate::process::say;
+use crate::surface::Product;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "usage: cargo xtask check | test [FILTER …] | install | surface | fresh";
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["check"] => Workspace::here().and_then(|workspace| check::run(&workspace)),
+        ["check"] => Workspace::here().and_then(|workspace| check::run(&workspace, Product::ToBuild)),
         ["test", filters @ ..] => Workspace::here().and_then(|workspace| test::run(&workspace, filters)),
         ["install"] => Workspace::here().map(|workspace| peers::install(&workspace).show()),
         ["surface"] => Workspace::here().and_then(|workspace| surface::write(&workspace)),

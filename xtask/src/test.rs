@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pgserver::{Options, Server, URL_VARIABLE};
 
 use crate::process::{self, command, found, say};
+use crate::surface::Product;
 use crate::workspace::Workspace;
 use crate::{check, peers};
 
@@ -66,7 +67,7 @@ fn all_steps(
     steps.step("build", || {
         process::run(root, &["cargo", "build", "--quiet", "--workspace", "--all-targets"])
     })?;
-    steps.judge("check", || check::run(workspace));
+    steps.judge("check", || check::run(workspace, Product::Built));
     let example = root.join("examples/agents");
     steps.judge("example", || {
         process::run(&example, &["cargo", "fmt", "--check"])?;

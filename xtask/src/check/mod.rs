@@ -11,7 +11,7 @@ mod tools;
 use std::fmt;
 
 use crate::process::say;
-use crate::surface;
+use crate::surface::{self, Product};
 use crate::workspace::Workspace;
 
 /// One violation.
@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 /// The number of findings, or what kept a rule from running.
-pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
+pub(crate) fn run(workspace: &Workspace, product: Product) -> Result<(), String> {
     let sources = sources::parse(workspace)?;
     let mut findings = layers::check(workspace);
     findings.extend(sources::check(&sources));
@@ -46,8 +46,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     findings.extend(documents::check(workspace)?);
     findings.extend(commands::check(workspace)?);
     findings.extend(tools::check(workspace));
-    findings
-        .extend(surface::check(workspace).unwrap_or_else(|error| vec![Finding::new("tests/surface", error)]));
+    findings.extend(
+        surface::check(workspace, product).unwrap_or_else(|error| vec![Finding::new("tests/surface", error)]),
+    );
     findings.sort();
     for finding in &findings {
         say(&finding.to_string());
