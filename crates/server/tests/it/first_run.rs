@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{Project, echo_project, eventually, is_alive, signal};
+use crate::stores::on_both_stores;
 
 #[test]
 fn tenants_are_told_apart_and_limited_by_plan() {
-    let mut project = Project::new(&echo_project(""));
+    on_both_stores(&echo_project(""), told_apart_and_limited);
+}
+
+fn told_apart_and_limited(project: &mut Project) {
     project.up();
     project.make_tenant("acme", "free");
     project.make_tenant("globex", "pro");
@@ -50,7 +54,10 @@ fn tenants_are_told_apart_and_limited_by_plan() {
 
 #[test]
 fn a_suspended_tenant_is_refused_within_a_second_and_a_plan_change_holds_as_fast() {
-    let mut project = Project::new(&echo_project(""));
+    on_both_stores(&echo_project(""), suspended_and_changed);
+}
+
+fn suspended_and_changed(project: &mut Project) {
     project.up();
     project.make_tenant("acme", "free");
     eventually("acme is served", || project.get("acme", "/health").status == 200);
@@ -126,20 +133,23 @@ fn kill_9_of_a_replica_fails_no_idempotent_request() {
 
 #[test]
 fn kill_9_of_switchyard_loses_nothing_and_the_next_start_adopts_the_replicas() {
-    let mut project = Project::new(&echo_project(""));
+    on_both_stores(&echo_project(""), killed_and_started_again);
+}
+
+fn killed_and_started_again(project: &mut Project) {
     project.up();
     project.make_tenant("acme", "pro");
     let key = project.api("POST", "/api/v1/tenants/acme/keys", &json!({"name": "ci"})).json();
-    let before = replica_pids(&project);
+    let before = replica_pids(project);
     project.kill();
     project.up();
 
     eventually("acme is served again", || project.get("acme", "/who").status == 200);
-    let after = replica_pids(&project);
+    let after = replica_pids(project);
     assert_eq!(before, after, "the replicas were adopted, not started anew");
     let keys = project.api("GET", "/api/v1/tenants/acme/keys", &Value::Null).json();
     assert_eq!(keys["data"][0]["id"], key["id"]);
-    let kinds: Vec<String> = events(&project);
+    let kinds: Vec<String> = events(project);
     assert!(kinds.iter().any(|k| k == "tenant.created") && kinds.iter().any(|k| k == "key.created"));
     let verified = project.json(&["audit", "verify"]);
     assert_eq!(verified["ok"], true, "{verified}");

@@ -7,10 +7,13 @@
 mod access;
 mod apps;
 mod bad_input;
+mod failing_store;
 mod first_run;
 mod harness;
 mod inputs;
 mod moving;
 mod operations;
 mod stores;
+mod torture;
+mod torture_page;
 mod tour;
