@@ -144,7 +144,7 @@ fn parameters(out: &mut String, operation: &Value) {
             text("name"),
             text("in"),
             escape(&type_of(&parameter["schema"])),
-            text("description")
+            with_code(parameter["description"].as_str().unwrap_or_default())
         );
     }
     out.push_str("</table>");
@@ -219,16 +219,21 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// Paragraphs of text in which back-quoted words are code.
+/// Paragraphs of text.
 fn paragraphs(text: &str) -> String {
     let mut out = String::new();
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        out.push_str("<p>");
-        for (index, part) in paragraph.split('`').enumerate() {
-            let part = escape(part);
-            let _ = if index % 2 == 1 { write!(out, "<code>{part}</code>") } else { write!(out, "{part}") };
-        }
-        out.push_str("</p>");
+        let _ = write!(out, "<p>{}</p>", with_code(paragraph));
+    }
+    out
+}
+
+/// Text in which back-quoted words are code.
+fn with_code(text: &str) -> String {
+    let mut out = String::new();
+    for (index, part) in text.split('`').enumerate() {
+        let part = escape(part);
+        let _ = if index % 2 == 1 { write!(out, "<code>{part}</code>") } else { write!(out, "{part}") };
     }
     out
 }

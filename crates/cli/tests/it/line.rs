@@ -107,12 +107,12 @@ fn what_is_missing_or_not_allowed_is_named() {
 fn an_argument_called_url_or_key_is_not_the_flag_for_all() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(folder.path(), ".switchyard/listeners.json", "{\"control\": \"127.0.0.1:4321\"}");
-    let ran = run_in(folder.path(), &[], &["rotate", "http://acme.localhost:8080", "key_1"]).json();
+    let ran = run_in(folder.path(), &[], &["exchange", "http://acme.localhost:8080", "key_1"]).json();
     assert_eq!(
         (&ran["base"], &ran["url"]),
         (&json!("http://127.0.0.1:4321"), &json!("http://acme.localhost:8080"))
     );
-    let ran = run(&["rotate", "a", "key_1", "--url", "http://127.0.0.1:6", "--key", "sy_live_x"]).json();
+    let ran = run(&["exchange", "a", "key_1", "--url", "http://127.0.0.1:6", "--key", "sy_live_x"]).json();
     assert_eq!((&ran["base"], &ran["url"]), (&json!("http://127.0.0.1:6"), &json!("a")));
 }
 

@@ -54,7 +54,7 @@ fn verbs() -> Vec<Verb> {
         })
     }
     fn rotate() -> Command {
-        Command::new("rotate").arg(Arg::new("url").required(true)).arg(Arg::new("key").required(true))
+        Command::new("exchange").arg(Arg::new("url").required(true)).arg(Arg::new("key").required(true))
     }
     fn rotated(matches: ArgMatches, session: Session) -> VerbFuture {
         Box::pin(async move {
@@ -64,7 +64,7 @@ fn verbs() -> Vec<Verb> {
         })
     }
     vec![
-        Verb { name: "rotate", command: rotate, run: rotated },
+        Verb { name: "exchange", command: rotate, run: rotated },
         Verb { name: "tenants", command: tenants, run: shown },
         Verb { name: "audit", command: audit, run: failing },
     ]
