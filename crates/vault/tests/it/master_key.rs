@@ -80,8 +80,7 @@ fn weak_and_malformed_keys_are_refused() {
     assert_eq!(weak(&down), "it counts");
     let few: String = (0..32).map(|at| format!("{:02x}", (at * at * 7 + at / 5) % 11)).collect();
     assert_eq!(weak(&few), "too few different bytes");
-    let text: String =
-        b"Sphinx of black quartz judge vow".iter().map(|byte| format!("{byte:02x}")).collect();
+    let text: String = b"Sphinx of black quartz judge vow".iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(weak(&text), "it is the code of a readable text");
     for malformed in ["", "abc", &"zz".repeat(32), &"0".repeat(63), &"é".repeat(32)] {
         assert!(
