@@ -3,40 +3,89 @@
 
 use std::process::Stdio;
 
+use authority::SystemCtx;
+use db::{Db, Location, Migration, MigrationSet, Options, Sql};
 use serde_json::{Value, json};
 
 use crate::harness::{Project, echo_project, eventually, text};
+use crate::stores::on_both_stores;
 
 /// A project without services: the platform alone.
 pub const BARE: &str = "schema = 1\n[project]\nname = \"echo\"\n[tenants]\nresolve = [\"subdomain\"]\n\
                         base_domain = \"localhost\"\ndefault_plan = \"free\"\n";
 
+/// What a later version brought.
+static FUTURE: MigrationSet = MigrationSet {
+    capability: "future",
+    migrations: &[Migration {
+        number: 1,
+        name: "things",
+        sql: "CREATE TABLE future_things (id TEXT NOT NULL)",
+    }],
+    tenant_tables: &[],
+    system_tables: &[("future_things", "a test's")],
+};
+
 #[test]
 fn f42_a_data_folder_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
-    let mut project = Project::new(BARE);
-    project.up();
-    project.make_tenant("acme", "free");
-    assert_eq!(project.stop(), Some(0));
-    let change = |sql: &str| {
-        let store =
-            rusqlite::Connection::open(project.data_dir().join("switchyard.db")).expect("open the store");
-        assert_eq!(store.execute(sql, []).expect("change the store"), 1);
-    };
-    change(
-        "INSERT INTO sy_migrations (capability, number, name, checksum, applied_by, applied_at)
-         VALUES ('tenants', 999, 'of the future', x'00', '9.8.7', 0)",
-    );
-    for args in [&["up"][..], &["serve"], &["migrate"]] {
-        let output = project.run(args);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains("9.8.7") && said.contains("tenants/999"), "{args:?}: {said}");
-        assert!(!project.data_dir().join("listeners.json").exists(), "nothing is left running");
-    }
-    change("DELETE FROM sy_migrations WHERE number = 999");
-    project.up();
-    assert_eq!(project.json(&["tenants", "list"])[0]["slug"], "acme", "nothing is lost");
-    assert_eq!(project.json(&["audit", "verify"])["ok"], true);
+    on_both_stores(BARE, |project| {
+        project.up();
+        project.make_tenant("acme", "free");
+        assert_eq!(project.stop(), Some(0));
+        assert_eq!(as_version_9(project, &[]), 1);
+        for args in [&["up"][..], &["serve"], &["migrate"]] {
+            let output = project.run(args);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+            assert!(said.contains("9.8.7") && said.contains("future/1"), "{args:?}: {said}");
+            assert!(!project.data_dir().join("listeners.json").exists(), "nothing is left running");
+        }
+        const FORGET: Sql = Sql::One("DELETE FROM sy_migrations WHERE capability = 'future'");
+        const DROP: Sql = Sql::One("DROP TABLE future_things");
+        assert_eq!(as_version_9(project, &[]), 1, "nothing is lost");
+        // What was applied is not PostgreSQL's role's to take back; of the embedded store the file is ours.
+        if project.database_url.is_none() {
+            as_version_9(project, &[FORGET, DROP]);
+            project.up();
+            assert_eq!(project.json(&["tenants", "list"])[0]["slug"], "acme", "nothing is lost");
+            assert_eq!(project.json(&["audit", "verify"])["ok"], true);
+            assert_eq!(project.stop(), Some(0));
+        }
+    });
+}
+
+/// Opens the store as a later version does, and runs these statements; gives how many tenants are there.
+fn as_version_9(project: &Project, statements: &'static [Sql]) -> i64 {
+    const TENANTS: Sql = Sql::One("SELECT count(*) FROM tenants_tenants");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let random = base::SystemRandom::shared();
+        let key = vault::MasterKey::load(&project.data_dir(), None, false, &base::SystemRandom)
+            .expect("the master key");
+        let location = match &project.database_url {
+            Some(url) => Location::Postgres { url: base::Secret::new(url.clone()) },
+            None => Location::Sqlite { dir: project.data_dir() },
+        };
+        let known = [
+            tenants::MANIFEST,
+            identity::MANIFEST,
+            plans::MANIFEST,
+            gateway::MANIFEST,
+            deployments::MANIFEST,
+            logs::MANIFEST,
+            audit::MANIFEST,
+            backups::MANIFEST,
+        ];
+        let sets = known.iter().map(|one| one.migrations).chain([FUTURE]).collect();
+        let vault = vault::Vault::new(key, random.clone());
+        let options = Options::new(location, base::SystemClock::shared(), random, vault, sets);
+        let db = Db::open(Options { version: "9.8.7", ..options }).await.expect("open as a later version");
+        let run = move |tx: &mut db::SystemTx<'_>| -> Result<i64, db::Error> {
+            statements.iter().try_for_each(|sql| tx.execute(sql, &[]).map(drop))?;
+            tx.query_one(&TENANTS, &[])?.get(0)
+        };
+        db.write_system(&SystemCtx::because("a test"), run).await.expect("change the store")
+    })
 }
 
 #[test]
@@ -47,6 +96,9 @@ fn f40_a_backup_of_the_embedded_store_is_restored_into_postgresql() {
     from.make_tenant("globex", "free");
     let made = from.api("POST", "/api/v1/tenants/acme/keys", &json!({"name": "ci"}));
     let key = made.json()["key"].as_str().expect("a key").to_owned();
+    eventually("all that happened has its place", || {
+        seen(&from)[4].1.to_string().contains("\"key.created\"")
+    });
     let before = seen(&from);
     let backup = from.json(&["backups", "make"]);
     let id = backup["id"].as_str().expect("its id").to_owned();
@@ -182,6 +234,10 @@ fn f9_a_platform_whose_output_is_closed_serves_on() {
     let errors = writer.try_clone().expect("share the pipe");
     project.spawn_with(&["up"], writer, errors);
     eventually("it listens", || project.try_listener("gateway").is_some());
+    eventually("the project is applied", || {
+        let all = project.api("GET", "/api/v1/environments", &Value::Null);
+        all.status == 200 && all.json()["data"] != json!([])
+    });
     project.make_tenant("acme", "enterprise");
     eventually("the app is served", || {
         project.gateway("acme", "/who", &[]).is_ok_and(|answer| answer.status == 200)
