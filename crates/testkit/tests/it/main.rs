@@ -1,5 +1,7 @@
 //! The test kit itself.
 
+#![expect(clippy::panic, reason = "a helper of a test fails the test")]
+
 use std::sync::Arc;
 
 use authority::{Role, permissions};
