@@ -81,10 +81,20 @@ pub(super) async fn until_settled(session: &Session, client: &ControlClient) -> 
     };
     progress.finish();
     let failed: Vec<&ServiceView> = services.iter().filter(|service| failure(service).is_some()).collect();
-    match failed.as_slice() {
-        [] => Ok(()),
-        some => Err(explain(client, some).await),
+    if !failed.is_empty() {
+        return Err(explain(client, &failed).await);
     }
+    // Their deployment is live, so nothing is undone; but nobody should have to find out by a request.
+    for service in services.iter().filter(|service| !at_rest(service)) {
+        session.output.note(format!(
+            "{} is {} after {} s: `switchyard logs --service {}` tells why.",
+            service.name,
+            word(service),
+            REST_TIME_MAX.as_secs(),
+            service.name
+        ));
+    }
+    Ok(())
 }
 
 /// The addresses to open.
