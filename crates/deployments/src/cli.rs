@@ -206,7 +206,7 @@ fn services_table(services: &[ServiceView]) -> Table {
             service.latest.as_ref().and_then(|latest| latest.error.clone()).or_else(|| service.error.clone());
         table.row([
             service.name.to_string(),
-            word(&service.state),
+            service.state.as_str().to_owned(),
             format!("{ready}/{of}"),
             service.live.map_or_else(|| "-".to_owned(), |live| live.to_string()),
             error.unwrap_or_default(),
@@ -243,11 +243,6 @@ fn deployments_table(list: &[DeploymentView]) -> Table {
         ]);
     }
     table
-}
-
-/// A state as JSON names it.
-fn word(state: &crate::ServiceState) -> String {
-    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn path(service: &str, below: &str) -> String {

@@ -28,6 +28,21 @@ pub enum ServiceState {
     Down,
 }
 
+impl ServiceState {
+    /// As shown, to people as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Deploying => "deploying",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// A service.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {

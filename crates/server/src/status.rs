@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use authority::permissions;
 use clap::{ArgMatches, Command};
-use deployments::{Handle, ReplicaState, ServiceState, ServiceView};
+use deployments::{Handle, ServiceView};
 use module::{Session, Verb, VerbFuture};
 use ports::EnvironmentDirectory;
 use schemars::JsonSchema;
@@ -94,12 +94,17 @@ fn show(session: &Session, status: &StatusView) {
         session.line(format!("  {:<12} http://{addr}", listener_word(name)));
     }
     let rows = status.services.iter().flat_map(|service| {
-        let head =
-            vec![service.name.to_string(), word(service.state), String::new(), String::new(), String::new()];
+        let head = vec![
+            service.name.to_string(),
+            service.state.as_str().to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ];
         let replicas = service.replicas.iter().map(|replica| {
             vec![
                 String::new(),
-                replica_word(replica.state),
+                replica.state.as_str().to_owned(),
                 replica.addr.clone().unwrap_or_default(),
                 replica.pid.map(|pid| pid.to_string()).unwrap_or_default(),
                 replica.restarts.to_string(),
@@ -117,12 +122,4 @@ fn listener_word(name: &str) -> &str {
         "service" => "service API",
         other => other,
     }
-}
-
-fn word(state: ServiceState) -> String {
-    format!("{state:?}").to_lowercase()
-}
-
-fn replica_word(state: ReplicaState) -> String {
-    format!("{state:?}").to_lowercase()
 }

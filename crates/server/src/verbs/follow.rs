@@ -163,7 +163,7 @@ fn word(service: &ServiceView) -> String {
     match (&service.latest, service.pending) {
         (Some(latest), true) => latest.state.clone(),
         (None, true) => "reading its source".to_owned(),
-        (_, false) => state(service.state).to_owned(),
+        (_, false) => service.state.as_str().to_owned(),
     }
 }
 
@@ -171,17 +171,6 @@ fn word(service: &ServiceView) -> String {
 fn step_word(service: &ServiceView) -> String {
     let live = service.latest.as_ref().is_some_and(|latest| latest.state == "live");
     if live && !at_rest(service) { "starting its replicas".to_owned() } else { word(service) }
-}
-
-fn state(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Pending => "pending",
-        ServiceState::Deploying => "deploying",
-        ServiceState::Ready => "ready",
-        ServiceState::Degraded => "degraded",
-        ServiceState::Failed => "failed",
-        ServiceState::Down => "down",
-    }
 }
 
 fn describe(services: &[ServiceView]) -> String {
