@@ -26,6 +26,7 @@
 //! takes it, runs it as `sy_tenant` in a serializable transaction of its own, and repeats it on contention. After
 //! the commit the sequencer is nudged; it gives new events their positions, and followers wake.
 
+mod batch;
 mod clock;
 mod config;
 mod engine;
@@ -36,6 +37,7 @@ mod idempotency;
 mod import;
 mod job;
 mod keys;
+mod lease;
 mod lock;
 mod migrate;
 mod open;
@@ -43,6 +45,7 @@ mod postgres;
 mod queue;
 mod session;
 mod shared;
+mod signal;
 mod sql;
 mod sqlite;
 mod stats;
@@ -50,13 +53,16 @@ mod store;
 mod tx;
 mod value;
 
+pub use batch::{BATCH_ROWS_MAX, Column, Hits, Many, Param, Rows};
 pub use config::{FaultPoint, Location, Options};
 pub use error::{Error, OpenError};
 pub use events::{Anchor, AnchorError, Event, EventFilter, EventLog, FirstBad, NewEvent, VerifyReport};
 pub use export::{ExportReport, TableCount};
 pub use idempotency::Remembered;
 pub use import::{ImportError, import};
+pub use lease::{Epoch, LEASE_LOST, Lease};
 pub use migrate::{Migration, MigrationSet};
+pub use signal::{Signal, SignalReceiver};
 pub use sql::Sql;
 pub use stats::{Stats, StatsSnapshot};
 pub use store::{Db, Kind, Status};

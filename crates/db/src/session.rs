@@ -1,6 +1,6 @@
 //! One open transaction on either database: the thin enum that all statements pass.
 
-use crate::{Error, Kind, Row, Sql, Value, postgres, sqlite};
+use crate::{Error, Hits, Kind, Many, Row, Rows, Sql, Value, postgres, sqlite};
 
 /// A connection with a transaction open on it.
 pub(crate) enum Session {
@@ -94,6 +94,36 @@ impl Session {
             Self::Sqlite(session) => session.execute(sql.text(Kind::Sqlite), lead, params),
             Self::Postgres(session) => session.execute(sql.text(Kind::Postgres), lead, params),
         }
+    }
+
+    /// Runs a statement for each row.
+    pub(crate) fn many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Hits, Error> {
+        self.refuse_after_failure()?;
+        self.refuse_misfit(many, rows)?;
+        match self {
+            _ if rows.is_empty() => Ok(Hits::none(0)),
+            Self::Sqlite(session) => session.many(many.sqlite, rows),
+            Self::Postgres(session) => session.many(many, rows),
+        }
+    }
+
+    /// Runs a query for each row.
+    pub(crate) fn query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Error> {
+        self.refuse_after_failure()?;
+        self.refuse_misfit(many, rows)?;
+        match self {
+            _ if rows.is_empty() => Ok(Vec::new()),
+            Self::Sqlite(session) => session.query_many(many.sqlite, rows),
+            Self::Postgres(session) => session.query_many(many, rows),
+        }
+    }
+
+    /// Rows that do not fit their statement fail the transaction, as the statement would.
+    fn refuse_misfit(&mut self, many: &Many, rows: &Rows<'_>) -> Result<(), Error> {
+        rows.check(many).inspect_err(|error| match self {
+            Self::Sqlite(session) => session.fail(error.clone()),
+            Self::Postgres(session) => session.fail(error.clone()),
+        })
     }
 
     /// PostgreSQL runs nothing more in a transaction with a failed statement; then neither does SQLite.

@@ -1,14 +1,17 @@
 //! What all transactions of a store share, and what a commit does to it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use base::{SharedClock, SharedRandom};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use vault::{DataKey, Vault};
 
+use crate::Location;
+use crate::signal::Signals;
 use crate::stats::Stats;
 
 /// Data keys kept unwrapped: about 500 bytes each. When there are more tenants at work, all are forgotten and
@@ -24,8 +27,16 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     /// Wakes the sequencer after a commit with events.
     pub(crate) emitted: Notify,
+    /// Commits with events, by this process.
+    pub(crate) changes: AtomicU64,
     /// SQLite's counter of unsequenced events; PostgreSQL has a sequence.
     pub(crate) event_order: AtomicI64,
+    pub(crate) signals: Signals,
+    /// Random name of this opening of the store, the beginning of all its holders of leases.
+    pub(crate) instance: String,
+    holders: AtomicU64,
+    /// Whether no other process can have the store open.
+    alone: bool,
     keys: RwLock<HashMap<String, DataKey>>,
 }
 
@@ -37,6 +48,8 @@ pub(crate) struct Effects {
     pub(crate) keys: HashMap<String, DataKey>,
     /// Scopes whose key was destroyed here.
     pub(crate) destroyed: Vec<String>,
+    /// What is to run after the commit, in order.
+    pub(crate) after: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Shared {
@@ -46,6 +59,7 @@ impl Shared {
         sealed: Option<String>,
         event_order: i64,
     ) -> Self {
+        let alone = matches!(options.location, Location::Sqlite { .. });
         Self {
             clock: options.clock.clone(),
             random: options.random.clone(),
@@ -53,7 +67,12 @@ impl Shared {
             sealed,
             stats,
             emitted: Notify::new(),
+            changes: AtomicU64::new(0),
             event_order: AtomicI64::new(event_order),
+            signals: Signals::new((!alone).then(Arc::default)),
+            instance: options.random.array::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
+            holders: AtomicU64::new(0),
+            alone,
             keys: RwLock::new(HashMap::new()),
         }
     }
@@ -78,8 +97,25 @@ impl Shared {
             }
         }
         if effects.events > 0 {
+            self.changes.fetch_add(1, Ordering::Release);
             self.emitted.notify_one();
         }
+        for effect in effects.after {
+            // The change stands; whoever waits for it must hear so.
+            if catch_unwind(AssertUnwindSafe(effect)).is_err() {
+                self.stats.panicked();
+            }
+        }
+    }
+
+    /// A new name of a holder of a lease.
+    pub(crate) fn next_holder(&self) -> String {
+        format!("{}.{}", self.instance, self.holders.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether the holder of a lease belongs to a process that is certainly gone.
+    pub(crate) fn is_of_former_process(&self, holder: &str) -> bool {
+        self.alone && !holder.starts_with(&self.instance)
     }
 
     pub(crate) fn next_event_order(&self) -> i64 {

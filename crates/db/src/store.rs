@@ -12,14 +12,14 @@ use lifecycle::Stop;
 use crate::clock::StoreClock;
 use crate::engine::Engine;
 use crate::events::{Head, Sequencer};
-use crate::job::{Job, Reply, Scope, job};
+use crate::job::{Job, Reply, Scope, job, posted};
 use crate::lock::Lock;
 use crate::queue::Refused;
 use crate::shared::Shared;
 use crate::tx::Core;
 use crate::{
-    Error, EventLog, ExportReport, Location, OpenError, Options, StatsSnapshot, SystemTx, TenantTx, export,
-    idempotency, open,
+    Error, EventLog, ExportReport, Lease, Location, OpenError, Options, SignalReceiver, StatsSnapshot,
+    SystemTx, TenantTx, export, idempotency, open,
 };
 
 /// Which database is underneath.
@@ -87,6 +87,13 @@ impl Db {
             .unwrap_or_else(|| Err(Error::Panicked.into()))
     }
 
+    /// How often this process committed a change that others are told of by an event. What was read from the store is
+    /// as it was then while the number stays, but for changes of other processes and of what has no events (jobs, usage).
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.0.shared.changes.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Runs `f` in a durable transaction of one tenant. Answers after the commit is on disk. Dropping the future
     /// does not undo it.
     ///
@@ -133,6 +140,46 @@ impl Db {
         answer(reply).await
     }
 
+    /// [`Db::write_system`] for batches whose statements are right row by row: on PostgreSQL at READ COMMITTED, where they
+    /// wait for a row that another transaction changes and look at it again, instead of being repeated as a whole; and
+    /// with plans that go by index, whatever the statistics of a table that grows and empties say. A closure that reads
+    /// and then decides belongs into [`Db::write_system`]. On SQLite the same as that.
+    ///
+    /// # Errors
+    /// What `f` answers, or an [`Error`] of the store.
+    pub async fn write_hot<T, E, F>(&self, ctx: &SystemCtx, f: F) -> Result<T, E>
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let ctx = ctx.clone();
+        let (job, reply) =
+            job(Scope::Hot, move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx))));
+        self.send_write(job)?;
+        answer(reply).await
+    }
+
+    /// [`Db::write_hot`] without a future: `done` is called exactly once with what it would answer, on the thread that ran
+    /// `f`, after the commit and all effects of it; it may post the next. It holds that thread up, so it hands over and
+    /// does nothing itself. A refusal (the queue is full, the store is stopping) is told before this returns.
+    pub fn post_hot<T, E, F, D>(&self, ctx: &SystemCtx, f: F, done: D)
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+        D: FnOnce(Result<T, E>) + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let ctx = ctx.clone();
+        let run = move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx)));
+        let job = posted(Scope::Hot, run, done);
+        if let Err(refused) = self.0.engine.send_write(job) {
+            let error = self.refused(&refused);
+            let (Refused::Full(job) | Refused::Closed(job)) = refused;
+            job.refuse(error);
+        }
+    }
+
     /// [`Db::read`] across tenants, for the reason that `ctx` states.
     ///
     /// # Errors
@@ -159,6 +206,27 @@ impl Db {
     /// again with pauses.
     pub fn run_sequencer(&self, stop: Stop) -> impl Future<Output = ()> + Send + 'static {
         Sequencer::new(self.clone()).run(stop)
+    }
+
+    /// Tells whoever listens to `topic` to look: at once in this process, within about 10 ms in others on PostgreSQL. Lossy
+    /// and coalescing: same payloads that wait are one, and too many different ones become the empty payload, which says
+    /// "look at everything". Not part of any transaction: to be called after one (`after_commit`). A payload has at most
+    /// 512 bytes; a longer one becomes the empty one. A topic holds no colon.
+    pub fn signal(&self, topic: &'static str, payload: &str) {
+        self.0.shared.signals.signal(topic, payload);
+    }
+
+    /// Listens to a topic from now on.
+    #[must_use]
+    pub fn signals(&self, topic: &'static str) -> SignalReceiver {
+        self.0.shared.signals.subscribe(topic)
+    }
+
+    /// A claim to the lease `name`, which one process holds at a time; see [`Lease`]. `ttl` is how long it lasts without
+    /// being renewed.
+    #[must_use]
+    pub fn lease(&self, name: impl Into<String>, ttl: Duration) -> Lease {
+        Lease::new(self.clone(), name.into(), ttl)
     }
 
     /// Samples the store's clock every 10 s until `stop`; see [`Db::store_now`]. To be run once a process.

@@ -7,7 +7,10 @@ use base::{EventId, TenantId, Timestamp};
 
 use crate::session::Session;
 use crate::shared::{Effects, Shared};
-use crate::{Error, Kind, NewEvent, Remembered, Row, Sql, Value, events, idempotency, keys};
+use crate::{
+    Epoch, Error, Hits, Kind, Many, NewEvent, Remembered, Row, Rows, Sql, Value, events, idempotency, keys,
+    lease,
+};
 
 /// The tenant column of rows that belong to the installation itself, in tables that hold both.
 pub const SYSTEM_SCOPE: &str = "-";
@@ -131,6 +134,12 @@ impl<'a> TenantTx<'a> {
         keys::open(&mut self.core, &scope, aad, sealed)
     }
 
+    /// Runs `effect` once this transaction is durable, before its caller is answered; never when it is undone or repeated.
+    /// It blocks the thread that writes: it hands over, and does nothing itself.
+    pub fn after_commit(&mut self, effect: impl FnOnce() + Send + 'static) {
+        self.core.effects.after.push(Box::new(effect));
+    }
+
     fn check_raw(&mut self, sql: &Sql, params: &[Value]) -> Result<(), Error> {
         if params.first() != Some(&self.scope) {
             return Err(Error::Statement("the first parameter of a raw statement is not the tenant".into()));
@@ -180,6 +189,39 @@ impl<'a> SystemTx<'a> {
     /// Runs a statement; answers the number of rows touched.
     pub fn execute(&mut self, sql: &Sql, params: &[Value]) -> Result<u64, Error> {
         self.core.execute(sql, params)
+    }
+
+    /// Runs a statement for each of `rows`; answers which of them changed something. A statement that fails for one row
+    /// fails for all.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] when the rows do not fit the statement, or [`Error`] of the store.
+    pub fn many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Hits, Error> {
+        self.core.session.many(many, rows)
+    }
+
+    /// Runs a query, or a change with `RETURNING`, for each of `rows`; answers the rows found, each with the ordinal (from
+    /// 0) of the row that it was found for, in that order.
+    ///
+    /// # Errors
+    /// As [`SystemTx::many`].
+    pub fn query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Error> {
+        self.core.session.query_many(many, rows)
+    }
+
+    /// Runs `effect` once this transaction is durable, before its caller is answered; never when it is undone or repeated.
+    /// It blocks the thread that writes: it hands over, and does nothing itself.
+    pub fn after_commit(&mut self, effect: impl FnOnce() + Send + 'static) {
+        self.core.effects.after.push(Box::new(effect));
+    }
+
+    /// Fails unless the lease of this name is at this epoch, and keeps it there until the transaction ends: what a leader
+    /// writes that was paused past its lease is refused.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] of [`crate::LEASE_LOST`], or [`Error`] of the store.
+    pub fn require_epoch(&mut self, lease: &str, epoch: Epoch) -> Result<(), Error> {
+        lease::require(&mut self.core, lease, epoch)
     }
 
     /// Writes an event: of a tenant, or (with `None`) of the installation.

@@ -2,7 +2,7 @@
 //!
 //! On PostgreSQL each process has a sequencer; one holds the lease, and every batch updates the lease's row in its own
 //! transaction: one that was paused past its lease finds another holder or epoch there and writes nothing
-//! (TORTURE F4, F29). On SQLite the process owns the store, and takes the lease whatever it says.
+//! (TORTURE F4, F29).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::chain::{Link, Stored, hex, origin, stored_columns};
 use crate::job::Scope;
+use crate::lease::{Claim, hold};
 use crate::tx::Core;
-use crate::{Db, Error, Kind, Sql, clock};
+use crate::{Db, Epoch, Error, Kind, Sql};
 
 /// Events in one batch: about 20 ms of work.
 const BATCH_MAX: i64 = 500;
@@ -35,17 +36,9 @@ const LEASE: Duration = Duration::from_secs(8);
 /// Between tries while the store fails.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-const KEEP: Sql =
-    Sql::One("UPDATE sy_leases SET until_at = $3 WHERE name = 'sequencer' AND holder = $1 AND epoch = $2");
-const TAKE: Sql = Sql::One(
-    "UPDATE sy_leases SET holder = $1, epoch = epoch + 1, until_at = $2
-     WHERE name = 'sequencer' AND until_at < $3",
-);
-const MAKE: Sql = Sql::One(
-    "INSERT INTO sy_leases (name, holder, epoch, until_at) VALUES ('sequencer', $1, 1, $2)
-     ON CONFLICT (name) DO NOTHING",
-);
-const EPOCH: Sql = Sql::One("SELECT epoch FROM sy_leases WHERE name = 'sequencer' AND holder = $1");
+/// The lease's name.
+const NAME: &str = "sequencer";
+
 const HAS_TAIL: Sql =
     Sql::One("SELECT count(*) FROM (SELECT emitted FROM sy_events WHERE position IS NULL LIMIT 1) AS tail");
 const TAIL: Sql = Sql::One(concat!(
@@ -91,9 +84,9 @@ const NOTIFY: Sql = Sql::One("SELECT pg_notify('sy_head', '') IS NULL");
 
 pub(crate) struct Sequencer {
     db: Db,
-    /// Who holds the lease: a random name a process.
+    /// Who holds the lease: this opening of the store. One that begins anew has it at once.
     holder: String,
-    epoch: i64,
+    epoch: Option<Epoch>,
     /// When the lease was last renewed; `None` while another process holds it.
     renewed: Option<Duration>,
     /// The last failure, so that it is told once.
@@ -105,13 +98,13 @@ enum Turn {
     /// Another process holds the lease.
     StandBy,
     /// The lease is ours at this epoch; so many events were placed, up to this head.
-    Placed { epoch: i64, events: usize, head: i64 },
+    Placed { epoch: Epoch, events: usize, head: i64 },
 }
 
 impl Sequencer {
     pub(crate) fn new(db: Db) -> Self {
-        let holder = hex(&db.0.shared.random.array::<16>());
-        Self { db, holder, epoch: 0, renewed: None, failing: None }
+        let holder = format!("{}.{NAME}", db.0.shared.instance);
+        Self { db, holder, epoch: None, renewed: None, failing: None }
     }
 
     /// Runs until `stop`, and then until the tail is empty.
@@ -154,8 +147,9 @@ impl Sequencer {
         let (holder, epoch) = (self.holder.clone(), self.epoch);
         let turn = self
             .db
-            .write_core(Scope::Sequencer, move |mut core| {
-                let Some(epoch) = hold(&mut core, &holder, epoch)? else { return Ok(Turn::StandBy) };
+            .write_core(Scope::Hot, move |mut core| {
+                let claim = Claim { name: NAME, holder: &holder, ttl: LEASE };
+                let Some(epoch) = hold(&mut core, &claim, epoch)? else { return Ok(Turn::StandBy) };
                 let (events, head) = place(&mut core)?;
                 Ok(Turn::Placed { epoch, events, head })
             })
@@ -166,7 +160,7 @@ impl Sequencer {
                 Ok(Some(STAND_BY))
             }
             Turn::Placed { epoch, events, head } => {
-                self.epoch = epoch;
+                self.epoch = Some(epoch);
                 self.renewed = Some(now);
                 self.db.0.head.advance(head);
                 let full = i64::try_from(events).unwrap_or(i64::MAX) >= BATCH_MAX;
@@ -193,27 +187,6 @@ impl Sequencer {
 fn has_tail(core: &mut Core<'_>) -> Result<bool, Error> {
     let rows = core.query(&HAS_TAIL, &[])?;
     Ok(rows.first().map_or(Ok(0), |row| row.get::<i64>(0))? > 0)
-}
-
-/// Renews or takes the lease; answers its epoch, or `None` when another process holds it. The row stays locked until
-/// the transaction ends.
-fn hold(core: &mut Core<'_>, holder: &str, epoch: i64) -> Result<Option<i64>, Error> {
-    let now = core.shared.clock.now().micros() + clock::sample(core)?;
-    let until = now + i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
-    if core.execute(&KEEP, &[holder.into(), epoch.into(), until.into()])? == 1 {
-        return Ok(Some(epoch));
-    }
-    let free_before = match core.session.kind() {
-        Kind::Sqlite => i64::MAX,
-        Kind::Postgres => now,
-    };
-    let taken = core.execute(&TAKE, &[holder.into(), until.into(), free_before.into()])? == 1
-        || core.execute(&MAKE, &[holder.into(), until.into()])? == 1;
-    if !taken {
-        return Ok(None);
-    }
-    let rows = core.query(&EPOCH, &[holder.into()])?;
-    rows.first().map(|row| row.get(0)).transpose()
 }
 
 /// Gives the oldest events of the tail their positions and links; answers how many, and the head.

@@ -2,14 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base::Secret;
 use tokio::runtime::Runtime;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
 
 use super::error::failure;
 use crate::session::{Failure, Reach};
@@ -25,7 +25,11 @@ const TCP_UNANSWERED_MAX: Duration = Duration::from_secs(5);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
 /// What the server cuts a wait for a lock and an idle transaction off at. Closures take 50 ms.
-const SESSION_OPTIONS: &str = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s";
+/// No statement of ours is worth compiling.
+const SESSION_OPTIONS: &str = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c jit=off";
+
+/// Notifications kept until they are read; past it a connection that listens has lost some.
+const HEARD_MAX: usize = 65_536;
 
 /// After the server's own deadline of a statement, for a server, or a network, that does not keep it.
 pub(crate) const ANSWER_SLACK: Duration = Duration::from_secs(2);
@@ -72,6 +76,19 @@ pub(crate) struct Link {
     runtime: Runtime,
     connection: Connection<Socket, NoTlsStream>,
     closed: bool,
+    /// What the server sent by itself; only for a connection that listens.
+    heard: Vec<Notification>,
+}
+
+/// How a wait for the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It sent something.
+    Something,
+    /// Somebody of ours wants the connection.
+    Nudge,
+    /// The time was up.
+    Nothing,
 }
 
 impl Wire {
@@ -86,7 +103,8 @@ impl Wire {
                 Err(_) => Err(unavailable("PostgreSQL does not answer")),
             }
         })?;
-        let mut wire = Self { client, link: Link { runtime, connection, closed: false }, answer_max };
+        let mut wire =
+            Self { client, link: Link { runtime, connection, closed: false, heard: Vec::new() }, answer_max };
         // A database may be set to answer before its log is written; we may not.
         wire.batch(
             "SELECT set_config('synchronous_commit', 'on', false)
@@ -116,15 +134,14 @@ impl Link {
         if self.closed {
             return Err(lost());
         }
-        let Self { runtime, connection, closed } = self;
+        let Self { runtime, connection, closed, heard } = self;
         let mut answer = pin!(answer);
-        let mut connection = pin!(connection);
         let both = poll_fn(|cx| {
             // What is asked goes out, what came in is heard; an answer counts even if the connection ended with it.
             if let Poll::Ready(result) = answer.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|error| failure(&error)));
             }
-            if connection.as_mut().poll(cx).is_pending() {
+            if !moved(connection, heard, cx) {
                 return Poll::Pending;
             }
             *closed = true;
@@ -142,18 +159,59 @@ impl Link {
         }
     }
 
-    /// Hears what the server sends by itself, for at most `limit` or until `nudge`. False when the connection ended.
-    pub(crate) fn listen(&mut self, limit: Duration, nudge: &tokio::sync::Notify) -> bool {
-        let Self { runtime, connection, closed } = self;
-        runtime.block_on(async {
-            let heard = poll_fn(|cx| connection.poll_message(cx));
+    /// Hears what the server sends by itself, for at most `limit` or until `nudge`.
+    ///
+    /// # Errors
+    /// When the connection ended.
+    pub(crate) fn listen(
+        &mut self,
+        limit: Duration,
+        nudge: Option<&tokio::sync::Notify>,
+    ) -> Result<Heard, Failure> {
+        let Self { runtime, connection, closed, heard } = self;
+        let nudged = async {
+            match nudge {
+                Some(nudge) => nudge.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        let news = poll_fn(|cx| {
+            *closed = moved(connection, heard, cx);
+            if *closed || !heard.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let ended = runtime.block_on(async {
             tokio::select! {
-                message = heard => *closed = !matches!(message, Some(Ok(_))),
-                () = nudge.notified() => {}
-                () = tokio::time::sleep(limit) => {}
+                biased;
+                () = news => Heard::Something,
+                () = nudged => Heard::Nudge,
+                () = tokio::time::sleep(limit) => Heard::Nothing,
             }
         });
-        !*closed
+        if self.closed { Err(lost()) } else { Ok(ended) }
+    }
+
+    /// Takes what was heard.
+    pub(crate) fn heard(&mut self) -> Vec<Notification> {
+        std::mem::take(&mut self.heard)
+    }
+}
+
+/// Moves bytes both ways as far as they go, and keeps what the server sends by itself; true when the connection ended.
+fn moved(
+    connection: &mut Connection<Socket, NoTlsStream>,
+    heard: &mut Vec<Notification>,
+    cx: &mut Context<'_>,
+) -> bool {
+    loop {
+        match connection.poll_message(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(None | Some(Err(_))) => return true,
+            Poll::Ready(Some(Ok(AsyncMessage::Notification(news)))) if heard.len() < HEARD_MAX => {
+                heard.push(news)
+            }
+            // Notices: the server's remarks on statements of ours.
+            Poll::Ready(Some(Ok(_))) => {}
+        }
     }
 }
 

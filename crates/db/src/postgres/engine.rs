@@ -1,4 +1,4 @@
-//! The lanes, their queue, and the thread that listens for new events.
+//! The lanes, their queue, and the thread that listens for new events and signals.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,7 +36,7 @@ impl Engine {
         let mut engine = Self {
             queue: Arc::new(Queue::new(options.queue_max)),
             status: Arc::new(RwLock::new(Status::Ok)),
-            listening: Arc::default(),
+            listening: shared.signals.nudge.clone().unwrap_or_default(),
             threads: Vec::new(),
             roles: Arc::new(roles),
         };
@@ -58,6 +58,7 @@ impl Engine {
             roles: engine.roles.clone(),
             head: head.clone(),
             queue: engine.queue.clone(),
+            shared: shared.clone(),
             nudge: engine.listening.clone(),
         };
         engine.spawn("db-listen", move || listener.run())?;

@@ -10,13 +10,18 @@ use tokio_postgres::types::ToSql;
 use super::Roles;
 use super::connect::Wire;
 use super::error::failure;
-use super::values::Column;
+use super::values::{Array, Column};
 use crate::job::Scope;
 use crate::session::{Failure, Reach};
-use crate::{Error, Row, Value};
+use crate::{Error, Hits, Many, Row, Rows, Value};
 
 /// Statements kept prepared by each connection: more than all that the product has.
 const STATEMENTS_MAX: usize = 512;
+
+/// Plans of a hot transaction: a table that fills and empties within minutes has statistics that say nothing, and a plan
+/// that reads it whole is a hundred times slower than one by key.
+const BY_INDEX: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl Session {
     pub(crate) fn begin(&mut self, scope: &Scope, access: Access) {
         let isolation = match (access, scope) {
             (Access::Read, _) => "REPEATABLE READ READ ONLY",
-            (Access::Write, Scope::Sequencer) => "READ COMMITTED",
+            (Access::Write, Scope::Hot) => "READ COMMITTED",
             (Access::Write, Scope::Tenant(_) | Scope::System) => "SERIALIZABLE",
         };
         let role = match scope {
@@ -61,7 +66,8 @@ impl Session {
             Scope::Tenant(id) => {
                 format!("SET LOCAL ROLE {}; SET LOCAL sy.tenant = '{id}'", self.roles.tenant)
             }
-            Scope::System | Scope::Sequencer => format!("SET LOCAL ROLE {}", self.roles.system),
+            Scope::System => format!("SET LOCAL ROLE {}", self.roles.system),
+            Scope::Hot => format!("SET LOCAL ROLE {}; {BY_INDEX}", self.roles.system),
         };
         self.prologue = Some(format!("BEGIN ISOLATION LEVEL {isolation}; {role}"));
         self.access = access;
@@ -97,6 +103,58 @@ impl Session {
         self.told(result)
     }
 
+    /// Records a failure found before the statement ran.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(Failure::new(error, Reach::Closure));
+    }
+
+    /// One statement over all rows.
+    pub(crate) fn many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Hits, Error> {
+        let result = self.try_many(many, rows);
+        self.told(result)
+    }
+
+    /// One query over all rows.
+    pub(crate) fn query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Error> {
+        let result = self.try_query_many(many, rows);
+        self.told(result)
+    }
+
+    fn try_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Hits, Failure> {
+        let statement = self.statement(many.postgres, many.columns.len())?;
+        let arrays = arrays(many, rows);
+        let params: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+        if statement.columns().is_empty() {
+            return match usize::try_from(self.run_execute(&statement, &params)?) {
+                Ok(0) => Ok(Hits::none(rows.len())),
+                Ok(count) if count == rows.len() => Ok(Hits::every(count)),
+                _ => Err(misfit("a batch that hits some of its rows must end in RETURNING u.ord")),
+            };
+        }
+        let mut hits = Hits::none(rows.len());
+        for row in &self.run_query(&statement, &params)? {
+            hits.set(ordinal(row, rows)?);
+        }
+        Ok(hits)
+    }
+
+    fn try_query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Failure> {
+        let statement = self.statement(many.postgres, many.columns.len())?;
+        let arrays = arrays(many, rows);
+        let params: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+        let found = self.run_query(&statement, &params)?;
+        let mut answer = Vec::with_capacity(found.len());
+        for row in &found {
+            let Row(mut values) = decode(row)?;
+            values.remove(0);
+            answer.push((ordinal(row, rows)?, Row(values)));
+        }
+        answer.sort_by_key(|(ordinal, _)| *ordinal);
+        Ok(answer)
+    }
+
     fn try_query(
         &mut self,
         text: &'static str,
@@ -104,15 +162,7 @@ impl Session {
         params: &[Value],
     ) -> Result<Vec<Row>, Failure> {
         let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
-        let params = borrowed(lead, params);
-        let prologue = self.prologue.take();
-        let Wire { client, link, answer_max } = &mut self.wire;
-        let client = &*client;
-        let answer = async {
-            let (began, rows) = join(begin(client, prologue), client.query(&statement, &params)).await;
-            began.and(rows)
-        };
-        let rows = link.drive(answer, *answer_max)?;
+        let rows = self.run_query(&statement, &borrowed(lead, params))?;
         rows.iter().map(decode).collect()
     }
 
@@ -123,12 +173,30 @@ impl Session {
         params: &[Value],
     ) -> Result<u64, Failure> {
         let statement = self.statement(text, params.len() + usize::from(lead.is_some()))?;
-        let params = borrowed(lead, params);
+        self.run_execute(&statement, &borrowed(lead, params))
+    }
+
+    fn run_query(
+        &mut self,
+        statement: &Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Failure> {
         let prologue = self.prologue.take();
         let Wire { client, link, answer_max } = &mut self.wire;
         let client = &*client;
         let answer = async {
-            let (began, count) = join(begin(client, prologue), client.execute(&statement, &params)).await;
+            let (began, rows) = join(begin(client, prologue), client.query(statement, params)).await;
+            began.and(rows)
+        };
+        link.drive(answer, *answer_max)
+    }
+
+    fn run_execute(&mut self, statement: &Statement, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Failure> {
+        let prologue = self.prologue.take();
+        let Wire { client, link, answer_max } = &mut self.wire;
+        let client = &*client;
+        let answer = async {
+            let (began, count) = join(begin(client, prologue), client.execute(statement, params)).await;
             began.and(count)
         };
         link.drive(answer, *answer_max)
@@ -183,6 +251,22 @@ async fn begin(
         Some(text) => client.batch_execute(&text).await,
         None => Ok(()),
     }
+}
+
+fn arrays<'a>(many: &Many, rows: &'a Rows<'a>) -> Vec<Array<'a>> {
+    many.columns.iter().enumerate().map(|(index, kind)| Array { rows, index, kind: *kind }).collect()
+}
+
+/// Which row of the batch an answer is for: its first column, from 1.
+fn ordinal(row: &tokio_postgres::Row, rows: &Rows<'_>) -> Result<usize, Failure> {
+    let ordinal = row.try_get::<_, i64>(0).ok().and_then(|ordinal| usize::try_from(ordinal - 1).ok());
+    ordinal
+        .filter(|ordinal| *ordinal < rows.len())
+        .ok_or_else(|| misfit("the first column of a batch's answer is u.ord"))
+}
+
+fn misfit(why: &str) -> Failure {
+    Failure::new(Error::Statement(why.into()), Reach::Closure)
 }
 
 fn borrowed<'a>(lead: Option<&'a Value>, params: &'a [Value]) -> Vec<&'a (dyn ToSql + Sync)> {

@@ -12,7 +12,7 @@ use super::error::failure;
 use super::guard::Guard;
 use crate::session::{Failure, Reach};
 use crate::sql::to_sqlite;
-use crate::{Error, Row, Value};
+use crate::{Error, Hits, Param, Row, Rows, Value};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,55 @@ impl Session {
         }
     }
 
+    /// Steps one prepared statement for each row.
+    pub(crate) fn many(&mut self, text: &'static str, rows: &Rows<'_>) -> Result<Hits, Error> {
+        let translated = self.translate(text);
+        self.deadline.begin();
+        let connection = &self.connection;
+        let result = connection.prepare_cached(&translated).and_then(|mut statement| {
+            check_width(&statement, rows)?;
+            let mut hits = Hits::none(rows.len());
+            for (ordinal, row) in rows.iter().enumerate() {
+                bind_row(&mut statement, row)?;
+                let mut found = statement.raw_query();
+                while found.next()?.is_some() {}
+                drop(found);
+                if connection.changes() > 0 {
+                    hits.set(ordinal);
+                }
+            }
+            Ok(hits)
+        });
+        self.told(result)
+    }
+
+    /// Runs one prepared query for each row.
+    pub(crate) fn query_many(
+        &mut self,
+        text: &'static str,
+        rows: &Rows<'_>,
+    ) -> Result<Vec<(usize, Row)>, Error> {
+        let translated = self.translate(text);
+        self.deadline.begin();
+        let result = self.connection.prepare_cached(&translated).and_then(|mut statement| {
+            check_width(&statement, rows)?;
+            let columns = statement.column_count();
+            let mut answer = Vec::with_capacity(rows.len());
+            for (ordinal, row) in rows.iter().enumerate() {
+                bind_row(&mut statement, row)?;
+                let mut found = statement.raw_query();
+                while let Some(found) = found.next()? {
+                    let values = (0..columns)
+                        .map(|index| found.get_ref(index).map(value))
+                        .collect::<Result<_, _>>()?;
+                    answer.push((ordinal, Row(values)));
+                }
+            }
+            Ok(answer)
+        });
+        self.told(result)
+    }
+
     fn translate(&mut self, text: &'static str) -> Arc<str> {
         self.texts.entry(text).or_insert_with(|| to_sqlite(text).into()).clone()
     }
@@ -155,6 +204,31 @@ fn bind(
         statement.raw_bind_parameter(index + 1, value)?;
     }
     Ok(())
+}
+
+fn check_width(statement: &Statement<'_>, rows: &Rows<'_>) -> Result<(), rusqlite::Error> {
+    let (given, wanted) = (rows.width(), statement.parameter_count());
+    if given == wanted { Ok(()) } else { Err(rusqlite::Error::InvalidParameterCount(given, wanted)) }
+}
+
+fn bind_row(statement: &mut Statement<'_>, row: &[Param<'_>]) -> Result<(), rusqlite::Error> {
+    for (index, param) in row.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, param)?;
+    }
+    Ok(())
+}
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Int(number) => ValueRef::Integer(*number),
+            Self::Bool(truth) => ValueRef::Integer(i64::from(*truth)),
+            Self::Real(number) => ValueRef::Real(*number),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
 }
 
 impl ToSql for Value {
