@@ -119,12 +119,19 @@ impl<K: Kind> fmt::Display for TypeId<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = u128::from_be_bytes(self.0);
         let mut body = [0_u8; BODY_CHARS];
-        for (index, slot) in body.iter_mut().enumerate() {
-            let shift = 5 * (BODY_CHARS - 1 - index);
-            *slot = ALPHABET[((value >> shift) & 31) as usize];
+        // Twelve characters at a time, since shifting 64 bits is cheaper than shifting 128.
+        let mut rest = value;
+        for piece in body.rchunks_mut(12) {
+            let mut bits = (rest as u64) & ((1 << 60) - 1);
+            rest >>= 60;
+            for slot in piece.iter_mut().rev() {
+                *slot = ALPHABET[(bits & 31) as usize];
+                bits >>= 5;
+            }
         }
-        let body = std::str::from_utf8(&body).map_err(|_| fmt::Error)?;
-        write!(f, "{}_{body}", K::PREFIX)
+        f.write_str(K::PREFIX)?;
+        f.write_str("_")?;
+        f.write_str(std::str::from_utf8(&body).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -250,3 +257,7 @@ define_id!(/// A rule that maps host and path to a service.
     RouteId, RouteKind, "rte");
 define_id!(/// One backup.
     BackupId, BackupKind, "bak");
+define_id!(/// A unit of queued work.
+    JobId, JobKind, "job");
+define_id!(/// A rule by which jobs are made in time.
+    ScheduleId, ScheduleKind, "sch");

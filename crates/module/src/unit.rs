@@ -1,7 +1,7 @@
 //! What a capability wants to run.
 
 use lifecycle::{Stop, TaskError, TaskKind};
-use ports::{BoxFuture, SectionApply, TenantRows};
+use ports::{BoxFuture, JobHandler, SectionApply, TenantRows};
 use serde::Serialize;
 use std::future::Future;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Module {
     pub sections: Vec<Arc<dyn SectionApply>>,
     /// What to remove with a tenant.
     pub tenant_rows: Vec<Arc<dyn TenantRows>>,
+    /// What works off built-in queues.
+    pub handlers: Vec<Arc<dyn JobHandler>>,
 }
 
 impl Module {
@@ -35,6 +37,7 @@ impl Module {
             health: Vec::new(),
             sections: Vec::new(),
             tenant_rows: Vec::new(),
+            handlers: Vec::new(),
         }
     }
 
@@ -63,6 +66,13 @@ impl Module {
     #[must_use]
     pub fn rows(mut self, rows: Arc<dyn TenantRows>) -> Self {
         self.tenant_rows.push(rows);
+        self
+    }
+
+    /// Adds what works off a built-in queue.
+    #[must_use]
+    pub fn handler(mut self, handler: Arc<dyn JobHandler>) -> Self {
+        self.handlers.push(handler);
         self
     }
 }

@@ -13,11 +13,12 @@
 //!   [`KeyDirectory`]) are for the platform's own planes (gateway, authentication), never for a handler's reply.
 //!
 //! Deliberately absent: writes. A capability changes its own rows only; what others may want to know it puts
-//! into the event log. The one exception is [`SectionApply`], by which the project file is applied to all
-//! capabilities in a single transaction.
+//! into the event log. Two exceptions: [`SectionApply`], by which the project file is applied to all capabilities in
+//! a single transaction, and [`Enqueue`], by which a change and the work that follows from it are one transaction.
 
 mod access;
 mod directory;
+mod jobs;
 mod section;
 mod service;
 mod tenancy;
@@ -29,8 +30,14 @@ pub use directory::{
     EnvironmentDirectory, EnvironmentRecord, Isolation, KeyDirectory, KeyRecord, PlanDirectory, PlanRecord,
     ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
 };
+pub use jobs::{
+    Cancelled, Canceller, Enqueue, EnqueueError, JobFailure, JobHandler, NewJob, Progress, QueueRef,
+    SharedEnqueue, Work,
+};
 pub use section::{ApplyError, Change, ChangeKind, SectionApply};
-pub use service::{Endpoint, HealthCheck, ServiceDirectory, ServiceRecord};
+pub use service::{
+    Endpoint, HealthCheck, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord, ServiceTokens,
+};
 pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
 
 /// A boxed future, as object-safe async methods return it.

@@ -1,0 +1,20 @@
+//! Pure rules: what jobs and queues are, when they run, who is next. No I/O, no locks.
+
+pub mod backoff;
+pub mod draft;
+pub mod event;
+pub mod filter;
+pub mod job;
+pub mod queue;
+
+pub use backoff::{Backoff, BackoffKind};
+pub use draft::{Draft, OnChildFailure, OnDuplicate, Unique};
+pub use event::{EventKind, QueueEvent};
+pub use filter::JobFilter;
+pub use job::{
+    Ack, Attempt, Beat, ChildView, ClaimRequest, Claimed, Failure, JobDetail, JobStatus, JobView, Outcome,
+    Payload, ProgressNote,
+};
+pub use queue::{
+    Keep, Limits, ManagedBy, Push, QueueKey, QueueSettings, QueueStatus, QueueView, Retry, Scope,
+};

@@ -1,0 +1,22 @@
+//! All statements about queues and jobs.
+
+use db::{Migration, MigrationSet};
+
+const OF_ALL: &str = "hot and across tenants: claims, leases and fairness are about a queue's jobs of all tenants";
+
+/// The tables.
+pub(crate) const MIGRATIONS: MigrationSet = MigrationSet {
+    capability: "jobs",
+    migrations: &[Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/0001_jobs.sql") }],
+    tenant_tables: &[],
+    system_tables: &[
+        ("jobs_queues", "queues belong to an environment; many tenants fill one"),
+        ("jobs_jobs", OF_ALL),
+        ("jobs_payloads", OF_ALL),
+        ("jobs_done", OF_ALL),
+        ("jobs_attempts", OF_ALL),
+        ("jobs_unique", OF_ALL),
+        ("jobs_children", OF_ALL),
+        ("jobs_progress", OF_ALL),
+    ],
+};

@@ -1,0 +1,2 @@
+//! Jobs over both stores.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
