@@ -4,6 +4,7 @@ use crate::{BoxFuture, Unavailable};
 use authority::{Pattern, Role};
 use base::{EnvironmentId, HostName, KeyId, ProjectId, Rate, Slug, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Whether a tenant is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -167,6 +168,11 @@ pub struct EnvironmentRecord {
 pub trait EnvironmentDirectory: Send + Sync + 'static {
     /// All environments of all projects, by id.
     fn all(&self) -> Vec<EnvironmentRecord>;
+
+    /// The same without a copy, for whoever asks at each request.
+    fn shared(&self) -> Arc<Vec<EnvironmentRecord>> {
+        Arc::new(self.all())
+    }
 
     /// The environment that this process runs (`up` uses `development`); `None` before a project was applied.
     fn current(&self) -> Option<EnvironmentRecord>;

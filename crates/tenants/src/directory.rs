@@ -189,6 +189,10 @@ impl EnvironmentDirectory for Environments {
         self.list().to_vec()
     }
 
+    fn shared(&self) -> Arc<Vec<EnvironmentRecord>> {
+        self.list()
+    }
+
     /// The one of the name given at start; where several projects have it, none.
     fn current(&self) -> Option<EnvironmentRecord> {
         let all = self.list();

@@ -14,6 +14,7 @@ use crate::query;
 use crate::record::{Recorder, Seen};
 use crate::reply::{Answer, AnswerContent};
 use crate::routes::Route;
+use crate::socket::{self, Socket};
 use crate::spec::{Access, StreamKind};
 use authority::{Caller, Origin};
 use axum::body::Body;
@@ -21,15 +22,17 @@ use axum::response::Response;
 use base::{RequestId, SharedClock, SharedRandom, TenantId, codes};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use hyper::upgrade::OnUpgrade;
 use lifecycle::Stop;
 use ports::{Authenticate, EnvironmentDirectory};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Bytes of path and query together.
@@ -38,12 +41,15 @@ pub const URI_BYTES_MAX: usize = 8 * 1024;
 pub const AGENT_BYTES_MAX: usize = 256;
 /// A stream of events that has nothing to say sends a comment so often, so that both ends notice a dead peer.
 pub const SSE_PING: Duration = Duration::from_secs(15);
+/// The credential behind an open stream or socket is looked at so often (TORTURE A9).
+pub const RECHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// The header with a request's id, in requests and replies.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const TENANT: HeaderName = HeaderName::from_static("switchyard-tenant");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What all requests share.
 pub(crate) struct Api {
@@ -65,7 +71,12 @@ pub(crate) struct Arrival {
     pub(crate) id: RequestId,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) stop: Stop,
+    /// Where the connection looks for how to go on; `None` where there is no connection to switch over.
+    pub(crate) switch: Option<Switch>,
 }
+
+/// A connection's place for what follows when HTTP is over.
+pub(crate) type Switch = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
 /// What the record of a request tells besides its head; travels in the reply's extensions.
 #[derive(Clone, Default)]
@@ -74,6 +85,8 @@ pub(crate) struct Outcome {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) principal: Option<String>,
     pub(crate) code: Option<&'static str>,
+    /// Whether success has no record of its own.
+    pub(crate) quiet: bool,
 }
 
 impl Api {
@@ -90,8 +103,7 @@ impl Api {
     pub(crate) async fn handle<F>(
         &self,
         mut request: Request<Body>,
-        peer: Option<IpAddr>,
-        stop: Stop,
+        (peer, stop, switch): (Option<IpAddr>, Stop, Option<Switch>),
         route: impl FnOnce(Request<Body>) -> F,
     ) -> Response
     where
@@ -105,7 +117,7 @@ impl Api {
         }
         let seen = Seen::of(&request, id, peer);
         let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES_MAX);
-        request.extensions_mut().insert(Arrival { id, peer, stop });
+        request.extensions_mut().insert(Arrival { id, peer, stop, switch });
         let mut response = if too_long {
             refuse(&Problem::new(&codes::URI_TOO_LONG), &id_text, Outcome::default())
         } else {
@@ -125,34 +137,126 @@ impl Api {
 
     /// Runs the route of an endpoint that has the request's method.
     pub(crate) async fn dispatch(
-        &self,
+        self: Arc<Self>,
         endpoint: &Endpoint,
         path: Option<Vec<(String, String)>>,
         request: Request<Body>,
     ) -> Response {
-        let (parts, body) = request.into_parts();
-        let Some(arrival) = parts.extensions.get::<Arrival>().cloned() else {
+        let (mut parts, body) = request.into_parts();
+        let Some(arrival) = parts.extensions.remove::<Arrival>() else {
             return refuse(&Problem::internal("a request without its arrival"), "", Outcome::default());
         };
-        let id = arrival.id.to_string();
         let Some(route) = endpoint.of(&parts.method) else {
             let problem = Problem::new(&codes::METHOD_NOT_ALLOWED).header(header::ALLOW, &endpoint.allowed());
-            return refuse(&problem, &id, endpoint.outcome());
+            return refuse(&problem, &arrival.id.to_string(), endpoint.outcome());
         };
-        let mut outcome = Outcome { route: route.spec.path, ..Outcome::default() };
+        let mut outcome = Outcome { route: route.spec.path, quiet: route.spec.hot, ..Outcome::default() };
         let result = match path {
             Some(path) => self.run(route, PathParams(path), &parts, body, &arrival, &mut outcome).await,
             None => Err(Problem::new(&codes::BAD_REQUEST)
                 .fault("/path", "percent-encoded UTF-8 without NUL is expected")),
         };
-        match result {
-            Ok(answer) => render(answer, &parts, route.spec.stream, &arrival, outcome),
+        let answered = match result {
+            Ok(Answer { content: AnswerContent::Socket(session), .. }) => {
+                self.switch(&mut parts, route, &arrival, session)
+            }
+            Ok(answer) => Ok(self.render(answer, &parts, route, &arrival)),
+            Err(problem) => Err(problem),
+        };
+        match answered {
+            Ok(mut response) => {
+                response.extensions_mut().insert(outcome);
+                response
+            }
             Err(problem) => {
-                outcome.code = Some(problem.code().name);
                 self.recorder.fault(&Seen::of_parts(&parts, arrival.id, arrival.peer), &problem);
-                refuse(&problem, &id, outcome)
+                refuse(&problem, &arrival.id.to_string(), outcome)
             }
         }
+    }
+
+    /// Answers a handshake, and leaves word of how the connection goes on.
+    fn switch(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        route: &Arc<Route>,
+        arrival: &Arrival,
+        session: socket::Session,
+    ) -> Result<Response, Problem> {
+        let (status, headers) = socket::handshake(parts)?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>().zip(arrival.switch.as_ref());
+        let (upgrade, switch) =
+            upgrade.ok_or_else(|| Problem::internal("a connection that cannot be switched over"))?;
+        let (over, stop) = (self.clone().revoked(parts, route, arrival.peer), arrival.stop.clone());
+        let next = async move {
+            if let Ok(upgraded) = upgrade.await {
+                session(Socket::new(upgraded, stop, over)).await;
+            }
+        };
+        *switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Resolves when the credential of a request would not get this route any more. That credentials cannot be checked
+    /// now ends nothing.
+    fn revoked(
+        self: Arc<Self>,
+        parts: &Parts,
+        route: &Arc<Route>,
+        peer: Option<IpAddr>,
+    ) -> BoxFuture<'static, ()> {
+        let (route, headers) = (Arc::clone(route), parts.headers.clone());
+        Box::pin(async move {
+            let Access::Needs(permission) = &route.spec.access else { return std::future::pending().await };
+            loop {
+                tokio::time::sleep(RECHECK_EVERY).await;
+                let caller = match self.authenticate.caller(&headers, peer).await {
+                    Ok(caller) => caller,
+                    Err(ports::AuthError::Unavailable) => continue,
+                    Err(_) => return,
+                };
+                let environment = environment::of_call(self.environments.as_deref(), &caller, &headers);
+                let place = environment.ok().flatten().filter(|_| route.spec.in_environment);
+                if !caller.may(permission, place.as_ref().map(|place| &place.slug)) {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn render(
+        self: &Arc<Self>,
+        answer: Answer,
+        parts: &Parts,
+        route: &Arc<Route>,
+        arrival: &Arrival,
+    ) -> Response {
+        let Answer { mut status, headers, content } = answer;
+        let unchanged = parts.method == Method::GET
+            && status == http::StatusCode::OK
+            && headers
+                .get(header::ETAG)
+                .and_then(|tag| tag.to_str().ok())
+                .is_some_and(|tag| ETag::unchanged(&parts.headers, tag));
+        let body = match content {
+            _ if unchanged => {
+                status = http::StatusCode::NOT_MODIFIED;
+                Body::empty()
+            }
+            AnswerContent::Empty | AnswerContent::Socket(_) => Body::empty(),
+            AnswerContent::Whole(bytes) => Body::from(bytes),
+            AnswerContent::Stream(chunks) => {
+                let over = self.clone().revoked(parts, route, arrival.peer);
+                stream_body(chunks, route.spec.stream, arrival.stop.clone(), over)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is another part of one request")]
@@ -176,7 +280,7 @@ impl Api {
         let if_match = ETag::from_if_match(&parts.headers);
         let key = idempotency_key(&parts.headers)?;
         let query = query::read(parts.uri.query().unwrap_or(""), &route.query)?;
-        let (bytes, body) = body::read(parts, body, &route.body, route.spec.body_bytes_max).await?;
+        let (bytes, body) = body::read(parts, body, &route.body, &route.spec).await?;
         let idempotency = match key.filter(|_| route.spec.takes_idempotency_key()) {
             Some(key) => {
                 let scope = scope_of(route, &caller);
@@ -261,39 +365,19 @@ pub(crate) fn refuse(problem: &Problem, request_id: &str, mut outcome: Outcome) 
     response
 }
 
-fn render(
-    answer: Answer,
-    parts: &Parts,
-    stream: Option<StreamKind>,
-    arrival: &Arrival,
-    outcome: Outcome,
-) -> Response {
-    let Answer { mut status, headers, content } = answer;
-    let unchanged = parts.method == Method::GET
-        && status == http::StatusCode::OK
-        && headers
-            .get(header::ETAG)
-            .and_then(|tag| tag.to_str().ok())
-            .is_some_and(|tag| ETag::unchanged(&parts.headers, tag));
-    let body = match content {
-        _ if unchanged => {
-            status = http::StatusCode::NOT_MODIFIED;
-            Body::empty()
+/// Chunks until they end, the server stops or it is over; a stream of events is kept alive by comments.
+fn stream_body(
+    chunks: BoxStream<'static, Bytes>,
+    kind: Option<StreamKind>,
+    stop: Stop,
+    over: BoxFuture<'static, ()>,
+) -> Body {
+    let stopped = async move {
+        tokio::select! {
+            () = stop.stopped() => {}
+            () = over => {}
         }
-        AnswerContent::Empty => Body::empty(),
-        AnswerContent::Whole(bytes) => Body::from(bytes),
-        AnswerContent::Stream(chunks) => stream_body(chunks, stream, arrival.stop.clone()),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response.extensions_mut().insert(outcome);
-    response
-}
-
-/// Chunks until they end or the server stops; a stream of events is kept alive by comments.
-fn stream_body(chunks: BoxStream<'static, Bytes>, kind: Option<StreamKind>, stop: Stop) -> Body {
-    let stopped = async move { stop.stopped().await };
     let chunks = if kind == Some(StreamKind::Sse) { with_pings(chunks) } else { chunks };
     Body::from_stream(chunks.take_until(Box::pin(stopped)).map(Ok::<_, Infallible>))
 }
@@ -347,6 +431,7 @@ fn request_meta(parts: &Parts, arrival: &Arrival) -> RequestMeta {
         agent: agent(&parts.headers),
         tenant: text(&TENANT),
         accept: text(&header::ACCEPT),
+        last_event_id: text(&LAST_EVENT_ID),
     }
 }
 

@@ -2,24 +2,61 @@
 
 use crate::problem::Problem;
 use crate::schema::BodySchema;
+use crate::spec::Spec;
+use crate::strict;
 use base::codes;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Levels of nesting in a body. Ours have at most ten; a bomb has thousands (TORTURE A19, J4).
 pub const JSON_DEPTH_MAX: usize = 32;
+/// The same for the bodies of hot routes, which carry what clients send to each other (TORTURE J4).
+pub const HOT_DEPTH_MAX: usize = 64;
 /// Time in which a body must have arrived whole.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes that a body may have where none is expected: room for `{}` and white space.
 const NO_BODY_BYTES_MAX: usize = 64;
 
-/// Reads and checks the body of a request. Returns its bytes as they came, and its value.
+/// A body that hot routes read straight from its text. The type itself refuses what it does not name
+/// (`deny_unknown_fields`, on every struct below it too); one that does not is read the slow way always.
+pub trait HotBody: DeserializeOwned + JsonSchema + Send + 'static {
+    /// Whether every value is within what the schema allows beyond types: ranges, lengths, patterns. Where it is not,
+    /// the slow way finds out what is to be told.
+    fn is_within(&self) -> bool;
+}
+
+/// The body of a request as far as it was read.
+pub(crate) enum Body {
+    /// Checked against the schema.
+    Checked(Value),
+    /// As it came.
+    Bytes(Bytes),
+}
+
+impl Body {
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::Checked(value) => value,
+            Self::Bytes(_) => Value::Null,
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Checked(_) => Bytes::new(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads the body of a request, and checks it unless the route is hot. Returns its bytes as they came as well.
 ///
 /// # Errors
 /// `unsupported_media_type`, `payload_too_large`, `request_timeout`, `bad_request` (not JSON, duplicate keys, too
@@ -28,25 +65,57 @@ pub(crate) async fn read(
     parts: &Parts,
     body: axum::body::Body,
     schema: &BodySchema,
-    bytes_max: usize,
-) -> Result<(Bytes, Value), Problem> {
-    let Some(schema) = schema.schema() else {
-        return read_nothing(parts, body).await;
-    };
+    spec: &Spec,
+) -> Result<(Bytes, Body), Problem> {
+    if !schema.is_some() {
+        let (bytes, value) = read_nothing(parts, body).await?;
+        return Ok((bytes, Body::Checked(value)));
+    }
     if !body.is_end_stream() {
         check_type(parts)?;
     }
-    let bytes = collect(body, bytes_max).await?;
-    if bytes.is_empty() {
-        // A body whose fields are all optional may be left out.
-        let value = check(schema, Value::Object(Map::new()))?;
-        return Ok((bytes, value));
+    let bytes = collect(body, spec.body_bytes_max).await?;
+    if spec.hot {
+        return Ok((bytes.clone(), Body::Bytes(bytes)));
     }
-    let value = shape::parse_json(&bytes, JSON_DEPTH_MAX).map_err(|fault| {
-        Problem::new(&codes::BAD_REQUEST).detail("The body cannot be read as JSON.").faults("", &[fault])
-    })?;
-    let value = check(schema, value)?;
-    Ok((bytes, value))
+    let value = checked(&bytes, schema, JSON_DEPTH_MAX)?;
+    Ok((bytes, Body::Checked(value)))
+}
+
+/// Reads a hot body: straight into its type when nothing is wrong with it.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_hot<B: HotBody>(bytes: &Bytes, schema: &BodySchema) -> Result<B, Problem> {
+    let text = if bytes.is_empty() { b"{}" } else { bytes.as_ref() };
+    let straight = || {
+        let body: B = std::str::from_utf8(text).ok().and_then(|text| serde_json::from_str(text).ok())?;
+        body.is_within().then_some(body)
+    };
+    if schema.closes_itself()
+        && strict::is_plain(text, HOT_DEPTH_MAX)
+        && let Some(body) = straight()
+    {
+        return Ok(body);
+    }
+    checked(bytes, schema, HOT_DEPTH_MAX)?;
+    // From the text once more, so that what is passed on stays as it came.
+    serde_json::from_slice(text).map_err(|error| {
+        Problem::new(&codes::INVALID).detail("A value is not allowed.").fault("", error.to_string())
+    })
+}
+
+/// The value of a text that the schema has nothing against.
+fn checked(bytes: &Bytes, schema: &BodySchema, depth_max: usize) -> Result<Value, Problem> {
+    // A body whose fields are all optional may be left out.
+    let value = if bytes.is_empty() {
+        Value::Object(Map::new())
+    } else {
+        shape::parse_json(bytes, depth_max).map_err(|fault| {
+            Problem::new(&codes::BAD_REQUEST).detail("The body cannot be read as JSON.").faults("", &[fault])
+        })?
+    };
+    check(schema.schema().unwrap_or(&Value::Bool(true)), value)
 }
 
 /// Gives a checked body its type. What fails here is a rule that the schema cannot say.

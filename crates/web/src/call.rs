@@ -126,6 +126,8 @@ pub struct RequestMeta {
     pub tenant: Option<String>,
     /// `Accept`, for the few routes with more than one form.
     pub accept: Option<String>,
+    /// `Last-Event-ID`: after which event a client that was cut off wants a stream to go on.
+    pub last_event_id: Option<String>,
 }
 
 /// The query of a list; to be used as `Q`, or flattened into a struct with filters.

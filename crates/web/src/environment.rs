@@ -23,13 +23,13 @@ pub(crate) fn of_call(
         return Ok(None);
     };
     let named = named(headers)?;
-    let all = directory.all();
+    let all = directory.shared();
     if let Some(bound) = caller.environment() {
         return bound_to(bound, named.as_deref(), &all);
     }
     match named {
         Some(name) => find(&name, &all, directory.current().as_ref()).map(Some),
-        None if all.len() == 1 => Ok(all.into_iter().next()),
+        None if all.len() == 1 => Ok(all.first().cloned()),
         None => Ok(directory.current()),
     }
 }

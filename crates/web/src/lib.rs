@@ -13,7 +13,9 @@
 //! 4. Query and body are read strictly: size, time, type, depth, duplicate keys, and the schema of the handler's own
 //!    type; what it does not name is refused, whatever serde would do. All faults are told at once.
 //! 5. The handler runs, within its time. What it panics with fails this request alone.
-//! 6. The reply gets its headers, the log one record without the query, the metrics one count.
+//! 6. The reply gets its headers, the log one record without the query, the metrics one count. Hot routes
+//!    ([`Routes::hot`]) leave out the record of what succeeded, and the detour by which faults of a body are found.
+//! 7. A stream or socket goes on for as long as its credential holds; it is looked at again every [`RECHECK_EVERY`].
 //!
 //! # Invariants
 //! - [`Routes::route`] is the only way to make a route, and takes a permission or a path that [`PUBLIC`] lists with a reason.
@@ -35,17 +37,21 @@ mod idempotency;
 mod openapi;
 mod problem;
 mod query;
+mod raw;
+mod recall;
 mod record;
 mod reference;
 mod reply;
 mod routes;
 mod schema;
 mod server;
+mod socket;
 mod spec;
 mod stalled;
+mod strict;
 
-pub use api::{AGENT_BYTES_MAX, REQUEST_ID, SSE_PING, URI_BYTES_MAX};
-pub use body::{BODY_TIME_MAX, JSON_DEPTH_MAX};
+pub use api::{AGENT_BYTES_MAX, RECHECK_EVERY, REQUEST_ID, SSE_PING, URI_BYTES_MAX};
+pub use body::{BODY_TIME_MAX, HOT_DEPTH_MAX, HotBody, JSON_DEPTH_MAX};
 pub use call::{Call, PageQuery, PathParams, RequestMeta, check_revision};
 pub use environment::ENVIRONMENT;
 pub use etag::ETag;
@@ -53,10 +59,13 @@ pub use idempotency::{Idempotency, KEY_CHARS_MAX, REPLY_BYTES_MAX, REPLY_KEPT};
 pub use openapi::{ApiInfo, document as openapi};
 pub use problem::{FAULTS_MAX, PROBLEM_CONTENT_TYPE, PROBLEM_TYPE_BASE, Problem};
 pub use query::PARAMETERS_MAX;
+pub use raw::RawJson;
+pub use recall::{RECALL_MAX, Recall};
 pub use reply::{Reply, sse_event};
 pub use routes::{RouteMeta, Routes};
 pub use server::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, RouteError, Server, ServerDeps,
 };
+pub use socket::{CloseCode, MESSAGE_BYTES_MAX, PING_EVERY, Socket, SocketReply};
 pub use spec::{Access, BODY_BYTES_MAX, HANDLER_TIME_MAX, PUBLIC, Spec, StreamKind, Surface};
 pub use stalled::WRITE_TIME_MAX;

@@ -212,6 +212,8 @@ impl From<ports::AuthError> for Problem {
     fn from(error: ports::AuthError) -> Self {
         match error {
             ports::AuthError::Unavailable => unavailable("Credentials cannot be checked now; try again."),
+            ports::AuthError::UnknownTenant => Self::new(&codes::NOT_FOUND)
+                .detail("This environment has no tenant of the id or slug that `Switchyard-Tenant` names."),
             ports::AuthError::Missing => Self::new(&codes::UNAUTHENTICATED)
                 .detail(
                     "Send `Authorization: Bearer <key>` or `X-API-Key: <key>`. Cookies are not read here.",

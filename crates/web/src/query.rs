@@ -16,6 +16,9 @@ pub const PARAMETERS_MAX: usize = 64;
 /// # Errors
 /// `unknown_field` when the only faults are unknown names, else `bad_request`; all faults at once.
 pub(crate) fn read(query: &str, schema: &QuerySchema) -> Result<Value, Problem> {
+    if query.is_empty() && schema.takes_nothing() {
+        return Ok(Value::Object(Map::new()));
+    }
     let mut faults = Vec::new();
     let mut object = Map::new();
     for (index, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {

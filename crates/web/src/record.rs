@@ -83,7 +83,8 @@ impl Recorder {
         let method = known_method(&seen.method);
         self.requests.get(&[method, route, status.as_str()]).inc();
         self.duration.get(&[method, route]).observe(took);
-        if let Some(log) = &self.log {
+        let told = !outcome.quiet || status.is_client_error() || status.is_server_error();
+        if let Some(log) = self.log.as_ref().filter(|_| told) {
             log.append(self.log_record(seen, outcome, status, took));
         }
     }

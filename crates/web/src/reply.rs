@@ -1,6 +1,7 @@
 //! What a handler answers.
 
 use crate::etag::ETag;
+use crate::socket::{Session, SocketReply};
 use crate::spec::StreamKind;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
@@ -131,6 +132,15 @@ pub(crate) enum AnswerContent {
     Empty,
     Whole(Bytes),
     Stream(BoxStream<'static, Bytes>),
+    Socket(Session),
+}
+
+impl Answer {
+    /// A connection that is to be switched over.
+    pub(crate) fn socket(reply: SocketReply) -> Self {
+        let content = AnswerContent::Socket(reply.0);
+        Self { status: StatusCode::SWITCHING_PROTOCOLS, headers: HeaderMap::new(), content }
+    }
 }
 
 impl<R: Serialize + 'static> Reply<R> {

@@ -1,9 +1,11 @@
 //! Routes: path, permission and handler, made in one way only.
 
+use crate::body::{Body, HotBody};
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::{Answer, Reply};
 use crate::schema::{BodySchema, QuerySchema, Shapes};
+use crate::socket::SocketReply;
 use crate::spec::{Access, Spec, Surface};
 use authority::Permission;
 use futures_util::future::BoxFuture;
@@ -24,7 +26,7 @@ pub struct Routes {
 }
 
 /// A call before its query and body are given their types.
-pub(crate) type RawCall = Call<Value, Value>;
+pub(crate) type RawCall = Call<Body, Value>;
 /// A handler without its types.
 pub(crate) type Handler = Box<dyn Fn(RawCall) -> BoxFuture<'static, Result<Answer, Problem>> + Send + Sync>;
 
@@ -32,7 +34,7 @@ pub(crate) type Handler = Box<dyn Fn(RawCall) -> BoxFuture<'static, Result<Answe
 pub(crate) struct Route {
     pub(crate) capability: &'static str,
     pub(crate) spec: Spec,
-    pub(crate) body: BodySchema,
+    pub(crate) body: Arc<BodySchema>,
     pub(crate) query: QuerySchema,
     pub(crate) shapes: Shapes,
     pub(crate) handler: Handler,
@@ -69,7 +71,7 @@ impl Routes {
     /// Adds a route. The handler gets a call that is authenticated, permitted, and parsed into `B` and `Q`; what
     /// `B`'s and `Q`'s schemas do not name is refused before, whatever serde would do with it.
     #[must_use]
-    pub fn route<S, B, Q, R, F, Fut>(mut self, spec: Spec, state: Arc<S>, handler: F) -> Self
+    pub fn route<S, B, Q, R, F, Fut>(self, spec: Spec, state: Arc<S>, handler: F) -> Self
     where
         S: Send + Sync + 'static,
         B: DeserializeOwned + JsonSchema + Send + 'static,
@@ -83,14 +85,61 @@ impl Routes {
             let reply = typed.map(|call| handler(Arc::clone(&state), call));
             Box::pin(async move { reply?.await?.erase().map_err(Problem::internal) })
         };
-        self.routes.push(Arc::new(Route {
-            capability: self.capability,
-            spec,
-            body: BodySchema::of::<B>(),
-            query: QuerySchema::of::<Q>(),
-            shapes: Shapes::of::<B, Q, R>(),
-            handler: Box::new(handler),
-        }));
+        let (body, shapes) = (BodySchema::of::<B>(), Shapes::of::<B, Q, R>());
+        self.push(spec, (Arc::new(body), QuerySchema::of::<Q>(), shapes), Box::new(handler))
+    }
+
+    /// Adds a route that is called very often and whose body is read straight from its text into `B`; only when that
+    /// finds anything wrong is the body read as any other, so that all faults are told. Requests that succeed are
+    /// counted, but have no record in the log each: the thing that they made or changed is the record.
+    #[must_use]
+    pub fn hot<S, B, Q, R, F, Fut>(self, mut spec: Spec, state: Arc<S>, handler: F) -> Self
+    where
+        S: Send + Sync + 'static,
+        B: HotBody,
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + Send + 'static,
+        F: Fn(Arc<S>, Call<B, Q>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply<R>, Problem>> + Send + 'static,
+    {
+        spec.hot = true;
+        let schema = Arc::new(BodySchema::of::<B>());
+        let checked = Arc::clone(&schema);
+        let handler = move |raw: RawCall| -> BoxFuture<'static, Result<Answer, Problem>> {
+            let typed = raw.hot::<B, Q>(&checked);
+            let reply = typed.map(|call| handler(Arc::clone(&state), call));
+            Box::pin(async move { reply?.await?.erase().map_err(Problem::internal) })
+        };
+        self.push(spec, (schema, QuerySchema::of::<Q>(), Shapes::of::<B, Q, R>()), Box::new(handler))
+    }
+
+    /// Adds a route that is spoken to over a WebSocket. The handler checks everything it can before it gives the
+    /// conversation; a client that asks for no WebSocket is refused after that.
+    #[must_use]
+    pub fn socket<S, Q, F, Fut>(self, mut spec: Spec, state: Arc<S>, handler: F) -> Self
+    where
+        S: Send + Sync + 'static,
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(Arc<S>, Call<(), Q>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<SocketReply, Problem>> + Send + 'static,
+    {
+        spec.success = Some(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        let handler = move |raw: RawCall| -> BoxFuture<'static, Result<Answer, Problem>> {
+            let reply = raw.typed::<(), Q>().map(|call| handler(Arc::clone(&state), call));
+            Box::pin(async move { Ok(Answer::socket(reply?.await?)) })
+        };
+        let schemas = (Arc::new(BodySchema::of::<()>()), QuerySchema::of::<Q>(), Shapes::of::<(), Q, ()>());
+        self.push(spec, schemas, Box::new(handler))
+    }
+
+    fn push(
+        mut self,
+        spec: Spec,
+        (body, query, shapes): (Arc<BodySchema>, QuerySchema, Shapes),
+        handler: Handler,
+    ) -> Self {
+        let capability = self.capability;
+        self.routes.push(Arc::new(Route { capability, spec, body, query, shapes, handler }));
         self
     }
 
@@ -138,7 +187,18 @@ impl RawCall {
         self,
     ) -> Result<Call<B, Q>, Problem> {
         let Self { caller, path, query, body, idempotency, if_match, environment, request } = self;
-        let body = crate::body::into_type(unit_as_null::<B>(body))?;
+        let body = crate::body::into_type(unit_as_null::<B>(body.into_value()))?;
+        let query = crate::query::into_type(unit_as_null::<Q>(query))?;
+        Ok(Call { caller, path, query, body, idempotency, if_match, environment, request })
+    }
+
+    /// As [`Self::typed`], with a body that was not looked at yet.
+    fn hot<B: HotBody, Q: DeserializeOwned + 'static>(
+        self,
+        schema: &BodySchema,
+    ) -> Result<Call<B, Q>, Problem> {
+        let Self { caller, path, query, body, idempotency, if_match, environment, request } = self;
+        let body = crate::body::read_hot(&body.into_bytes(), schema)?;
         let query = crate::query::into_type(unit_as_null::<Q>(query))?;
         Ok(Call { caller, path, query, body, idempotency, if_match, environment, request })
     }

@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use std::any::TypeId;
 
 /// The schema that bodies of a route are checked against.
-pub(crate) struct BodySchema(Option<Value>);
+pub(crate) struct BodySchema {
+    schema: Option<Value>,
+    /// Whether the type refuses by itself what it does not name.
+    closes_itself: bool,
+}
 
 /// The schema that a route's query is checked against: an object of simple values.
 pub(crate) struct QuerySchema(Value);
@@ -14,19 +18,25 @@ impl BodySchema {
     /// Of a type; `()` means that there is no body.
     pub(crate) fn of<B: JsonSchema + 'static>() -> Self {
         if is_unit::<B>() {
-            return Self(None);
+            return Self { schema: None, closes_itself: false };
         }
-        let mut schema = shape::schema_of::<B>();
+        let open = shape::schema_of::<B>();
+        let mut schema = open.clone();
         close(&mut schema);
-        Self(Some(schema))
+        let closes_itself = open == schema;
+        Self { schema: Some(schema), closes_itself }
     }
 
     pub(crate) fn is_some(&self) -> bool {
-        self.0.is_some()
+        self.schema.is_some()
+    }
+
+    pub(crate) fn closes_itself(&self) -> bool {
+        self.closes_itself
     }
 
     pub(crate) fn schema(&self) -> Option<&Value> {
-        self.0.as_ref()
+        self.schema.as_ref()
     }
 }
 
@@ -43,6 +53,11 @@ impl QuerySchema {
 
     pub(crate) fn schema(&self) -> &Value {
         &self.0
+    }
+
+    /// Whether there is no parameter at all.
+    pub(crate) fn takes_nothing(&self) -> bool {
+        self.0["properties"].as_object().is_none_or(Map::is_empty)
     }
 
     /// The parameters: name, schema, whether it is needed.

@@ -1,6 +1,6 @@
 //! The listener: connections, their limits, and their orderly end.
 
-use crate::api::{Api, Endpoint, Outcome, refuse};
+use crate::api::{Api, Endpoint, Outcome, Switch, refuse};
 use crate::openapi::{self, ApiInfo};
 use crate::problem::Problem;
 use crate::record::Recorder;
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use telemetry::Metrics;
 use tokio::net::{TcpListener, TcpStream};
@@ -122,7 +122,7 @@ impl Server {
 
     /// Answers one request, as if it had come by a connection from `peer`.
     pub async fn handle(&self, request: Request<Body>, peer: Option<IpAddr>) -> Response {
-        self.answer(request, peer, Stop::never()).await
+        self.answer(request, (peer, Stop::never(), None)).await
     }
 
     /// Serves until told to stop: then nothing new is accepted, streams end, and what is begun is finished, until cut.
@@ -164,17 +164,20 @@ impl Server {
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: Stop) {
         // Without it each small reply waits for the peer's delayed acknowledgement: 32 ms measured against 0.3.
         let _ = stream.set_nodelay(true);
-        let answered = stop.clone();
+        let (answered, switch) = (stop.clone(), Switch::default());
+        let next = Arc::clone(&switch);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (server, stop) = (self.clone(), answered.clone());
-            async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), Some(peer), stop).await) }
+            let (server, stop, switch) = (self.clone(), answered.clone(), Arc::clone(&switch));
+            let from = (Some(peer), stop, Some(switch));
+            async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), from).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIME_MAX)), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIME_MAX)), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -187,14 +190,18 @@ impl Server {
             // The peer's framing, time or absence; it has been answered by hyper where that was possible.
             tracing::debug!(%error, %peer, "a connection to the control API ended early");
         }
+        let next = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(next) = next {
+            next.await;
+        }
     }
 
-    async fn answer(&self, request: Request<Body>, peer: Option<IpAddr>, stop: Stop) -> Response {
+    async fn answer(&self, request: Request<Body>, from: (Option<IpAddr>, Stop, Option<Switch>)) -> Response {
         let mut router = self.router.clone();
         let route = |request: Request<Body>| async move {
             router.call(request).await.unwrap_or_else(|never: Infallible| match never {})
         };
-        self.api.handle(request, peer, stop, route).await
+        self.api.handle(request, from, route).await
     }
 }
 

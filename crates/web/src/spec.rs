@@ -113,6 +113,7 @@ pub struct Spec {
     pub(crate) repeatable: Option<&'static str>,
     pub(crate) in_environment: bool,
     pub(crate) example: Option<&'static str>,
+    pub(crate) hot: bool,
 }
 
 impl Spec {
@@ -260,6 +261,7 @@ impl Spec {
             repeatable: None,
             in_environment: false,
             example: None,
+            hot: false,
         }
     }
 }

@@ -100,7 +100,7 @@ impl Notes {
             .route(Spec::post("/api/v1/any-notes", permissions::TENANTS_WRITE), state, add_any);
         let server = Server::new(ServerDeps {
             routes: vec![routes],
-            authenticate: Arc::new(Bearers),
+            authenticate: Arc::new(Bearers::default()),
             environments: None,
             log: Some(Arc::new(Kept::default())),
             metrics: &Metrics::new(),

@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-struct Listener {
-    addr: SocketAddr,
-    handle: StopHandle,
-    supervisor: Supervisor,
+pub(crate) struct Listener {
+    pub(crate) addr: SocketAddr,
+    pub(crate) handle: StopHandle,
+    pub(crate) supervisor: Supervisor,
 }
 
-fn listen() -> Listener {
+pub(crate) fn listen() -> Listener {
     let supervisor = Supervisor::new(SystemClock::shared());
     let listener =
         lifecycle::bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), "test", "test").expect("a free port");

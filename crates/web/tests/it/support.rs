@@ -18,7 +18,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use telemetry::{LogRecord, Metrics};
-use web::{ApiInfo, Call, PageQuery, Problem, Reply, Routes, Server, ServerDeps, Spec, StreamKind, Surface};
+use web::{
+    ApiInfo, Call, CloseCode, HotBody, PageQuery, Problem, RawJson, Reply, Routes, Server, ServerDeps,
+    Socket, SocketReply, Spec, StreamKind, Surface,
+};
 
 /// What the handlers share.
 #[derive(Default)]
@@ -42,8 +45,12 @@ pub(crate) fn environment(number: u8, slug: &str) -> EnvironmentRecord {
     }
 }
 
-/// Callers by bearer: `operator`, `<role>-<tenant number>`, `bound-<tenant number>` (to `test`).
-pub(crate) struct Bearers;
+/// Callers by bearer: `operator`, `<role>-<tenant number>`, `bound-<tenant number>` (to `test`), and `brief`, an operator
+/// whom only the first request finds.
+#[derive(Default)]
+pub(crate) struct Bearers {
+    brief: AtomicU32,
+}
 
 impl Authenticate for Bearers {
     fn caller<'a>(
@@ -56,7 +63,8 @@ impl Authenticate for Bearers {
             let word =
                 text.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).ok_or(AuthError::Invalid)?;
             let origin = Origin { ip: peer, agent: None, request: None };
-            if word == "operator" {
+            let brief = word == "brief" && self.brief.fetch_add(1, Ordering::SeqCst) == 0;
+            if word == "operator" || brief {
                 return Ok(testkit::callers::operator(origin));
             }
             let (role, number) = word.split_once('-').ok_or(AuthError::Invalid)?;
@@ -181,6 +189,48 @@ async fn remove(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
     Ok(Reply::no_content())
 }
 
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parcel {
+    payload: RawJson,
+    #[serde(default)]
+    #[schemars(range(max = 9))]
+    priority: u8,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl HotBody for Parcel {
+    fn is_within(&self) -> bool {
+        self.priority <= 9
+    }
+}
+
+async fn parcel(state: Arc<Shared>, call: Call<Parcel>) -> Result<Reply<Parcel>, Problem> {
+    state.runs.fetch_add(1, Ordering::SeqCst);
+    if call.body.tags.is_some() {
+        return Err(Problem::new(&base::codes::CONFLICT));
+    }
+    Ok(Reply::ok(call.body))
+}
+
+/// Says back what it hears, but for `bye`, which ends it.
+async fn echo(_: Arc<Shared>, call: Call) -> Result<SocketReply, Problem> {
+    if call.path.get("room")? != "hall" {
+        return Err(Problem::new(&base::codes::NOT_FOUND));
+    }
+    Ok(SocketReply::new(|mut socket: Socket| async move {
+        while let Some(text) = socket.receive().await {
+            if text == "bye" {
+                return socket.close(CloseCode::Normal).await;
+            }
+            if socket.send(&text).await.is_err() {
+                return;
+            }
+        }
+    }))
+}
+
 async fn place(_: Arc<Shared>, call: Call) -> Result<Reply<String>, Problem> {
     Ok(Reply::ok(call.environment()?.slug.to_string()))
 }
@@ -216,6 +266,8 @@ pub(crate) fn routes(state: &Arc<Shared>) -> Routes {
             s(),
             place,
         )
+        .hot(Spec::post("/api/v1/parcels", permissions::KEYS_WRITE).repeatable("a test"), s(), parcel)
+        .socket(Spec::get("/api/v1/rooms/{room}", permissions::TENANTS_READ), s(), echo)
         .route(Spec::get("/api/v1/panics", permissions::TENANTS_READ), s(), panics)
         .route(Spec::get("/api/v1/breaks", permissions::TENANTS_READ), s(), breaks)
         .route(Spec::get("/api/v1/stream", permissions::TENANTS_READ).stream(StreamKind::Ndjson), s(), stream)
@@ -273,7 +325,7 @@ pub(crate) fn surface(
 ) -> Result<Server, web::RouteError> {
     Server::new(ServerDeps {
         routes: vec![routes],
-        authenticate: Arc::new(Bearers),
+        authenticate: Arc::new(Bearers::default()),
         environments: Some(Arc::new(Two)),
         log: Some(log),
         metrics,
