@@ -1,0 +1,19 @@
+import type { Connection } from './connection';
+import { Job } from './job';
+import type { ClaimedWire, JobWire } from './wire';
+/** A job that a worker holds: its lease, its signal and, once it is done, its result. */
+export declare class Held<Data, Result, Name extends string> {
+    readonly job: Job<Data, Result, Name>;
+    readonly lease: string;
+    result: Result | undefined;
+    isCancelled: boolean;
+    isEnded: boolean;
+    private readonly controller;
+    private readonly timer;
+    constructor(connection: Connection, wire: JobWire, claimed: ClaimedWire);
+    get signal(): AbortSignal;
+    cancel(): void;
+    abort(why: string): void;
+    /** The processor has come back, or nothing more is expected of it. */
+    end(): void;
+}

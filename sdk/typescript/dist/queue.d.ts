@@ -1,0 +1,66 @@
+import { type Connection, type ConnectionOptions } from './connection';
+import { Job } from './job';
+import { type JobOptions } from './options';
+import type { JobCounts, JobStatus } from './wire';
+export interface QueueOptions {
+    /** A connection to share, or where to connect. Default: `SWITCHYARD_URL` and `SWITCHYARD_TOKEN`. */
+    connection?: Connection | ConnectionOptions;
+    /** What each job gets that does not say otherwise. */
+    defaultJobOptions?: JobOptions;
+}
+/** A job for {@link Queue.addBulk}. */
+export interface AddManyItem<Data, Name extends string> {
+    name: Name;
+    data: Data;
+    opts?: JobOptions;
+}
+/** Which jobs to list. */
+export interface JobFilter {
+    status?: JobStatus;
+    tag?: string;
+    /** At most this many (50); no more than 500. */
+    limit?: number;
+    /** Where the page before ended. */
+    cursor?: string;
+}
+/** A page of jobs; `nextCursor` is there when more follow. */
+export interface JobPage<Data, Result, Name extends string> {
+    jobs: Job<Data, Result, Name>[];
+    nextCursor: string | undefined;
+}
+/** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
+export declare class Queue<Data = any, Result = any, Name extends string = string> {
+    readonly name: string;
+    private readonly connection;
+    private readonly own;
+    private readonly defaults;
+    constructor(name: string, options?: QueueOptions);
+    /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
+    add(name: Name, data: Data, options?: JobOptions): Promise<Job<Data, Result, Name>>;
+    /**
+     * Adds many jobs, in requests of up to 1,000. The jobs of one request are added together or not at all; where a later
+     * request is refused, the jobs of those before it stay.
+     */
+    addBulk(items: readonly AddManyItem<Data, Name>[]): Promise<Job<Data, Result, Name>[]>;
+    /** One job, or `undefined` when there is none of this id. */
+    getJob(id: string): Promise<Job<Data, Result, Name> | undefined>;
+    /** A page of jobs, newest or next first as the status has it. */
+    getJobs(filter?: JobFilter): Promise<JobPage<Data, Result, Name>>;
+    /** How many jobs wait, wait for their time, run, have completed and are dead. */
+    getJobCounts(): Promise<JobCounts>;
+    /** Jobs that have yet to run: waiting or delayed. */
+    count(): Promise<number>;
+    /** From now on no job of the queue is given to a worker, anywhere. Jobs that run go on. */
+    pause(): Promise<void>;
+    resume(): Promise<void>;
+    isPaused(): Promise<boolean>;
+    /** Removes all jobs that wait, and says how many there were. Those that run go on. */
+    drain(): Promise<number>;
+    /** Ends the queue's own connections. The queue itself stays. */
+    close(): Promise<void>;
+    private job;
+    private path;
+    private get;
+    /** Under a key of its own, so that the call can be repeated when its answer is lost. */
+    private post;
+}

@@ -1,0 +1,117 @@
+"use strict";
+Object.defineProperty(exports, "__esModule", { value: true });
+exports.Queue = void 0;
+const node_crypto_1 = require("node:crypto");
+const connection_1 = require("./connection");
+const job_1 = require("./job");
+const options_1 = require("./options");
+/** What one request carries at most; longer bulks become several. */
+const BULK_JOBS_MAX = 1_000;
+const BULK_BYTES_MAX = 4 * 1024 * 1024;
+/** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
+class Queue {
+    name;
+    connection;
+    own;
+    defaults;
+    constructor(name, options = {}) {
+        this.name = name;
+        ({ connection: this.connection, own: this.own } = (0, connection_1.connect)(options.connection));
+        this.defaults = options.defaultJobOptions ?? {};
+    }
+    /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
+    async add(name, data, options = {}) {
+        const body = (0, options_1.newJob)(name, data, { ...this.defaults, ...options });
+        return this.job(withPayload(await this.post('jobs', body), body));
+    }
+    /**
+     * Adds many jobs, in requests of up to 1,000. The jobs of one request are added together or not at all; where a later
+     * request is refused, the jobs of those before it stay.
+     */
+    async addBulk(items) {
+        const bodies = items.map((item) => (0, options_1.newJob)(item.name, item.data, { ...this.defaults, ...item.opts }));
+        const added = [];
+        for (const jobs of chunks(bodies)) {
+            const answer = await this.post('jobs', { jobs });
+            answer.data.forEach((wire, index) => added.push(this.job(withPayload(wire, jobs[index]))));
+        }
+        return added;
+    }
+    /** One job, or `undefined` when there is none of this id. */
+    async getJob(id) {
+        const wire = await (0, job_1.readJob)(this.connection, id);
+        return wire === undefined ? undefined : this.job(wire);
+    }
+    /** A page of jobs, newest or next first as the status has it. */
+    async getJobs(filter = {}) {
+        const query = new URLSearchParams();
+        for (const [name, value] of Object.entries(filter))
+            if (value !== undefined)
+                query.set(name, String(value));
+        const list = await this.get(`jobs?${query.toString()}`);
+        return { jobs: list.data.map((wire) => this.job(wire)), nextCursor: list.next_cursor ?? undefined };
+    }
+    /** How many jobs wait, wait for their time, run, have completed and are dead. */
+    async getJobCounts() {
+        const { waiting, delayed, active, completed, dead } = await this.get('');
+        return { waiting, delayed, active, completed, dead };
+    }
+    /** Jobs that have yet to run: waiting or delayed. */
+    async count() {
+        const { waiting, delayed } = await this.getJobCounts();
+        return waiting + delayed;
+    }
+    /** From now on no job of the queue is given to a worker, anywhere. Jobs that run go on. */
+    async pause() {
+        await this.post('pause', {});
+    }
+    async resume() {
+        await this.post('resume', {});
+    }
+    async isPaused() {
+        return (await this.get('')).paused;
+    }
+    /** Removes all jobs that wait, and says how many there were. Those that run go on. */
+    async drain() {
+        return (await this.post('drain', {})).count;
+    }
+    /** Ends the queue's own connections. The queue itself stays. */
+    async close() {
+        if (this.own)
+            this.connection.close();
+    }
+    job(wire) {
+        return new job_1.Job(this.connection, this.name, wire);
+    }
+    path(rest) {
+        const path = `/api/v1/queues/${encodeURIComponent(this.name)}`;
+        return rest === '' ? path : `${path}/${rest}`;
+    }
+    get(rest) {
+        return this.connection.call({ method: 'GET', path: this.path(rest), repeatable: true });
+    }
+    /** Under a key of its own, so that the call can be repeated when its answer is lost. */
+    post(rest, body) {
+        return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true, key: (0, node_crypto_1.randomUUID)() });
+    }
+}
+exports.Queue = Queue;
+/** Answers to an add need not repeat the payload. */
+function withPayload(wire, sent) {
+    return { ...wire, payload: wire.payload ?? sent?.payload, tags: wire.tags ?? sent?.tags ?? [] };
+}
+function* chunks(bodies) {
+    let chunk = [];
+    let bytes = 0;
+    for (const body of bodies) {
+        const size = Buffer.byteLength(JSON.stringify(body)) + 1;
+        if (chunk.length === BULK_JOBS_MAX || (chunk.length > 0 && bytes + size > BULK_BYTES_MAX)) {
+            yield chunk;
+            [chunk, bytes] = [[], 0];
+        }
+        chunk.push(body);
+        bytes += size;
+    }
+    if (chunk.length > 0)
+        yield chunk;
+}

@@ -1,0 +1,228 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { ConnectionError, SwitchyardError, type Problem } from './errors';
+
+/** Where Switchyard is, and as whom to speak to it. */
+export interface ConnectionOptions {
+  /** Base address, such as `http://127.0.0.1:8082`. Default: `SWITCHYARD_URL`. */
+  url?: string;
+  /** A service token or an API key. Default: `SWITCHYARD_TOKEN`. */
+  token?: string;
+  /** Acts for this tenant (id or slug) in every call. */
+  tenant?: string;
+  /** Names the environment where the token is good for several. */
+  environment?: string;
+  /** Longest wait for an answer, in milliseconds (30,000). */
+  timeout?: number;
+  /** How often a call is repeated that may safely be repeated (4). */
+  retries?: number;
+  /** Connections that are open at a time (128). */
+  connections?: number;
+}
+
+/** @internal One call. */
+export interface Call {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  path: string;
+  body?: unknown;
+  /** Whether doing it twice does no harm. Only such calls are repeated when an answer is lost. */
+  repeatable: boolean;
+  /** Sent as Idempotency-Key: Switchyard answers a repeat with the first reply. */
+  key?: string;
+  signal?: AbortSignal;
+  /** Beyond the connection's time-out: how long the server may hold its answer back, in milliseconds. */
+  held?: number;
+  /** Told before each repeat. */
+  onRepeat?: () => void;
+}
+
+interface Reply {
+  status: number;
+  headers: http.IncomingHttpHeaders;
+  text: string;
+}
+
+const TIMEOUT_MS = 30_000;
+const RETRIES = 4;
+const CONNECTIONS = 128;
+/** The first pause before a repeat, and the longest. */
+const PAUSE_FIRST_MS = 100;
+const PAUSE_MAX_MS = 5_000;
+
+/**
+ * Kept-alive HTTP connections to Switchyard. Share one between queues and workers of a process, or let each make its own.
+ */
+export class Connection {
+  private readonly base: URL;
+  private readonly agent: http.Agent;
+  private readonly headers: Record<string, string>;
+  private readonly timeout: number;
+  private readonly retries: number;
+
+  constructor(options: ConnectionOptions = {}) {
+    const url = options.url ?? process.env['SWITCHYARD_URL'];
+    if (url === undefined || url === '') {
+      throw new TypeError('where is Switchyard? Give `connection: { url, token }`, or set SWITCHYARD_URL and SWITCHYARD_TOKEN');
+    }
+    const token = options.token ?? process.env['SWITCHYARD_TOKEN'];
+    this.base = new URL(url);
+    const kind = this.base.protocol === 'https:' ? https : http;
+    this.agent = new kind.Agent({ keepAlive: true, maxSockets: options.connections ?? CONNECTIONS, scheduling: 'lifo' });
+    this.headers = {
+      accept: 'application/json',
+      'user-agent': 'switchyard-sdk-typescript',
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(options.tenant === undefined ? {} : { 'switchyard-tenant': options.tenant }),
+      ...(options.environment === undefined ? {} : { 'switchyard-environment': options.environment }),
+    };
+    this.timeout = options.timeout ?? TIMEOUT_MS;
+    this.retries = options.retries ?? RETRIES;
+  }
+
+  /** @internal Makes a call and gives the body of the answer; `undefined` where it has none. */
+  async call<T>(call: Call): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      let failure: Error;
+      try {
+        const reply = await this.exchange(call);
+        if (reply.status < 300) return parse(reply.text, call) as T;
+        failure = refusal(reply);
+      } catch (error) {
+        if (!(error instanceof ConnectionError)) throw error;
+        failure = error;
+      }
+      if (attempt >= this.retries || !mayRepeat(call, failure)) throw failure;
+      await pause(pauseMs(attempt, failure), call.signal);
+      call.onRepeat?.();
+    }
+  }
+
+  /** @internal Opens a stream of server-sent events; the caller reads and ends it. */
+  async stream(path: string, lastEventId: string | undefined, signal: AbortSignal): Promise<http.IncomingMessage> {
+    const headers = { ...this.headers, accept: 'text/event-stream' };
+    if (lastEventId !== undefined) Object.assign(headers, { 'last-event-id': lastEventId });
+    const response = await this.open('GET', path, headers, undefined, signal, this.timeout);
+    if (response.statusCode === 200) return response;
+    throw refusal({ status: response.statusCode ?? 0, headers: response.headers, text: await read(response) });
+  }
+
+  /** Closes all connections. Calls that run fail. */
+  close(): void {
+    this.agent.destroy();
+  }
+
+  private async exchange(call: Call): Promise<Reply> {
+    const headers: Record<string, string> = { ...this.headers };
+    let body: string | undefined;
+    if (call.body !== undefined) {
+      body = JSON.stringify(call.body);
+      headers['content-type'] = 'application/json';
+    }
+    if (call.method !== 'GET') headers['content-length'] = String(Buffer.byteLength(body ?? ''));
+    if (call.key !== undefined) headers['idempotency-key'] = call.key;
+    const limit = this.timeout + (call.held ?? 0);
+    const response = await this.open(call.method, call.path, headers, body, call.signal, limit);
+    return { status: response.statusCode ?? 0, headers: response.headers, text: await read(response) };
+  }
+
+  private open(
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body: string | undefined,
+    signal: AbortSignal | undefined,
+    limit: number,
+  ): Promise<http.IncomingMessage> {
+    const url = this.base;
+    const { request } = url.protocol === 'https:' ? https : http;
+    return new Promise((resolve, reject) => {
+      const sent = request({
+        protocol: url.protocol,
+        hostname: url.hostname.replace(/^\[|\]$/g, ''),
+        port: url.port,
+        path: url.pathname.replace(/\/$/, '') + path,
+        method,
+        headers,
+        agent: this.agent,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      sent.setTimeout(limit, () => sent.destroy(new Error(`no answer within ${limit} ms`)));
+      sent.once('response', resolve);
+      sent.on('error', (error) => {
+        if (signal?.aborted === true) reject(error);
+        else reject(new ConnectionError(`${method} ${url.host}${path}: ${error.message}`, { cause: error }));
+      });
+      sent.end(body);
+    });
+  }
+}
+
+/** @internal A connection, and whether it is the caller's own to close. */
+export function connect(given: Connection | ConnectionOptions | undefined): { connection: Connection; own: boolean } {
+  return given instanceof Connection ? { connection: given, own: false } : { connection: new Connection(given), own: true };
+}
+
+/** @internal Waits, or throws when the signal says so first. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason instanceof Error ? signal.reason : new Error('the call was aborted'));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', end);
+      resolve();
+    }, ms);
+    if (signal?.aborted === true) end();
+    else signal?.addEventListener('abort', end, { once: true });
+  });
+}
+
+/** @internal Doubling pauses, half of each left to chance, so that many clients do not come back at once. */
+export function pauseMs(attempt: number, failure?: Error): number {
+  const asked = failure instanceof SwitchyardError ? failure.retryAfterMs : undefined;
+  const full = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS);
+  return Math.max(Math.min(asked ?? 0, PAUSE_MAX_MS), full / 2 + (Math.random() * full) / 2);
+}
+
+/** Whether a call that failed is worth another try, and cannot do harm by it. */
+function mayRepeat(call: Call, failure: Error): boolean {
+  if (call.signal?.aborted === true) return false;
+  if (failure instanceof SwitchyardError) return call.repeatable && [502, 503, 504].includes(failure.status);
+  return call.repeatable || wasNeverSent(failure);
+}
+
+function wasNeverSent(failure: Error): boolean {
+  const cause = failure.cause as NodeJS.ErrnoException | undefined;
+  return cause?.code === 'ECONNREFUSED' || cause?.code === 'ENOTFOUND';
+}
+
+async function read(response: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+  } catch (error) {
+    throw new ConnectionError('the answer broke off', { cause: error });
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parse(text: string, call: Call): unknown {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new ConnectionError(`${call.method} ${call.path}: the answer is not JSON`, { cause: error });
+  }
+}
+
+function refusal(reply: Reply): SwitchyardError {
+  let problem: Problem = {};
+  try {
+    problem = JSON.parse(reply.text) as Problem;
+  } catch {
+    // Something between us and Switchyard answered; the status has to do.
+  }
+  const seconds = Number(reply.headers['retry-after']);
+  return new SwitchyardError(reply.status, problem, Number.isFinite(seconds) ? seconds * 1000 : undefined);
+}

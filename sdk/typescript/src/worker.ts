@@ -1,0 +1,428 @@
+import { hostname } from 'node:os';
+import { connect, pause, pauseMs, type Connection, type ConnectionOptions } from './connection';
+import { Emitter } from './emitter';
+import { RetryError, SwitchyardError, UnrecoverableError } from './errors';
+import { claimedJob, Job, readJob, type JobProgress } from './job';
+import { Held } from './held';
+import { duration, milliseconds, type Duration } from './options';
+import type { ClaimedWire, CompletedWire, LeaseOutcomeWire, ListWire } from './wire';
+
+/**
+ * Does the work of one job; what it returns is the job's result. Throwing fails the attempt. A job may be run more than once
+ * (a worker may die after the work and before it says so), so effects outside must bear being repeated: `job.id` stays the same.
+ *
+ * `signal` is aborted when somebody cancels the job, its time is over, its lease is lost or the worker closes by force.
+ */
+export type Processor<Data, Result, Name extends string> = (
+  job: Job<Data, Result, Name>,
+  token: string,
+  signal: AbortSignal,
+) => Promise<Result> | Result;
+
+export interface WorkerOptions {
+  /** As of a queue. */
+  connection?: Connection | ConnectionOptions;
+  /** Jobs that run side by side (1). The queue's own limits hold over all workers. */
+  concurrency?: number;
+  /** How long Switchyard holds a job for a worker that it does not hear of (`"30s"`); extended by heartbeats. */
+  lease?: Duration;
+  /** Pause between heartbeats; also how soon a cancellation is seen. Default: 5 s, or a third of the lease. */
+  heartbeat?: Duration;
+  /** Name of this worker in histories of attempts. Default: host and process. */
+  name?: string;
+  /** Whether to begin at once (true) or when `run()` is called. */
+  autorun?: boolean;
+}
+
+export interface WorkerListeners<Data = any, Result = any, Name extends string = string> {
+  active: (job: Job<Data, Result, Name>, previous: 'waiting') => void;
+  /** Switchyard has the result. */
+  completed: (job: Job<Data, Result, Name>, result: Result, previous: 'active') => void;
+  /** An attempt failed. `job.status` says what comes of it: `waiting`, `delayed`, `dead` or `cancelled`. */
+  failed: (job: Job<Data, Result, Name>, error: Error, previous: 'active') => void;
+  progress: (job: Job<Data, Result, Name>, progress: JobProgress) => void;
+  /** The lease was lost: another worker may have the job, and what this one did does not count. */
+  stalled: (jobId: string) => void;
+  /** No job is left to do. */
+  drained: () => void;
+  paused: () => void;
+  resumed: () => void;
+  closing: () => void;
+  closed: () => void;
+  /** Something did not work; the worker goes on by itself. */
+  error: (error: Error) => void;
+}
+
+const LEASE = '30s';
+const HEARTBEAT_MAX_MS = 5_000;
+/** How long a claim waits at Switchyard for a job to come. */
+const CLAIM_WAIT_MS = 20_000;
+/** Claims and acknowledgements in one request. */
+const CLAIM_MAX = 1_000;
+/** Requests of finished jobs that are under way at a time: while one is answered, the next gathers. */
+const COMPLETIONS_MAX = 2;
+/** Longest text of an error that is sent. */
+const ERROR_CHARS_MAX = 8_000;
+
+/** Claims jobs of a queue and runs a function over each. */
+export class Worker<Data = any, Result = any, Name extends string = string>
+  extends Emitter<WorkerListeners<Data, Result, Name>> {
+  readonly name: string;
+  private readonly connection: Connection;
+  private readonly own: boolean;
+  private readonly concurrency: number;
+  private readonly lease: string;
+  private readonly heartbeatMs: number;
+  private readonly worker: string;
+  private readonly held = new Map<string, Held<Data, Result, Name>>();
+  /** Finished, and not yet told to Switchyard. */
+  private done: Held<Data, Result, Name>[] = [];
+  private running = false;
+  private isPausing = false;
+  /** Jobs whose processor runs, and jobs that requests under way may bring. */
+  private active = 0;
+  private asked = 0;
+  private completions = 0;
+  private failures = 0;
+  private isGathering = false;
+  private isBusy = false;
+  private polling: AbortController | undefined;
+  private beating: NodeJS.Timeout | undefined;
+  private closing: Promise<void> | undefined;
+  private readonly stopping = new AbortController();
+  private idle: (() => void)[] = [];
+
+  constructor(
+    name: string,
+    private readonly processor: Processor<Data, Result, Name>,
+    options: WorkerOptions = {},
+  ) {
+    super();
+    this.name = name;
+    ({ connection: this.connection, own: this.own } = connect(options.connection));
+    this.concurrency = options.concurrency ?? 1;
+    if (!Number.isInteger(this.concurrency) || this.concurrency < 1) {
+      throw new RangeError(`concurrency is a whole number of at least 1, not ${this.concurrency}`);
+    }
+    this.lease = duration(options.lease ?? LEASE);
+    this.heartbeatMs = milliseconds(options.heartbeat ?? Math.min(milliseconds(this.lease) / 3, HEARTBEAT_MAX_MS));
+    this.worker = options.name ?? `${hostname()}:${process.pid}`;
+    if (options.autorun !== false) this.run();
+  }
+
+  /** Begins, where `autorun` is false. */
+  run(): void {
+    if (this.running || this.closing !== undefined) return;
+    this.running = true;
+    this.advance();
+  }
+
+  /** Takes no more jobs, and waits for those that run unless told not to. */
+  async pause(doNotWaitActive = false): Promise<void> {
+    this.isPausing = true;
+    this.polling?.abort();
+    if (!doNotWaitActive) await this.whenIdle();
+    this.emit('paused');
+  }
+
+  resume(): void {
+    if (!this.isPausing) return;
+    this.isPausing = false;
+    this.emit('resumed');
+    this.advance();
+  }
+
+  isRunning(): boolean {
+    return this.running && this.closing === undefined;
+  }
+
+  isPaused(): boolean {
+    return this.isPausing;
+  }
+
+  /**
+   * Ends the worker: takes no more jobs and waits until those that run are done. With `force`, aborts their signals and
+   * gives them back to the queue, where the attempt does not count.
+   */
+  close(force = false): Promise<void> {
+    this.closing ??= this.end(force);
+    return this.closing;
+  }
+
+  private async end(force: boolean): Promise<void> {
+    this.emit('closing');
+    this.polling?.abort();
+    if (force) await this.giveBack();
+    else await this.whenIdle();
+    this.running = false;
+    this.stopping.abort();
+    clearInterval(this.beating);
+    if (this.own) this.connection.close();
+    this.emit('closed');
+  }
+
+  /** Starts whatever request the state asks for. Called whenever the state has changed. */
+  private advance(): void {
+    if (!this.running) return;
+    if (this.done.length > 0 && this.completions < COMPLETIONS_MAX) this.gather();
+    else if (this.mayClaim() && this.polling === undefined && this.completions === 0) void this.poll();
+    if (this.held.size === 0) this.idle.splice(0).forEach((resolve) => resolve());
+  }
+
+  /** Lets jobs that end in the same turn of the event loop go into one request. */
+  private gather(): void {
+    if (this.isGathering) return;
+    this.isGathering = true;
+    setImmediate(() => {
+      this.isGathering = false;
+      if (this.done.length > 0 && this.completions < COMPLETIONS_MAX) void this.complete();
+    });
+  }
+
+  private mayClaim(): boolean {
+    return this.free() > 0 && !this.isPausing && this.closing === undefined;
+  }
+
+  private free(): number {
+    return Math.min(this.concurrency - this.active - this.asked, CLAIM_MAX);
+  }
+
+  /** Waits at Switchyard for jobs. */
+  private async poll(): Promise<void> {
+    const polling = new AbortController();
+    this.polling = polling;
+    const limit = this.free();
+    this.asked += limit;
+    try {
+      const answer = await this.connection.call<ListWire<ClaimedWire>>({
+        method: 'POST',
+        path: this.path('claim'),
+        body: { ...this.claim(limit), wait: `${CLAIM_WAIT_MS}ms` },
+        // Jobs of an answer that was lost come back when their leases are over.
+        repeatable: true,
+        held: CLAIM_WAIT_MS,
+        signal: polling.signal,
+      });
+      this.failures = 0;
+      this.start(answer.data, limit);
+    } catch (error) {
+      if (!polling.signal.aborted) await this.rest(error as Error);
+    } finally {
+      this.asked -= limit;
+      if (this.polling === polling) this.polling = undefined;
+    }
+    this.advance();
+  }
+
+  private claim(limit: number): object {
+    return { limit, lease: this.lease, worker: this.worker };
+  }
+
+  /** Tells of finished jobs and takes new ones by the same request. */
+  private async complete(): Promise<void> {
+    const batch = this.done.splice(0, CLAIM_MAX);
+    const limit = this.mayClaim() && this.polling === undefined ? this.free() : 0;
+    this.asked += limit;
+    this.completions += 1;
+    let wasRepeated = false;
+    const jobs = batch.map((held) => ({ id: held.job.id, lease: held.lease, result: held.result ?? null }));
+    try {
+      const answer = await this.connection.call<CompletedWire>({
+        method: 'POST',
+        path: this.path('complete'),
+        body: limit === 0 ? { jobs } : { jobs, claim: { ...this.claim(limit), wait: '0s' } },
+        repeatable: true,
+        onRepeat: () => { wasRepeated = true; },
+      });
+      this.failures = 0;
+      const outcomes = new Map(answer.data.map((outcome) => [outcome.id, outcome]));
+      // First the new jobs, so that what listeners do does not hold them up.
+      this.start(answer.claimed ?? [], limit);
+      for (const held of batch) await this.completed(held, outcomes.get(held.job.id), wasRepeated);
+    } catch (error) {
+      await this.refused(batch, error as Error);
+    } finally {
+      this.asked -= limit;
+      this.completions -= 1;
+    }
+    this.advance();
+  }
+
+  /** One job of an answered request. */
+  private async completed(
+    held: Held<Data, Result, Name>,
+    outcome: LeaseOutcomeWire | undefined,
+    wasRepeated: boolean,
+  ): Promise<void> {
+    let isDone = outcome !== undefined && outcome.error === undefined;
+    if (!isDone && wasRepeated) {
+      // The first request may have done it, and its answer was lost.
+      isDone = (await readJob(this.connection, held.job.id).catch(() => undefined))?.status === 'completed';
+    }
+    this.release(held);
+    if (!isDone) {
+      this.emit('stalled', held.job.id);
+      return;
+    }
+    held.job.status = outcome?.status ?? 'completed';
+    held.job.returnvalue = held.result;
+    held.job.finishedOn = Date.now();
+    if (held.job.status === 'cancelled') this.emit('failed', held.job, new Error('the job was cancelled'), 'active');
+    else this.emit('completed', held.job, held.result as Result, 'active');
+  }
+
+  /** A request of finished jobs that was refused as a whole, or never answered. */
+  private async refused(batch: Held<Data, Result, Name>[], error: Error): Promise<void> {
+    const [only] = batch;
+    if (!(error instanceof SwitchyardError) || error.status >= 500 || error.status === 429) {
+      // Their leases are kept by heartbeats meanwhile.
+      this.done.unshift(...batch.filter((held) => this.held.get(held.job.id) === held));
+      await this.rest(error);
+    } else if (batch.length === 1 && only !== undefined) {
+      // The result is the job's own fault, such as one that is too long.
+      await this.fail(only, new UnrecoverableError(`the result was refused: ${error.message}`));
+    } else {
+      for (const held of batch) {
+        const jobs = [{ id: held.job.id, lease: held.lease, result: held.result ?? null }];
+        try {
+          const answer = await this.connection.call<CompletedWire>({
+            method: 'POST', path: this.path('complete'), body: { jobs }, repeatable: true,
+          });
+          await this.completed(held, answer.data[0], true);
+        } catch (again) {
+          await this.refused([held], again as Error);
+        }
+      }
+    }
+  }
+
+  /** Runs what a request brought. */
+  private start(claimed: readonly ClaimedWire[], asked: number): void {
+    if (this.closing !== undefined) {
+      // They came when nobody waited for them any more.
+      void this.unlease(claimed);
+      return;
+    }
+    if (claimed.length > 0) this.isBusy = true;
+    for (const wire of claimed) void this.process(wire);
+    if (claimed.length < asked && this.isBusy && this.held.size === this.done.length && claimed.length === 0) {
+      this.isBusy = false;
+      this.emit('drained');
+    }
+  }
+
+  private async process(wire: ClaimedWire): Promise<void> {
+    const held = new Held<Data, Result, Name>(this.connection, claimedJob(wire, this.name), wire);
+    held.job.onProgress = (progress) => void this.emit('progress', held.job, progress);
+    this.held.set(held.job.id, held);
+    this.active += 1;
+    this.beating ??= setInterval(() => void this.heartbeat(), this.heartbeatMs);
+    let failure: Error | undefined;
+    try {
+      this.emit('active', held.job, 'waiting');
+      held.result = await this.processor(held.job, held.lease, held.signal);
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error));
+    }
+    this.active -= 1;
+    held.end();
+    if (this.held.get(held.job.id) !== held) {
+      // Lost or given back meanwhile: what came of it counts for nothing.
+    } else if (failure === undefined) {
+      this.done.push(held);
+    } else {
+      await this.fail(held, failure);
+    }
+    this.advance();
+  }
+
+  private async fail(held: Held<Data, Result, Name>, failure: Error): Promise<void> {
+    const error = (failure.stack ?? failure.message).slice(0, ERROR_CHARS_MAX);
+    const retry = !(failure instanceof UnrecoverableError) && !held.isCancelled;
+    const later = failure instanceof RetryError ? { retry_in: duration(failure.delay) } : {};
+    try {
+      const path = `/api/v1/jobs/${encodeURIComponent(held.job.id)}/fail`;
+      const body = { lease: held.lease, error, retry, ...later };
+      const wire = await this.connection.call<LeaseOutcomeWire>({ method: 'POST', path, body, repeatable: true });
+      held.job.status = wire.status ?? 'failed';
+      held.job.failedReason = failure.message;
+      this.release(held);
+      this.emit('failed', held.job, failure, 'active');
+    } catch (refusal) {
+      this.release(held);
+      if (refusal instanceof SwitchyardError && refusal.code === 'lease_lost') this.emit('stalled', held.job.id);
+      else this.report(refusal as Error);
+    }
+  }
+
+  /** Keeps the leases of all jobs that are held, and learns of those that are cancelled or lost. */
+  private async heartbeat(): Promise<void> {
+    const all = [...this.held.values()];
+    for (let from = 0; from < all.length; from += CLAIM_MAX) {
+      const jobs = all.slice(from, from + CLAIM_MAX).map((held) => ({ id: held.job.id, lease: held.lease }));
+      try {
+        const body = { jobs };
+        const call = { method: 'POST' as const, path: this.path('heartbeat'), body, repeatable: true };
+        const answer = await this.connection.call<ListWire<LeaseOutcomeWire>>(call);
+        answer.data.forEach((outcome) => this.beat(outcome));
+      } catch (error) {
+        this.report(error as Error);
+      }
+    }
+  }
+
+  private beat(outcome: LeaseOutcomeWire): void {
+    const held = this.held.get(outcome.id);
+    if (held === undefined) return;
+    if (outcome.cancel === true) held.cancel();
+    // A job that is done may be gone because the request that said so is just being answered.
+    if (outcome.error === undefined || held.isEnded) return;
+    held.abort('the lease was lost');
+    this.release(held);
+    this.emit('stalled', outcome.id);
+  }
+
+  private async giveBack(): Promise<void> {
+    const jobs = [...this.held.values()].filter((held) => !held.isEnded);
+    for (const held of jobs) {
+      held.abort('the worker closes');
+      this.release(held);
+    }
+    await this.unlease(jobs.map((held) => ({ id: held.job.id, lease: held.lease })));
+    // What is done already is still told.
+    await this.whenIdle();
+  }
+
+  /** Gives jobs back to the queue without counting the attempt. */
+  private async unlease(leases: readonly { id: string; lease: string }[]): Promise<void> {
+    if (leases.length === 0) return;
+    const body = { jobs: leases.map(({ id, lease }) => ({ id, lease })) };
+    await this.connection
+      .call({ method: 'POST', path: this.path('release'), body, repeatable: true })
+      .catch((error: unknown) => this.report(error as Error));
+  }
+
+  private release(held: Held<Data, Result, Name>): void {
+    held.end();
+    if (this.held.get(held.job.id) === held) this.held.delete(held.job.id);
+    if (this.held.size > 0) return;
+    clearInterval(this.beating);
+    this.beating = undefined;
+  }
+
+  private whenIdle(): Promise<void> {
+    return this.held.size === 0 ? Promise.resolve() : new Promise((resolve) => this.idle.push(resolve));
+  }
+
+  /** After a failure: tells of it, and rests a little longer each time. */
+  private async rest(error: Error): Promise<void> {
+    this.report(error);
+    const patient = error instanceof SwitchyardError && error.status < 500 ? 5 : 0;
+    await pause(pauseMs(this.failures + patient, error), this.stopping.signal).catch(() => undefined);
+    this.failures += 1;
+  }
+
+  private path(verb: string): string {
+    return `/api/v1/queues/${encodeURIComponent(this.name)}/${verb}`;
+  }
+}
