@@ -34,6 +34,7 @@ pub enum Denied {
 enum Standing {
     Operator { role: Role },
     Tenant { tenant: TenantId, role: Role, scopes: Option<Vec<Pattern>>, environment: Option<EnvironmentId> },
+    Service { environment: EnvironmentId, tenant: Option<TenantId> },
     Nobody,
 }
 
@@ -48,6 +49,15 @@ pub struct TenantGrant {
     pub scopes: Option<Vec<Pattern>>,
     /// The one environment in which it holds; `None` for all.
     pub environment: Option<EnvironmentId>,
+}
+
+/// What a service's token allows: the tenants of its environment, or the one of them that the request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceGrant {
+    /// The one environment.
+    pub environment: EnvironmentId,
+    /// The one tenant that it acts for in this request; `None` for all of its environment.
+    pub tenant: Option<TenantId>,
 }
 
 /// Whoever makes a request, as far as authentication could tell.
@@ -70,13 +80,20 @@ impl Caller {
         Self { standing: Standing::Tenant { tenant, role, scopes, environment }, principal, origin }
     }
 
+    /// A service of the app.
+    pub const fn service(_: &Mint, grant: ServiceGrant, principal: Principal, origin: Origin) -> Self {
+        let ServiceGrant { environment, tenant } = grant;
+        Self { standing: Standing::Service { environment, tenant }, principal, origin }
+    }
+
     /// Somebody without a credential. Needs no mint: it grants nothing.
     pub fn nobody(origin: Origin) -> Self {
         Self { standing: Standing::Nobody, principal: Principal::nobody(), origin }
     }
 
     /// Whether this caller has a permission in an environment (`None` for what belongs to none). Within a tenant it takes
-    /// the role and, where there are any, the scopes; operators' permissions are never given there.
+    /// the role and, where there are any, the scopes; operators' permissions are never given there. A service has what
+    /// [`permissions::SERVICES`](crate::permissions::SERVICES) lists, nothing else.
     pub fn may(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
         match &self.standing {
             Standing::Operator { role } => role.allows(permission, environment),
@@ -87,6 +104,7 @@ impl Caller {
                         .as_ref()
                         .is_none_or(|all| all.iter().any(|one| one.allows(permission, environment)))
             }
+            Standing::Service { .. } => crate::permissions::SERVICES.contains(permission),
             Standing::Nobody => false,
         }
     }
@@ -96,17 +114,23 @@ impl Caller {
         match (&self.standing, self.may(permission, environment)) {
             (_, true) => Ok(()),
             (Standing::Nobody, false) => Err(Denied::Unauthenticated),
-            (Standing::Operator { .. } | Standing::Tenant { .. }, false) => Err(Denied::Forbidden),
+            (Standing::Operator { .. } | Standing::Tenant { .. } | Standing::Service { .. }, false) => {
+                Err(Denied::Forbidden)
+            }
         }
     }
 
     /// The way to one tenant's rows. Operators reach every tenant; members and keys their own, and for them any other is
-    /// [`Denied::NotFound`], whether it exists or not.
+    /// [`Denied::NotFound`], whether it exists or not. A service reaches the tenants of its environment's project, of
+    /// which `wanted` has to be one: whoever asks has found it there (`Call::tenant_ctx` of `web` does).
     pub fn tenant_ctx(&self, wanted: TenantId) -> Result<TenantCtx, Denied> {
         let environment = match &self.standing {
             Standing::Operator { .. } => None,
             Standing::Tenant { tenant, environment, .. } if *tenant == wanted => *environment,
-            Standing::Tenant { .. } => return Err(Denied::NotFound),
+            Standing::Service { environment, tenant } if tenant.is_none_or(|own| own == wanted) => {
+                Some(*environment)
+            }
+            Standing::Tenant { .. } | Standing::Service { .. } => return Err(Denied::NotFound),
             Standing::Nobody => return Err(Denied::Unauthenticated),
         };
         Ok(TenantCtx::made(wanted, environment, self.principal.clone(), self.origin.clone()))
@@ -118,15 +142,36 @@ impl Caller {
             Standing::Operator { .. } => {
                 Ok(SystemCtx::made(reason, self.principal.clone(), self.origin.clone()))
             }
-            Standing::Tenant { .. } => Err(Denied::Forbidden),
+            Standing::Tenant { .. } | Standing::Service { .. } => Err(Denied::Forbidden),
             Standing::Nobody => Err(Denied::Unauthenticated),
         }
     }
 
-    /// The tenant that the credential belongs to; `None` for operators and nobody.
+    /// The way to rows of all tenants within one environment: operators, and a service that acts for all tenants of it.
+    /// Whoever has it keeps to `environment`. Another environment is [`Denied::NotFound`] for a service.
+    pub fn environment_ctx(
+        &self,
+        environment: EnvironmentId,
+        reason: &'static str,
+    ) -> Result<SystemCtx, Denied> {
+        match &self.standing {
+            Standing::Service { environment: own, tenant: None } if *own == environment => {
+                Ok(SystemCtx::made(reason, self.principal.clone(), self.origin.clone()))
+            }
+            Standing::Service { tenant: None, .. } => Err(Denied::NotFound),
+            Standing::Service { .. }
+            | Standing::Operator { .. }
+            | Standing::Tenant { .. }
+            | Standing::Nobody => self.system_ctx(reason),
+        }
+    }
+
+    /// The one tenant that is acted for: that of the credential, or the one that a service's request names; `None` for
+    /// operators, services that act for all, and nobody.
     pub const fn tenant_id(&self) -> Option<TenantId> {
         match &self.standing {
             Standing::Tenant { tenant, .. } => Some(*tenant),
+            Standing::Service { tenant, .. } => *tenant,
             Standing::Operator { .. } | Standing::Nobody => None,
         }
     }
@@ -135,15 +180,16 @@ impl Caller {
     pub const fn environment(&self) -> Option<EnvironmentId> {
         match &self.standing {
             Standing::Tenant { environment, .. } => *environment,
+            Standing::Service { environment, .. } => Some(*environment),
             Standing::Operator { .. } | Standing::Nobody => None,
         }
     }
 
-    /// The role; `None` for nobody.
+    /// The role; `None` for services and nobody.
     pub const fn role(&self) -> Option<&Role> {
         match &self.standing {
             Standing::Operator { role } | Standing::Tenant { role, .. } => Some(role),
-            Standing::Nobody => None,
+            Standing::Service { .. } | Standing::Nobody => None,
         }
     }
 
@@ -151,13 +197,18 @@ impl Caller {
     pub fn scopes(&self) -> Option<&[Pattern]> {
         match &self.standing {
             Standing::Tenant { scopes, .. } => scopes.as_deref(),
-            Standing::Operator { .. } | Standing::Nobody => None,
+            Standing::Operator { .. } | Standing::Service { .. } | Standing::Nobody => None,
         }
     }
 
     /// Whether the team that runs the installation calls.
     pub const fn is_operator(&self) -> bool {
         matches!(self.standing, Standing::Operator { .. })
+    }
+
+    /// Whether a service of the app calls.
+    pub const fn is_service(&self) -> bool {
+        matches!(self.standing, Standing::Service { .. })
     }
 
     /// Whether nobody is known.

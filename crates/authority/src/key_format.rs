@@ -89,9 +89,15 @@ pub fn check(text: &str) -> Result<KeyKind, KeyFormatError> {
     if expected == checksum { Ok(kind) } else { Err(KeyFormatError::Checksum) }
 }
 
-/// Whether a text begins like a key of Switchyard: such a text is ours to judge, never an application's.
+/// How the token of a service begins (`SWITCHYARD_TOKEN`). It is no key: nothing of it is stored, and what follows is
+/// signed. Its form belongs to `identity`.
+pub const SERVICE_TOKEN_PREFIX: &str = "sy_svc_";
+
+/// Whether a text begins like a key of Switchyard, or the token of a service: such a text is ours to judge, never an
+/// application's.
 pub fn looks_like_key(text: &str) -> bool {
-    KeyKind::ALL.into_iter().any(|kind| text.starts_with(kind.prefix()))
+    text.starts_with(SERVICE_TOKEN_PREFIX)
+        || KeyKind::ALL.into_iter().any(|kind| text.starts_with(kind.prefix()))
 }
 
 /// What lists and logs show of a key: the prefix and six characters (`sy_live_4f9A2b`).

@@ -8,6 +8,7 @@
 //!   the repository sees to that.
 //! - A [`TenantCtx`] comes from [`Caller::tenant_ctx`], which refuses every tenant but the caller's own as
 //!   [`Denied::NotFound`], or from [`SystemCtx::for_tenant`]. There is no other way.
+//! - A service of the app has the permissions of [`permissions::SERVICES`] and its environment, whatever it sends.
 //! - A [`SystemCtx`] carries the reason for crossing tenants, so that each place that does can be found and reviewed.
 //! - A permission with [`Audience::Operator`] is never granted within a tenant, whatever its roles say.
 //!
@@ -29,7 +30,7 @@ mod permission;
 mod principal;
 mod role;
 
-pub use caller::{Caller, Denied, Mint, TenantGrant};
+pub use caller::{Caller, Denied, Mint, ServiceGrant, TenantGrant};
 pub use context::{SystemCtx, TenantCtx};
 pub use pattern::{PATTERNS_MAX, Pattern, PatternError};
 pub use permission::{Audience, Permission, Verb};

@@ -102,13 +102,17 @@ permissions! {
     BACKUPS_DELETE = Delete "backups" for Operator;
 }
 
+/// What a service of the app may, by the token that Switchyard gives it: the app's part of the API, within its
+/// environment. Not keys, members or domains: what an app's bug could give away of those, no token takes back.
+pub static SERVICES: &[Permission] = &[ME_READ, TENANTS_READ];
+
 /// Whether any permission has this resource.
 pub fn is_resource(name: &str) -> bool {
     ALL.iter().any(|permission| permission.resource == name)
 }
 
-/// The matrix of permissions and built-in roles as text, for the snapshot of the surface. A cell is `yes`, `no`, or
-/// `dev+test` where the answer depends on the environment; operators hold every permission.
+/// The matrix of permissions, services and built-in roles as text, for the snapshot of the surface. A cell is `yes`, `no`,
+/// or `dev+test` where the answer depends on the environment; operators hold every permission.
 pub fn matrix() -> String {
     let development = base::Slug::parse("development").expect("a literal slug");
     let production = base::Slug::parse("production").expect("a literal slug");
@@ -124,12 +128,13 @@ pub fn matrix() -> String {
             (false, ..) | (true, false, false) => "no",
         }
     };
-    let mut text = format!("{:<22} {:<9}", "permission", "operator");
+    let mut text = format!("{:<22} {:<9} {:<9}", "permission", "operator", "service");
     for role in &Role::BUILT_IN {
         let _ = write!(text, " {:<9}", role.to_string());
     }
     for permission in ALL {
-        let _ = write!(text, "\n{:<22} {:<9}", permission.to_string(), "yes");
+        let service = if SERVICES.contains(permission) { "yes" } else { "no" };
+        let _ = write!(text, "\n{:<22} {:<9} {service:<9}", permission.to_string(), "yes");
         for role in &Role::BUILT_IN {
             let _ = write!(text, " {:<9}", cell(role, permission));
         }

@@ -1,8 +1,10 @@
-//! What runs now, as the gateway balances over it.
+//! What runs now, as the gateway balances over it, and for whom a service's token speaks.
 
-use base::{ReplicaId, ServiceId};
+use crate::store;
+use base::{DeploymentId, ReplicaId, ServiceId};
+use db::SystemTx;
 use parking_lot::Mutex;
-use ports::{Endpoint, ServiceDirectory, ServiceRecord};
+use ports::{Endpoint, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,5 +97,19 @@ impl Directory {
 impl ServiceDirectory for Directory {
     fn watch(&self) -> watch::Receiver<Arc<Vec<ServiceRecord>>> {
         self.published.subscribe()
+    }
+}
+
+/// Tells whose deployment a service's token stands for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Identities;
+
+impl ServiceIdentities for Identities {
+    fn of_deployment(
+        &self,
+        tx: &mut SystemTx,
+        deployment: DeploymentId,
+    ) -> Result<Option<ServiceIdentity>, db::Error> {
+        store::identity(tx, deployment)
     }
 }

@@ -10,6 +10,7 @@
 //! - All that must be remembered is in the store before it is acted upon, so that every crash is just another
 //!   start of the reconciler ([`tasks`]). What runs is learned from the keeper, never guessed from the store.
 //! - A service with volumes never has two processes at once. Volumes are removed with `--prune` only.
+//! - Replicas get the token of their deployment, builds and checks do not: these run code that nobody has released.
 //! - Output, logs and queues are bounded, whatever a program prints.
 //!
 //! Deliberately absent: images and engines, autoscaling, references between variables, secrets, and a file system of
@@ -43,6 +44,7 @@ mod tasks;
 mod views;
 
 pub use cli::verbs;
+pub use directory::Identities;
 pub use keeper::{LONELY_MAX, keeper_main};
 pub use model::ReplicaState;
 pub use views::{DeploymentView, LatestView, ReplicaView, ServiceState, ServiceView};
@@ -53,7 +55,7 @@ use config::SectionSchema;
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{EnvironmentDirectory, LogSink, ServiceDirectory};
+use ports::{EnvironmentDirectory, LogSink, ServiceDirectory, ServiceTokens};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,6 +174,8 @@ pub struct Deps {
     pub logs: Arc<dyn LogSink>,
     /// The slugs of environments, which processes are told.
     pub environments: Arc<dyn EnvironmentDirectory>,
+    /// Makes the tokens by which services call back (`SWITCHYARD_TOKEN`).
+    pub tokens: Arc<dyn ServiceTokens>,
     /// Where to count.
     pub metrics: Metrics,
 }
@@ -214,12 +218,12 @@ pub struct Built {
 /// Builds the capability.
 #[must_use]
 pub fn build(config: Config, deps: Deps) -> Built {
-    let Deps { db, clock, random, logs, environments, metrics } = deps;
+    let Deps { db, clock, random, logs, environments, tokens, metrics } = deps;
     let folders = folders::Folders::new(config.data_dir.clone());
     let processes = processes::Processes::new(
         &config.environment,
         folders.clone(),
-        config.service_url.clone(),
+        processes::Callback { url: config.service_url.clone(), tokens },
         Arc::clone(&random),
     );
     let apply = apply::Apply { clock: Arc::clone(&clock), random: Arc::clone(&random) };

@@ -128,7 +128,8 @@ impl Outputs {
         match heard {
             Heard::Line { stream, at, text } => {
                 if let Some(tail) = self.tails.lock().get_mut(&tag.deployment) {
-                    tail.push(text.to_owned());
+                    // It is kept in the store, and in its backups.
+                    tail.push(telemetry::redact(text).into_owned());
                 }
                 self.sink.append(record(&tag, stream, at, text));
             }

@@ -7,8 +7,10 @@ use crate::section::volume_variable;
 use crate::store::DeploymentRow;
 use base::{DeploymentId, SharedRandom};
 use parking_lot::Mutex;
+use ports::ServiceTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 
 /// Variables of whoever started Switchyard that every process gets. Nothing else is inherited: what is in the
 /// environment of the platform (its keys, its database) is none of the app's business.
@@ -75,9 +77,17 @@ pub(crate) struct Processes {
     inherited: BTreeMap<String, String>,
     inherited_by_builds: BTreeMap<String, String>,
     folders: Folders,
-    service_url: String,
+    callback: Callback,
     ports: Mutex<BTreeSet<u16>>,
     random: SharedRandom,
+}
+
+/// How processes reach Switchyard.
+pub(crate) struct Callback {
+    /// The service API.
+    pub(crate) url: String,
+    /// Makes what they show there.
+    pub(crate) tokens: Arc<dyn ServiceTokens>,
 }
 
 /// The names that a process is told.
@@ -94,7 +104,7 @@ impl Processes {
     pub(crate) fn new(
         environment: &[(String, String)],
         folders: Folders,
-        service_url: String,
+        callback: Callback,
         random: SharedRandom,
     ) -> Self {
         let pick = |wanted: &dyn Fn(&str) -> bool| {
@@ -106,7 +116,7 @@ impl Processes {
             INHERITED_BY_BUILDS.contains(&name)
                 || INHERITED_BY_BUILDS_BEGINNING.iter().any(|start| name.starts_with(start))
         });
-        Self { inherited, inherited_by_builds, folders, service_url, ports: Mutex::default(), random }
+        Self { inherited, inherited_by_builds, folders, callback, ports: Mutex::default(), random }
     }
 
     /// A replica of a deployment.
@@ -176,7 +186,13 @@ impl Processes {
         for (name, dir) in folders.volumes {
             env.insert(volume_variable(&name), dir.display().to_string());
         }
-        env.insert("SWITCHYARD_URL".to_owned(), self.service_url.clone());
+        env.insert("SWITCHYARD_URL".to_owned(), self.callback.url.clone());
+        if let Some(token) = self.callback.tokens.mint(row.id) {
+            env.insert("SWITCHYARD_TOKEN".to_owned(), token.expose().clone());
+        }
+        if let Some(secret) = self.callback.tokens.push_secret(row.service) {
+            env.insert("SWITCHYARD_PUSH_SECRET".to_owned(), secret.expose().clone());
+        }
         env
     }
 

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::model::{DeploymentState, ProcessSpec, ReplicaState, ServiceSpec};
 use base::{Cursor, DeploymentId, EnvironmentId, PageRequest, ReplicaId, ServiceId, Slug, Timestamp};
 use db::{Row, Sql, SystemTx, params};
+use ports::ServiceIdentity;
 
 /// Sorts after every id.
 const BEYOND: &str = "~";
@@ -425,6 +426,23 @@ const DELETE_REPLICA: Sql =
 pub(crate) fn delete_replica(tx: &mut SystemTx, row: &ReplicaRow) -> Result<(), Error> {
     tx.execute(&DELETE_REPLICA, &params![row.deployment, row.ordinal, row.id])?;
     Ok(())
+}
+
+const IDENTITY: Sql = Sql::One(
+    "SELECT d.service, d.service_name, d.environment FROM deployments_deployments d \
+     JOIN deployments_services s ON s.id = d.service WHERE d.id = $1 AND s.removed = FALSE \
+     AND (d.state IN ('releasing', 'live') \
+     OR EXISTS (SELECT 1 FROM deployments_replicas r WHERE r.deployment = d.id))",
+);
+
+/// Whose deployment it is, as long as it serves, is about to, or still has a replica that finishes what it has.
+pub(crate) fn identity(
+    tx: &mut SystemTx,
+    deployment: DeploymentId,
+) -> Result<Option<ServiceIdentity>, db::Error> {
+    let read =
+        |row: Row| Ok(ServiceIdentity { id: row.get(0)?, name: row.get(1)?, environment: row.get(2)? });
+    tx.query_opt(&IDENTITY, &params![deployment])?.map(read).transpose()
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &'static str) -> Result<T, Error> {

@@ -8,28 +8,39 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use authority::key_format::{self, KeyKind};
-use authority::{Caller, Mint, Origin, Principal, PrincipalKind, SystemCtx, TenantGrant};
+use authority::{Caller, Mint, Origin, Principal, PrincipalKind, ServiceGrant, SystemCtx, TenantGrant};
 use base::{RequestId, Secret, SharedClock};
 use db::{Db, SystemTx};
 use http::{HeaderMap, HeaderName, header};
-use ports::{AuthError, Authenticate, BoxFuture, KeyUse, TenantDirectory, TenantStatus};
+use ports::{
+    AuthError, Authenticate, BoxFuture, EnvironmentDirectory, KeyUse, TenantDirectory, TenantStatus,
+};
 
 use crate::model::{Key, KeyState};
+use crate::service_token::Known;
+use crate::signer::Signer;
 use crate::store::{keys, operators};
 use crate::uses::KeyUses;
 
-/// Longest credential that is looked at, in bytes; the longest key has 61.
+/// Longest credential that is looked at, in bytes; the longest key has 61, the token of a service 71.
 const CREDENTIAL_BYTES_MAX: usize = 256;
 /// What is kept of a client's self-description, in bytes.
 const AGENT_BYTES_MAX: usize = 256;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// For whom a service acts: an id or slug.
+const TENANT: HeaderName = HeaderName::from_static("switchyard-tenant");
+/// Longest name of a tenant that is looked at, in bytes: a slug has at most 63, an id 30.
+const TENANT_BYTES_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Authenticates by keys.
+/// Authenticates by keys and by the tokens of services.
 pub struct Authenticator {
     pub(crate) db: Db,
     pub(crate) clock: SharedClock,
     pub(crate) tenants: Arc<dyn TenantDirectory>,
+    pub(crate) environments: Arc<dyn EnvironmentDirectory>,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) known: Known,
     pub(crate) uses: Arc<KeyUses>,
     pub(crate) mint: Mint,
 }
@@ -42,6 +53,9 @@ impl Authenticate for Authenticator {
     ) -> BoxFuture<'a, Result<Caller, AuthError>> {
         Box::pin(async move {
             let text = credential(headers)?;
+            if text.expose().starts_with(key_format::SERVICE_TOKEN_PREFIX) {
+                return self.service(text.expose(), headers, origin(headers, peer)).await;
+            }
             let kind = key_format::check(text.expose()).map_err(|_| AuthError::Invalid)?;
             let hash = crate::hash(text.expose());
             let origin = origin(headers, peer);
@@ -85,6 +99,24 @@ impl Authenticator {
         Ok(self.mint_tenant(key, origin))
     }
 
+    /// The service of a token, narrowed to the tenant that the request names.
+    async fn service(&self, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Caller, AuthError> {
+        let deployment = self.signer.deployment_of(token).ok_or(AuthError::Invalid)?;
+        let service = self.known.service(deployment).await.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
+        let environment = self.environments.all().into_iter().find(|one| one.id == service.environment);
+        let environment = environment.ok_or(AuthError::Invalid)?;
+        let tenant = match acting_for(headers)? {
+            Some(name) => {
+                let found = self.known.tenant(environment.project, name).await?;
+                Some(found.ok_or(AuthError::UnknownTenant)?)
+            }
+            None => None,
+        };
+        let principal = Principal::new(PrincipalKind::Service(service.id), service.name.to_string());
+        let grant = ServiceGrant { environment: environment.id, tenant };
+        Ok(Caller::service(&self.mint, grant, principal, origin))
+    }
+
     fn mint_tenant(&self, key: Key, origin: Origin) -> Caller {
         let principal = Principal::new(PrincipalKind::ApiKey(key.id), key.name);
         let grant = TenantGrant {
@@ -100,6 +132,17 @@ impl Authenticator {
 fn unavailable(error: db::Error) -> AuthError {
     tracing::warn!(%error, "credentials cannot be checked");
     AuthError::Unavailable
+}
+
+/// The tenant that a service names; `None` when it acts for all of its environment. What cannot be a name is no tenant's.
+fn acting_for(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let mut values = headers.get_all(TENANT).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let name = value.to_str().ok().map(str::trim);
+    let name = name.filter(|name| values.next().is_none() && name.len() <= TENANT_BYTES_MAX);
+    name.map(Some).ok_or(AuthError::UnknownTenant)
 }
 
 /// Compares without telling where two hashes differ: every byte is looked at, and the compiler is kept from

@@ -1,4 +1,5 @@
-//! Who may act: API keys, members and their roles, the operators' key, and the signature under what apps are told.
+//! Who may act: API keys, members and their roles, the operators' key, the tokens of services, and the signature under
+//! what apps are told.
 //!
 //! # Purpose
 //! A credential comes in with a request and leaves this crate as an [`authority::Caller`], which every other
@@ -11,6 +12,7 @@
 //! * A tenant that has an owner keeps one, whatever happens at the same time: transactions are serializable.
 //! * A failed authentication says nothing but that it failed.
 //! * The operators' key is never written over; the store knows its hash alone.
+//! * A service's token says nothing but its deployment, signed; it ends with that, within a second.
 //! * [`authority::Mint`] is named here (and in the test kit) only.
 //!
 //! # Deliberately absent
@@ -32,6 +34,7 @@ mod error;
 pub mod model;
 mod operator_key;
 pub mod ops;
+mod service_token;
 mod signer;
 mod store;
 mod uses;
@@ -44,8 +47,9 @@ use base::{SharedClock, SharedRandom};
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{EnvironmentDirectory, TenantDirectory};
+use ports::{EnvironmentDirectory, ServiceIdentities, TenantDirectory};
 use ring::digest;
+use service_token::Known;
 
 pub use api::{CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey};
 pub use authenticate::Authenticator;
@@ -112,6 +116,8 @@ pub struct Deps {
     pub tenants: Arc<dyn TenantDirectory>,
     /// Environments, to find the one of a key.
     pub environments: Arc<dyn EnvironmentDirectory>,
+    /// Whose deployments the tokens of services stand for.
+    pub services: Arc<dyn ServiceIdentities>,
     /// The signer, loaded before ([`Signer::load`]).
     pub signer: Arc<Signer>,
 }
@@ -130,12 +136,15 @@ pub struct Identity {
 
 /// Builds routes, tasks and the authenticator.
 pub fn build(deps: Deps) -> Identity {
-    let Deps { db, clock, random, tenants, environments, signer } = deps;
+    let Deps { db, clock, random, tenants, environments, services, signer } = deps;
     let uses = Arc::new(KeyUses::default());
     let authenticator = Arc::new(Authenticator {
         db: db.clone(),
         clock: Arc::clone(&clock),
         tenants: Arc::clone(&tenants),
+        environments: Arc::clone(&environments),
+        signer: Arc::clone(&signer),
+        known: Known::new(db.clone(), Arc::clone(&clock), services, Arc::clone(&tenants)),
         uses: Arc::clone(&uses),
         mint: Mint::for_identity(),
     });

@@ -1,4 +1,5 @@
-//! Signs what the gateway tells the app: Ed25519 (EdDSA, RFC 8037) over a compact JWT.
+//! Signs what the gateway tells the app: Ed25519 (EdDSA, RFC 8037) over a compact JWT. And makes the tokens by which
+//! services call back ([`crate::service_token`]).
 //!
 //! The seed is sealed in the store and open in memory. Without the master key there is no signing key, and the
 //! gateway serves without assertions.
@@ -6,15 +7,16 @@
 use std::sync::Arc;
 
 use authority::SystemCtx;
-use base::{Secret, SharedClock, SharedRandom};
+use base::{DeploymentId, Secret, ServiceId, SharedClock, SharedRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::{Db, SystemTx};
-use ports::{ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner};
+use ports::{ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner, ServiceTokens};
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
+use crate::service_token::TokenKey;
 use crate::store::signing::{self, SigningRow};
 
 /// Who issues assertions (`iss`).
@@ -33,6 +35,8 @@ struct Current {
     pair: Ed25519KeyPair,
     /// The first part of every token: the header, encoded.
     header: String,
+    /// Signs the tokens of services.
+    services: TokenKey,
 }
 
 impl Signer {
@@ -82,7 +86,11 @@ async fn open(db: &Db, row: SigningRow) -> Result<Option<Current>, db::Error> {
     let ctx = SystemCtx::because("open the key that signs assertions");
     let opened = db.read_system(&ctx, move |tx| tx.open(&aad(&row.kid), &row.sealed).map(Secret::from));
     match opened.await {
-        Ok(seed) => Ok(Some(Current { pair: pair_of(seed.expose())?, header: encoded(&header) })),
+        Ok(seed) => Ok(Some(Current {
+            pair: pair_of(seed.expose())?,
+            header: encoded(&header),
+            services: TokenKey::derive(seed.expose()),
+        })),
         Err(db::Error::Sealed) => Ok(None),
         Err(error) => Err(error),
     }
@@ -157,6 +165,23 @@ impl AssertionSigner for Signer {
     }
 }
 
+impl Signer {
+    /// The deployment that a service's token was made for; `None` for what is no token of this installation.
+    pub(crate) fn deployment_of(&self, token: &str) -> Option<DeploymentId> {
+        self.current.as_ref()?.services.verify(token)
+    }
+}
+
+impl ServiceTokens for Signer {
+    fn mint(&self, deployment: DeploymentId) -> Option<Secret<String>> {
+        Some(self.current.as_ref()?.services.mint(deployment))
+    }
+
+    fn push_secret(&self, service: ServiceId) -> Option<Secret<String>> {
+        Some(self.current.as_ref()?.services.push_secret(service))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base::{EnvironmentId, ManualClock, SeededRandom, Slug, TenantId, Timestamp};
@@ -193,7 +218,7 @@ mod tests {
         let header = encoded(&json!({ "alg": "EdDSA" }));
         let signer = Signer {
             clock: clock.shared(),
-            current: Some(Current { pair, header }),
+            current: Some(Current { pair, header, services: TokenKey::derive(&[7; 32]) }),
             jwks: json!({ "keys": [] }),
         };
         let slug = |text| Slug::parse(text).unwrap();

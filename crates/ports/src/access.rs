@@ -18,12 +18,17 @@ pub enum AuthError {
     /// Credentials cannot be checked now.
     #[error("credentials cannot be checked now")]
     Unavailable,
+    /// A service names a tenant (`Switchyard-Tenant`) that its environment does not have; whether another has it is
+    /// not told.
+    #[error("there is no such tenant")]
+    UnknownTenant,
 }
 
 /// Turns the headers of a request into its caller.
 pub trait Authenticate: Send + Sync + 'static {
     /// Reads `Authorization: Bearer` or `X-API-Key`. `peer` is the address of the socket's other end, never
-    /// that of a header. Two credentials that differ are [`AuthError::Invalid`].
+    /// that of a header. Two credentials that differ are [`AuthError::Invalid`]. Of a service also
+    /// `Switchyard-Tenant`, which narrows it to that tenant.
     fn caller<'a>(
         &'a self,
         headers: &'a http::HeaderMap,

@@ -1,6 +1,7 @@
 //! What runs: services and their endpoints, as the gateway balances over them.
 
-use base::{EnvironmentId, ReplicaId, ServiceId, Slug};
+use base::{DeploymentId, EnvironmentId, ReplicaId, Secret, ServiceId, Slug};
+use db::SystemTx;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,4 +51,41 @@ pub struct ServiceRecord {
 pub trait ServiceDirectory: Send + Sync + 'static {
     /// The list as a whole; a new one replaces it at each change of an endpoint.
     fn watch(&self) -> tokio::sync::watch::Receiver<Arc<Vec<ServiceRecord>>>;
+}
+
+/// For whom a service's token speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceIdentity {
+    /// The service.
+    pub id: ServiceId,
+    /// Its name in the project file.
+    pub name: Slug,
+    /// The environment that it belongs to.
+    pub environment: EnvironmentId,
+}
+
+/// Makes what services and Switchyard know each other by. The key is in memory.
+pub trait ServiceTokens: Send + Sync + 'static {
+    /// The token of a deployment (`SWITCHYARD_TOKEN`), the same each time, so that replicas which outlive a restart
+    /// of Switchyard keep theirs; `None` while the store is sealed.
+    fn mint(&self, deployment: DeploymentId) -> Option<Secret<String>>;
+
+    /// The secret by which a service knows that a request comes from Switchyard (`SWITCHYARD_PUSH_SECRET`), in the form
+    /// of Standard Webhooks, `whsec_` and base64; the same for all deployments of the service. `None` while the store
+    /// is sealed.
+    fn push_secret(&self, service: ServiceId) -> Option<Secret<String>>;
+}
+
+/// Tells whether a deployment, and with it its token, still counts.
+pub trait ServiceIdentities: Send + Sync + 'static {
+    /// Whose deployment it is; `None` when it was removed with its service, failed, or is replaced and its last replica
+    /// gone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn of_deployment(
+        &self,
+        tx: &mut SystemTx,
+        deployment: DeploymentId,
+    ) -> Result<Option<ServiceIdentity>, db::Error>;
 }

@@ -63,6 +63,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         random: random.clone(),
         tenants: shared.tenants.clone(),
         environments: shared.environments.clone(),
+        services: Arc::new(deployments::Identities),
         signer: shared.signer.clone(),
     });
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
@@ -118,6 +119,7 @@ fn runtime(ground: &Ground, shared: &Shared) -> deployments::Built {
             random: random.clone(),
             environments: shared.environments.clone(),
             logs: logs.clone(),
+            tokens: shared.signer.clone(),
             metrics: metrics.clone(),
         },
     )

@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod platform;
 mod roles;
+mod service_port;
 mod status;
 mod store;
 mod surface;

@@ -20,7 +20,7 @@ use crate::build::{self, Built, Ground};
 use crate::error::failed;
 use crate::health::{self, Seeing};
 use crate::roles::Roles;
-use crate::{status, store};
+use crate::{service_port, status, store};
 
 /// Expired replies to idempotent requests are removed so often.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -77,7 +77,7 @@ impl Platform {
             random,
             metrics: metrics.clone(),
             logs,
-            service_url: format!("http://{service_addr}"),
+            service_url: service_port::url(service_addr),
         };
         let built = build::build(&ground).await?;
         let supervisor = Supervisor::new(clock.clone());
@@ -308,8 +308,7 @@ fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
     let socket = |e: lifecycle::BindError| CliError::failure(e.to_string());
     let control =
         lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
-    let service =
-        lifecycle::bind_tcp(settings.service_addr, "service API", "service_addr").map_err(socket)?;
+    let service = service_port::bind(settings.service_addr, &settings.data_dir).map_err(socket)?;
     let threads = match usize::from(settings.gateway_threads) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -20,6 +20,8 @@ const TOKEN_CHARS_MIN: usize = 12;
 enum Rule {
     /// A prefix of a token: it is hidden up to its end, the prefix stays.
     Token,
+    /// The same, of a token in base64, which may hold `+`, `/` and `=`.
+    Base64,
     /// A scheme of an `Authorization` header: the next word is hidden.
     Scheme,
     /// `eyJ…`: a JSON web token.
@@ -40,7 +42,7 @@ const WORDS: &[(&str, Rule)] = &[
     ("sy_op_", Rule::Token),
     ("sy_operator_", Rule::Token),
     ("sy_svc_", Rule::Token),
-    ("whsec_", Rule::Token),
+    ("whsec_", Rule::Base64),
     ("sk_live_", Rule::Token),
     ("rk_live_", Rule::Token),
     ("github_pat_", Rule::Token),
@@ -116,6 +118,12 @@ fn secret_at(text: &str, start: usize, end: usize, rule: Rule) -> Option<Range<u
     match rule {
         Rule::Token => {
             let stop = run(bytes, end, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            (stop - end >= TOKEN_CHARS_MIN).then_some(end..stop)
+        }
+        Rule::Base64 => {
+            let stop = run(bytes, end, |byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=')
+            });
             (stop - end >= TOKEN_CHARS_MIN).then_some(end..stop)
         }
         Rule::Scheme => {
@@ -242,6 +250,7 @@ mod tests {
     #[test]
     fn keys_and_credentials_are_hidden() {
         check("key sy_live_0123456789abcdef0123 used", "key sy_live_[redacted] used");
+        check("signed with whsec_ab+/cdefghijklmnop+/==, twice", "signed with whsec_[redacted], twice");
         check("GET /x?token=abc&y=1", "GET /x?token=[redacted]&y=1");
         check("Authorization: Bearer abcdefghijklmnop", "Authorization: [redacted]");
         check("sent bearer abcdefghijklmnop, twice", "sent bearer [redacted], twice");

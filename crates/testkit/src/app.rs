@@ -88,6 +88,12 @@ impl TestApp {
         self.client(callers::bound(tenant, role, environment, origin()))
     }
 
+    /// A service of an environment, that acts for one tenant, or (`None`) for all.
+    #[must_use]
+    pub fn service(&self, environment: EnvironmentId, tenant: Option<TenantId>) -> Client {
+        self.client(callers::service(environment, tenant, origin()))
+    }
+
     /// Whoever this is.
     #[must_use]
     pub fn client(&self, caller: Caller) -> Client {

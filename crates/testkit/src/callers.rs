@@ -1,7 +1,7 @@
 //! Callers without credentials, for tests below `identity`.
 
-use authority::{Caller, Mint, Origin, Principal, PrincipalKind, Role, TenantGrant};
-use base::{EnvironmentId, KeyId, TenantId};
+use authority::{Caller, Mint, Origin, Principal, PrincipalKind, Role, ServiceGrant, TenantGrant};
+use base::{EnvironmentId, KeyId, ServiceId, TenantId};
 
 /// An operator.
 #[must_use]
@@ -25,6 +25,15 @@ pub fn member(tenant: TenantId, role: Role, origin: Origin) -> Caller {
 #[must_use]
 pub fn bound(tenant: TenantId, role: Role, environment: EnvironmentId, origin: Origin) -> Caller {
     granted(TenantGrant { tenant, role, scopes: None, environment: Some(environment) }, origin)
+}
+
+/// A service of an environment, that acts for one tenant, or (`None`) for all. The same environment always has the
+/// same service.
+#[must_use]
+pub fn service(environment: EnvironmentId, tenant: Option<TenantId>, origin: Origin) -> Caller {
+    let id = ServiceId::from_uuid_bytes(*environment.as_bytes());
+    let principal = Principal::new(PrincipalKind::Service(id), "test");
+    Caller::service(&Mint::for_identity(), ServiceGrant { environment, tenant }, principal, origin)
 }
 
 fn granted(grant: TenantGrant, origin: Origin) -> Caller {

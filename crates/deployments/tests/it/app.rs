@@ -1,12 +1,15 @@
 //! A project folder, the capability over it, and the means to kill and restart what a Switchyard would be.
 
-use base::{EnvironmentId, HostName, ProjectId, ReplicaId, ServiceId, Slug, SystemClock, SystemRandom};
+use base::{
+    DeploymentId, EnvironmentId, HostName, ProjectId, ReplicaId, Secret, ServiceId, Slug, SystemClock,
+    SystemRandom,
+};
 use db::Kind;
 use deployments::{Built, Config, DeploymentView, Deps, Handle, ServiceView};
 use lifecycle::{Stop, StopHandle};
 use module::Task;
 use parking_lot::Mutex;
-use ports::{EnvironmentDirectory, EnvironmentRecord, LogSink, SectionApply, ServiceRecord};
+use ports::{EnvironmentDirectory, EnvironmentRecord, LogSink, SectionApply, ServiceRecord, ServiceTokens};
 use serde_json::Value;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
@@ -151,6 +154,19 @@ struct Ready {
     folder: Arc<tempfile::TempDir>,
 }
 
+/// Tokens that a test can tell: of no installation.
+struct Tokens;
+
+impl ServiceTokens for Tokens {
+    fn mint(&self, deployment: DeploymentId) -> Option<Secret<String>> {
+        Some(Secret::new(format!("sy_svc_canary_{deployment}")))
+    }
+
+    fn push_secret(&self, service: ServiceId) -> Option<Secret<String>> {
+        Some(Secret::new(format!("whsec_canary_{service}")))
+    }
+}
+
 impl Ready {
     fn new(store: &Store, setup: &Setup) -> (Self, module::Module, Arc<dyn EnvironmentDirectory>) {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
@@ -192,6 +208,7 @@ impl Ready {
             random: SystemRandom::shared(),
             logs: Arc::clone(&logs) as Arc<dyn LogSink>,
             environments: Arc::clone(&environments),
+            tokens: Arc::new(Tokens),
             metrics: Metrics::new(),
         };
         let Built { mut module, handle } = deployments::build(config, deps);

@@ -124,3 +124,24 @@ async fn a_build_whose_keeper_was_killed_is_made_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s5_builds_get_no_token_and_what_a_release_prints_of_it_is_not_kept() {
+    worlds(Setup::default(), async |world: World| {
+        world.write("server.py", SERVER);
+        let mut section = web();
+        section["web"]["build"] = json!("env | grep -c TOKEN > content; true");
+        section["web"]["pre_deploy"] = json!("env | grep TOKEN; test -n \"$SWITCHYARD_TOKEN\" && exit 9");
+        world.up(section.clone()).await;
+        let failed = world.latest("web").await;
+        let shown = format!("{failed:?}");
+        assert!(shown.contains("exit code 9"), "the command before a release has one: {shown}");
+        assert!(shown.contains("TOKEN=[redacted]") && !shown.contains("sy_svc_canary"), "{shown}");
+        assert!(!world.logs.contains("sy_svc_canary"));
+        section["web"].as_object_mut().expect("a service").remove("pre_deploy");
+        world.up(section).await;
+        assert_eq!(world.get("web").await.as_deref(), Some("0\n"), "the build saw none");
+        world.app.expect_record("a deployment failed");
+    })
+    .await;
+}

@@ -39,6 +39,8 @@ async fn p1_processes_get_what_they_need_and_nothing_of_the_platform() {
             .await;
         let lines = world.logs.messages();
         let deployment = world.service("env").await.live.expect("it is live").to_string();
+        assert!(lines.iter().any(|line| line == "SWITCHYARD_TOKEN=[redacted]"), "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains("sy_svc_canary")), "A11, S5: no line shows the token");
         for expected in [
             "GREETING=hello",
             "NUMBER=5",
@@ -56,11 +58,18 @@ async fn p1_processes_get_what_they_need_and_nothing_of_the_platform() {
         {
             assert!(lines.iter().any(|line| line.starts_with(start)), "{start} in {lines:#?}");
         }
+        let token = format!("SWITCHYARD_TOKEN=sy_svc_canary_{deployment}");
         for (pid, name) in world.processes() {
+            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            assert!(
+                !String::from_utf8_lossy(&arguments).contains("canary"),
+                "{name} shows the token to all users"
+            );
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let text = String::from_utf8_lossy(&environment).into_owned();
             assert!(!text.contains("canary-of-the-platform"), "{name} has the platform's variables");
             assert!(!text.contains("CARGO_PKG_NAME"), "{name} has variables that nobody listed");
+            assert!(!text.contains("canary") || text.contains(&token), "{name} has another token");
         }
         let record =
             world.logs.records().into_iter().find(|one| one.message == "GREETING=hello").expect("a record");

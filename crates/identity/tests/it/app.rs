@@ -1,15 +1,16 @@
 //! What the tests of this crate serve: identity over stand-ins for tenants and environments.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use authority::Role;
-use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
-use db::Event;
+use base::{DeploymentId, EnvironmentId, HostName, ProjectId, ServiceId, Slug, TenantId};
+use db::{Event, SystemTx};
 use identity::{Deps, KeyUses, Signer};
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, TenantDirectory, TenantRecord,
-    TenantStatus, Unavailable,
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, ServiceIdentities, ServiceIdentity,
+    TenantDirectory, TenantRecord, TenantStatus, Unavailable,
 };
 use testkit::{Client, Parts, Store, TestApp};
 use web::Surface;
@@ -19,12 +20,42 @@ use web::Surface;
 pub(crate) struct World {
     tenants: Mutex<Vec<TenantRecord>>,
     environments: Mutex<Vec<EnvironmentRecord>>,
+    deployments: Mutex<Vec<(DeploymentId, ServiceIdentity)>>,
+    asked: AtomicUsize,
 }
 
 impl World {
     pub(crate) fn set_status(&self, tenant: TenantId, status: TenantStatus) {
         let mut tenants = self.tenants.lock().unwrap();
         tenants.iter_mut().find(|one| one.id == tenant).unwrap().status = status;
+    }
+
+    /// A deployment of a service `worker` of this environment.
+    pub(crate) fn deploy(&self, deployment: DeploymentId, id: ServiceId, environment: EnvironmentId) {
+        let name = Slug::parse("worker").unwrap();
+        self.deployments.lock().unwrap().push((deployment, ServiceIdentity { id, name, environment }));
+    }
+
+    /// All services are removed.
+    pub(crate) fn remove_services(&self) {
+        self.deployments.lock().unwrap().clear();
+    }
+
+    /// How often the store was asked for a deployment.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl ServiceIdentities for World {
+    fn of_deployment(
+        &self,
+        _: &mut SystemTx,
+        deployment: DeploymentId,
+    ) -> Result<Option<ServiceIdentity>, db::Error> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let all = self.deployments.lock().unwrap();
+        Ok(all.iter().find(|(id, _)| *id == deployment).map(|(_, service)| service.clone()))
     }
 }
 
@@ -49,11 +80,12 @@ impl TenantDirectory for World {
     fn find<'a>(
         &'a self,
         name: &'a str,
-        _: Option<ProjectId>,
+        project: Option<ProjectId>,
     ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
         Box::pin(async move {
             let tenants = self.tenants.lock().unwrap();
-            let found = tenants.iter().find(|one| one.slug.as_str() == name || one.id.to_string() == name);
+            let mut own = tenants.iter().filter(|one| project.is_none_or(|project| one.project == project));
+            let found = own.find(|one| one.slug.as_str() == name || one.id.to_string() == name);
             Ok(found.cloned())
         })
     }
@@ -69,11 +101,12 @@ impl EnvironmentDirectory for World {
     }
 }
 
-/// An app with its stand-ins: tenants `acme` and `globex`, environments `development` and `production`.
+/// An app with its stand-ins: tenants `acme` and `globex`, `elsewhere` of another project, environments `development` and `production`.
 pub(crate) struct App {
     pub(crate) app: TestApp,
     pub(crate) world: Arc<World>,
     pub(crate) uses: Arc<KeyUses>,
+    pub(crate) signer: Arc<Signer>,
     pub(crate) acme: TenantId,
     pub(crate) globex: TenantId,
     pub(crate) development: EnvironmentId,
@@ -83,6 +116,7 @@ pub(crate) struct App {
 struct Built {
     world: Arc<World>,
     uses: Arc<KeyUses>,
+    signer: Arc<Signer>,
 }
 
 /// Runs a test on both stores.
@@ -105,10 +139,11 @@ where
                     random: store.random.clone(),
                     tenants: Arc::clone(&world) as Arc<dyn TenantDirectory>,
                     environments: Arc::clone(&world) as Arc<dyn EnvironmentDirectory>,
-                    signer,
+                    services: Arc::clone(&world) as Arc<dyn ServiceIdentities>,
+                    signer: Arc::clone(&signer),
                 });
                 let uses = Arc::clone(&identity.uses);
-                *built.lock().unwrap() = Some(Built { world: Arc::clone(&world), uses });
+                *built.lock().unwrap() = Some(Built { world: Arc::clone(&world), uses, signer });
                 Parts {
                     modules: vec![identity.module],
                     authenticate: Some(identity.authenticator),
@@ -118,13 +153,14 @@ where
             }
         },
         |app: TestApp| {
-            let Built { world, uses } = built.lock().unwrap().take().unwrap();
+            let Built { world, uses, signer } = built.lock().unwrap().take().unwrap();
             let ids: Vec<_> = world.tenants.lock().unwrap().iter().map(|tenant| tenant.id).collect();
             let places: Vec<_> = world.all().iter().map(|environment| environment.id).collect();
             test(App {
                 app,
                 world,
                 uses,
+                signer,
                 acme: ids[0],
                 globex: ids[1],
                 development: places[0],
@@ -138,7 +174,7 @@ where
 fn world(store: &Store) -> World {
     let project = ProjectId::new(&store.clock, &*store.random);
     let slug = |text: &str| Slug::parse(text).unwrap();
-    let tenant = |name: &str| TenantRecord {
+    let tenant = |name: &str, project: ProjectId| TenantRecord {
         id: TenantId::new(&store.clock, &*store.random),
         project,
         slug: slug(name),
@@ -158,8 +194,13 @@ fn world(store: &Store) -> World {
         default_plan: slug("free"),
     };
     World {
-        tenants: Mutex::new(vec![tenant("acme"), tenant("globex")]),
+        tenants: Mutex::new(vec![
+            tenant("acme", project),
+            tenant("globex", project),
+            tenant("elsewhere", ProjectId::new(&store.clock, &*store.random)),
+        ]),
         environments: Mutex::new(vec![environment("development"), environment("production")]),
+        ..World::default()
     }
 }
 

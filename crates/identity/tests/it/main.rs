@@ -6,3 +6,4 @@ mod authentication;
 mod keys;
 mod members;
 mod operator_key;
+mod services;

@@ -1,11 +1,11 @@
-//! Z1, Z2: every operation of the API, as it describes itself, called as nobody, as each role in each environment, and
-//! for another tenant. What a role may is read from the golden matrix, `tests/surface/permissions.txt`.
+//! Z1, Z2: every operation of the API, as it describes itself, called as nobody, as each role in each environment, as a
+//! service of the app, and for another tenant. What a role may is read from the golden matrix, `tests/surface/permissions.txt`.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Project, Response, echo_project};
+use crate::harness::{Project, Response, echo_project, variable};
 use crate::moving::BARE;
 use crate::operations::{Operation, fill, operations, unknown};
 use crate::stores::on_both_stores;
@@ -26,6 +26,8 @@ struct Walk<'a> {
     operations: Vec<Operation>,
     /// Keys of acme by role and environment.
     keys: BTreeMap<(&'static str, &'static str), String>,
+    /// The token of the service of `development`.
+    token: String,
     /// Ids of tenant `globex` by kind of resource, as they stand in paths.
     foreign: Vec<(&'static str, String)>,
     /// Cells of the golden matrix by permission and role.
@@ -41,6 +43,7 @@ fn z1_z2_every_operation_refuses_who_may_not_and_hides_what_is_anothers() {
         for operation in &walk.operations {
             walk.as_nobody(operation, &mut faults);
             walk.as_each_role(operation, &mut faults);
+            walk.as_a_service(operation, &mut faults);
             walk.for_another_tenant(operation, &mut faults);
         }
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -76,6 +79,7 @@ impl Walk<'_> {
             project,
             operations: operations(project),
             keys,
+            token: variable(project, "SWITCHYARD_TOKEN"),
             foreign: foreign_ids(project),
             golden: golden(),
         }
@@ -104,6 +108,32 @@ impl Walk<'_> {
             if held == refused || status == 401 || status >= 500 {
                 let name = operation.name();
                 faults.push(format!("{name} ({permission}) as {role} in {environment}: {status}"));
+            }
+        }
+    }
+
+    /// What the matrix gives services is let in, at the service listener what is for them alone; the rest is refused, and
+    /// there not even known.
+    fn as_a_service(&self, operation: &Operation, faults: &mut Vec<String>) {
+        let Some(permission) = &operation.permission else { return };
+        let body = if operation.example.is_null() { "" } else { NO_BODY };
+        let held = self.holds(permission, "service", None);
+        let path = fill(&operation.path, "acme");
+        let is_theirs = operation.surface == "service";
+        if is_theirs && !held {
+            faults.push(format!("{} is at the service listener, and no service may", operation.name()));
+        }
+        for listener in ["control", "service"] {
+            let answer = operation.call_at(listener, self.project, &path, Some(&self.token), body);
+            let status = answer.status;
+            let fits = match (listener, is_theirs) {
+                ("service", false) => status == 404 || status == 405,
+                _ if held => status != 401 && status != 403 && status < 500,
+                _ => status == 403,
+            };
+            if !fits {
+                let name = operation.name();
+                faults.push(format!("{name} ({permission}) as a service at {listener}: {status}"));
             }
         }
     }
@@ -171,8 +201,9 @@ fn golden() -> BTreeMap<(String, &'static str), String> {
     let mut cells = BTreeMap::new();
     for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [permission, _operator, of_roles @ ..] = words.as_slice() else { panic!("{line}") };
+        let [permission, _operator, service, of_roles @ ..] = words.as_slice() else { panic!("{line}") };
         assert_eq!(of_roles.len(), ROLES.len(), "{line}");
+        cells.insert(((*permission).to_owned(), "service"), (*service).to_owned());
         for (role, cell) in ROLES.iter().zip(of_roles) {
             cells.insert(((*permission).to_owned(), *role), (*cell).to_owned());
         }

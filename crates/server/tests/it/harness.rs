@@ -344,6 +344,26 @@ pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z"))
 }
 
+/// A variable of a replica of the project's service `web`, as its process has it.
+pub fn variable(project: &Project, name: &str) -> String {
+    variable_of(replica_pid(project, "web"), name)
+}
+
+/// The process of one of a service's replicas.
+pub fn replica_pid(project: &Project, service: &str) -> u32 {
+    let shown = project.api("GET", &format!("/api/v1/services/{service}"), &Value::Null).json();
+    let pid = shown["replicas"][0]["pid"].as_u64().unwrap_or_else(|| panic!("a replica's process: {shown}"));
+    u32::try_from(pid).expect("a process id")
+}
+
+/// A variable of a process.
+pub fn variable_of(pid: u32, name: &str) -> String {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).expect("the process's variables");
+    let environ = text(&environ);
+    let found = environ.split('\0').find_map(|one| one.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("process {pid} has no {name}")).to_owned()
+}
+
 /// Waits until a condition holds; names it when it does not.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();

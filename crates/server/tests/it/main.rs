@@ -13,6 +13,7 @@ mod harness;
 mod inputs;
 mod moving;
 mod operations;
+mod services;
 mod stores;
 mod torture;
 mod torture_page;

@@ -17,6 +17,8 @@ pub struct Operation {
     pub query: Vec<String>,
     /// Whether its permission is asked for in an environment.
     pub in_environment: bool,
+    /// Who reaches it: `operator`, `both`, `service` or `member`.
+    pub surface: String,
 }
 
 impl Operation {
@@ -31,12 +33,24 @@ impl Operation {
 
     /// A call of it on the control listener, with this body as it is.
     pub fn call(&self, project: &Project, path: &str, key: Option<&str>, body: &str) -> Response {
+        self.call_at("control", project, path, key, body)
+    }
+
+    /// A call of it on a listener.
+    pub fn call_at(
+        &self,
+        listener: &str,
+        project: &Project,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+    ) -> Response {
         let bearer = key.map(|k| format!("Bearer {k}")).unwrap_or_default();
         let mut headers = vec![("content-type", "application/json")];
         if key.is_some() {
             headers.push(("authorization", &bearer));
         }
-        request(project.listener("control"), &self.method, ("localhost", path), &headers, body)
+        request(project.listener(listener), &self.method, ("localhost", path), &headers, body)
             .unwrap_or_else(|e| panic!("{} {path}: {e}", self.method))
     }
 
@@ -80,6 +94,7 @@ fn read(document: &Value, method: &str, path: &str, operation: &Value) -> Operat
     };
     let permission = operation["x-permission"].as_str().map(str::to_owned);
     let public = operation["x-public"].is_string();
+    let surface = operation["x-surface"].as_str().expect("who reaches it").to_owned();
     assert!(permission.is_some() != public, "{method} {path} needs no permission and gives no reason");
     Operation {
         method: method.to_uppercase(),
@@ -89,6 +104,7 @@ fn read(document: &Value, method: &str, path: &str, operation: &Value) -> Operat
         fields,
         query: named("query"),
         in_environment: named("header").iter().any(|name| name == "Switchyard-Environment"),
+        surface,
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
         .route(
             Spec::get(TENANTS, permissions::TENANTS_READ)
                 .summary("List tenants")
-                .details("By age. Members and keys of a tenant see that one alone.")
-                .surface(Surface::Both),
+                .details("By age. Members and keys of a tenant see that one alone; services all of their environment's project.")
+                .surface(Surface::Service),
             Arc::clone(state),
             list,
         )
@@ -40,7 +40,7 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
             create,
         )
         .route(
-            Spec::get(TENANT, permissions::TENANTS_READ).summary("Get a tenant").surface(Surface::Both),
+            Spec::get(TENANT, permissions::TENANTS_READ).summary("Get a tenant").surface(Surface::Service),
             Arc::clone(state),
             get,
         )
@@ -300,7 +300,11 @@ async fn list(state: Arc<State>, call: Call<(), ListQuery>) -> Result<Reply<Page
         return Ok(Reply::ok(Page { data, next_cursor: None }));
     }
     let project = state.project(&call)?;
-    let ctx = call.caller.system_ctx("list tenants")?;
+    let ctx = match call.caller.environment() {
+        // A tenant exists in all environments of its project: that of a service is what it lists.
+        Some(environment) => call.caller.environment_ctx(environment, "list tenants")?,
+        None => call.caller.system_ctx("list tenants")?,
+    };
     let request = page.clone();
     let read = state.db.read_system(&ctx, move |tx| {
         rows::page(tx, project, &filter, request.after().unwrap_or_default(), request.fetch())
