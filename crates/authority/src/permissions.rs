@@ -84,6 +84,17 @@ permissions! {
     /// Making deployments and rolling back.
     DEPLOYMENTS_WRITE = Write "deployments" for Operator;
 
+    /// Queues and their figures; within a tenant, those of its own jobs.
+    QUEUES_READ = Read "queues" for Tenant;
+    /// Making, changing, pausing and resuming queues.
+    QUEUES_WRITE = Write "queues" for Operator;
+    /// Removing queues.
+    QUEUES_DELETE = Delete "queues" for Operator;
+    /// Jobs; within a tenant, its own.
+    JOBS_READ = Read "jobs" for Tenant;
+    /// Making jobs, working them off, and deciding what becomes of them.
+    JOBS_WRITE = Write "jobs" for Tenant;
+
     /// Logs of services and requests; within a tenant, its own requests.
     LOGS_READ = Read "logs" for Tenant;
     /// The record of changes; within a tenant, its own.
@@ -104,7 +115,8 @@ permissions! {
 
 /// What a service of the app may, by the token that Switchyard gives it: the app's part of the API, within its
 /// environment. Not keys, members or domains: what an app's bug could give away of those, no token takes back.
-pub static SERVICES: &[Permission] = &[ME_READ, TENANTS_READ];
+pub static SERVICES: &[Permission] =
+    &[ME_READ, TENANTS_READ, QUEUES_READ, QUEUES_WRITE, JOBS_READ, JOBS_WRITE];
 
 /// Whether any permission has this resource.
 pub fn is_resource(name: &str) -> bool {

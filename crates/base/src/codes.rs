@@ -76,6 +76,16 @@ codes! {
     SCOPE_EXCEEDS = "scope_exceeds", 403, "The key would allow more than you may";
     /// Tenants are on the plan.
     PLAN_IN_USE = "plan_in_use", 409, "The plan is in use";
+    /// No queue of this name is declared.
+    QUEUE_UNKNOWN = "queue_unknown", 404, "No such queue";
+    /// The queue holds as much as it may.
+    QUEUE_FULL = "queue_full", 429, "The queue is full";
+    /// The queue still has jobs.
+    QUEUE_IN_USE = "queue_in_use", 409, "The queue still has jobs";
+    /// A job with the same unique key is there already.
+    JOB_DUPLICATE = "job_duplicate", 409, "The job is there already";
+    /// The job's lease is over or was given to another worker.
+    LEASE_LOST = "lease_lost", 409, "The lease is lost";
     /// The body's type is not the one that is read here.
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body's type is not read here";
     /// The path exists, but not with this method.
