@@ -120,8 +120,12 @@ impl Writer {
 
     fn run_closures(&mut self, group: &mut [Box<dyn Job>]) -> Result<u64, Failure> {
         let mut kept = 0;
+        // A closure that is alone is undone by undoing everything. A savepoint copies each page before it is changed.
+        let is_alone = group.len() == 1;
         for job in group {
-            self.control("SAVEPOINT closure")?;
+            if !is_alone {
+                self.control("SAVEPOINT closure")?;
+            }
             let begun = self.shared.clock.monotonic();
             let verdict = job.run(&mut self.session, &self.shared);
             let took = self.shared.clock.monotonic().saturating_sub(begun);
@@ -133,12 +137,15 @@ impl Writer {
             }
             match verdict {
                 Verdict::Keep => kept += 1,
+                Verdict::Undo if is_alone => self.shared.stats.undone(),
                 Verdict::Undo => {
                     self.shared.stats.undone();
                     self.control("ROLLBACK TO closure")?;
                 }
             }
-            self.control("RELEASE closure")?;
+            if !is_alone {
+                self.control("RELEASE closure")?;
+            }
         }
         Ok(kept)
     }
