@@ -1,10 +1,13 @@
-//! Every HTTP request that Switchyard makes, in two clients.
+//! Every HTTP request that Switchyard makes, in three clients.
 //!
 //! - [`Control`] speaks to Switchyard itself: the command line to an installation, parts of the platform over
 //!   loopback. Its address comes from the operator. JSON in and out, problem documents as typed errors, lines for
 //!   what is followed.
 //! - [`Guarded`] speaks to addresses that **tenants** give (webhooks, uptime checks, key sets of issuers). It must
 //!   assume that each of them tries to reach what only Switchyard can reach (SPEC 19).
+//! - [`direct`] speaks to replicas, whose addresses Switchyard itself chose.
+//!
+//! What goes to programs of users is signed ([`WebhookSigner`]), so that they know who sends it.
 //!
 //! Life of a guarded request: the URL is parsed ([`Target`]), anything odd in it is refused; its name is resolved
 //! once; **all** addresses must be public, or within a range that the operator allows; the connection goes to one of
@@ -23,8 +26,10 @@
 
 mod address;
 mod control;
+pub mod direct;
 mod guarded;
 mod lines;
+mod signature;
 mod target;
 
 pub use address::AddressPolicy;
@@ -35,4 +40,5 @@ pub use guarded::{
     Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
+pub use signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookSigner};
 pub use target::{Target, TargetError};
