@@ -4,16 +4,21 @@
 //! - `gateway`: nginx, haproxy and Switchyard in front of one upstream, driven by wrk in alternating runs.
 //! - `flood`: what one tenant feels of another's flood.
 //! - `commit`: durable writes a second by 1, 32 and 256 callers, on SQLite and on PostgreSQL.
+//! - `batches`: rows a second through batches of 32 to 1,000, as a queue uses them, on both.
+//! - `jobs`: BullMQ, graphile-worker, pg-boss and our queues; `--only enqueue,bulk,process,batches,latency,backlog,fairness`,
+//!   `--quick`. Needs redis-server, PostgreSQL, Node.js and `npm install --prefix bench/peers`; who is missing is left out.
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
 //! Each verb prints its table and appends it to `bench/RESULTS.md`. Options: `--seconds N`, `--rounds N`.
 
+mod batch;
 mod client;
 mod commit;
 mod flood;
 mod gateway;
 mod idle;
+mod jobs;
 mod peers;
 mod process;
 mod report;
@@ -25,7 +30,8 @@ use std::time::Duration;
 
 use crate::report::say;
 
-const USAGE: &str = "usage: bench gateway | flood | commit | idle  [--seconds N] [--rounds N]";
+const USAGE: &str =
+    "usage: bench gateway | flood | commit | batches | jobs | idle  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["upstream", port] => upstream::run(port),
         ["flooder", rest @ ..] => flood::flooder(rest),
+        ["jobs", options @ ..] => jobs::run(options),
         [verb, options @ ..] => match parse(options) {
             Some(plan) => measure(verb, plan),
             None => Err(USAGE.to_owned()),
@@ -62,6 +69,7 @@ fn measure(verb: &str, plan: Plan) -> Result<(), String> {
         "gateway" => gateway::run(plan),
         "flood" => flood::run(plan),
         "commit" => commit::run(plan),
+        "batches" => batch::run(plan),
         "idle" => idle::run(plan),
         _ => Err(USAGE.to_owned()),
     }
