@@ -22,6 +22,14 @@ pub(crate) struct Switchyard {
     operator_key: String,
 }
 
+/// What to start.
+pub(crate) struct Setup {
+    /// The project file.
+    pub(crate) project: String,
+    /// PostgreSQL instead of the store in the folder.
+    pub(crate) database_url: Option<String>,
+}
+
 /// The project file: every check on, a plan that never refuses, and one for floods.
 fn project(upstream: Option<u16>, flood_per_minute: u32) -> String {
     let service = upstream.map_or_else(String::new, |port| {
@@ -44,12 +52,19 @@ impl Switchyard {
         upstream: Option<u16>,
         flood_per_minute: u32,
     ) -> Result<Switchyard, String> {
+        let project = project(upstream, flood_per_minute);
+        Switchyard::start_with(folder, &Setup { project, database_url: None })
+    }
+
+    /// As [`Switchyard::start`], with a project of the caller's.
+    pub(crate) fn start_with(folder: &Path, setup: &Setup) -> Result<Switchyard, String> {
         let listeners = folder.join(".switchyard/listeners.json");
-        fs::write(folder.join("switchyard.toml"), project(upstream, flood_per_minute))
+        fs::write(folder.join("switchyard.toml"), &setup.project)
             .and_then(|()| fs::remove_file(&listeners).or_else(ignore_missing))
             .map_err(|error| format!("prepare the project: {error}"))?;
         let mut command = Command::new(sibling("switchyard")?);
         command.arg("up").current_dir(folder);
+        command.envs(setup.database_url.iter().map(|url| ("SWITCHYARD_DATABASE_URL", url)));
         for listener in ["GATEWAY", "CONTROL", "SERVICE"] {
             command.env(format!("SWITCHYARD_{listener}_ADDR"), "127.0.0.1:0");
         }
@@ -108,7 +123,8 @@ impl Switchyard {
         self.process.wait(|| probe.run().is_ok_and(|seen| !seen.latencies_ms.is_empty()))
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+    /// A call of the control API that must succeed.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
         match client::call(&self.control, &self.operator_key, "POST", path, body)? {
             (200..=299, answer) => Ok(answer),
             (status, problem) => Err(format!("POST {path} answers {status}: {problem}")),
