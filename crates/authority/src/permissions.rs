@@ -94,6 +94,12 @@ permissions! {
     JOBS_READ = Read "jobs" for Tenant;
     /// Making jobs, working them off, and deciding what becomes of them.
     JOBS_WRITE = Write "jobs" for Tenant;
+    /// Schedules, their next times and what came of them.
+    SCHEDULES_READ = Read "schedules" for Operator;
+    /// Setting, pausing, resuming and running schedules.
+    SCHEDULES_WRITE = Write "schedules" for Operator;
+    /// Removing schedules.
+    SCHEDULES_DELETE = Delete "schedules" for Operator;
 
     /// Logs of services and requests; within a tenant, its own requests.
     LOGS_READ = Read "logs" for Tenant;
@@ -115,8 +121,17 @@ permissions! {
 
 /// What a service of the app may, by the token that Switchyard gives it: the app's part of the API, within its
 /// environment. Not keys, members or domains: what an app's bug could give away of those, no token takes back.
-pub static SERVICES: &[Permission] =
-    &[ME_READ, TENANTS_READ, QUEUES_READ, QUEUES_WRITE, JOBS_READ, JOBS_WRITE];
+pub static SERVICES: &[Permission] = &[
+    ME_READ,
+    TENANTS_READ,
+    QUEUES_READ,
+    QUEUES_WRITE,
+    JOBS_READ,
+    JOBS_WRITE,
+    SCHEDULES_READ,
+    SCHEDULES_WRITE,
+    SCHEDULES_DELETE,
+];
 
 /// Whether any permission has this resource.
 pub fn is_resource(name: &str) -> bool {

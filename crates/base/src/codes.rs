@@ -82,6 +82,10 @@ codes! {
     QUEUE_FULL = "queue_full", 429, "The queue is full";
     /// The queue still has jobs.
     QUEUE_IN_USE = "queue_in_use", 409, "The queue still has jobs";
+    /// The cron is well-formed, but no moment ever matches it.
+    CRON_NEVER_FIRES = "cron_never_fires", 422, "The cron can never fire";
+    /// The database of time zones has no zone of this name.
+    TIMEZONE_UNKNOWN = "timezone_unknown", 422, "No such time zone";
     /// A job with the same unique key is there already.
     JOB_DUPLICATE = "job_duplicate", 409, "The job is there already";
     /// The job's lease is over or was given to another worker.

@@ -1,0 +1,6 @@
+//! Schedules: their moments, and their life over both stores.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+mod cron;
+mod daylight;
+mod reckoning;
