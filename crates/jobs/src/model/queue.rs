@@ -146,6 +146,33 @@ pub struct Push {
     #[serde(default = "push_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub concurrency: u32,
+    /// How long the service may take to answer; 1 s to 1 h. The job's own time-out holds too.
+    #[serde(default = "push_timeout")]
+    pub timeout: HumanDuration,
+}
+
+/// Pushes of one queue at once.
+pub const PUSH_CONCURRENCY_MAX: u32 = 1_000;
+/// Bytes of the path that jobs are pushed to.
+pub const PUSH_PATH_BYTES_MAX: usize = 1_024;
+
+impl Push {
+    fn check(&self) -> Result<(), Error> {
+        if base::Slug::parse(&self.service).is_err() {
+            return Err(Error::invalid("/push/service", "the name of a service is expected"));
+        }
+        let graphic = self.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if !self.path.starts_with('/') || !graphic || self.path.len() > PUSH_PATH_BYTES_MAX {
+            return Err(Error::invalid("/push/path", "a path of visible ASCII is expected, such as /jobs"));
+        }
+        if self.concurrency == 0 || self.concurrency > PUSH_CONCURRENCY_MAX {
+            return Err(Error::invalid("/push/concurrency", format!("1 to {PUSH_CONCURRENCY_MAX} is expected")));
+        }
+        if self.timeout.0 < LEASE_MIN || self.timeout.0 > LEASE_MAX {
+            return Err(Error::invalid("/push/timeout", "a duration from 1s to 1h is expected"));
+        }
+        Ok(())
+    }
 }
 
 fn push_path() -> String {
@@ -154,6 +181,10 @@ fn push_path() -> String {
 
 const fn push_concurrency() -> u32 {
     10
+}
+
+const fn push_timeout() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
 }
 
 /// A queue's settings, as the project file and the API take them.
@@ -257,6 +288,7 @@ impl QueueSettings {
         if self.timeout.is_some_and(|time| time.0 < LEASE_MIN) {
             return Err(Error::invalid("/timeout", "a duration of at least 1s is expected"));
         }
+        self.push.as_ref().map_or(Ok(()), Push::check)?;
         if self.max_jobs == 0 || self.tenant_max_jobs == 0 {
             return Err(Error::invalid("/max_jobs", "1 or more is expected"));
         }
