@@ -16,6 +16,8 @@ use ports::{
     AuthError, Authenticate, BoxFuture, EnvironmentDirectory, KeyUse, TenantDirectory, TenantStatus,
 };
 
+use web::Recall;
+
 use crate::model::{Key, KeyState};
 use crate::service_token::Known;
 use crate::signer::Signer;
@@ -42,7 +44,21 @@ pub struct Authenticator {
     pub(crate) signer: Arc<Signer>,
     pub(crate) known: Known,
     pub(crate) uses: Arc<KeyUses>,
+    pub(crate) recent: Recent,
     pub(crate) mint: Mint,
+}
+
+/// Credentials that were found a moment ago ([`web::RECALL_MAX`]), by their hash. What is not found is not kept, so that
+/// guesses take no room.
+pub(crate) struct Recent {
+    operators: Recall<[u8; 32], [u8; 32]>,
+    keys: Recall<[u8; 32], Arc<Key>>,
+}
+
+impl Recent {
+    pub(crate) fn new(clock: &SharedClock) -> Recent {
+        Recent { operators: Recall::new(Arc::clone(clock)), keys: Recall::new(Arc::clone(clock)) }
+    }
 }
 
 impl Authenticate for Authenticator {
@@ -69,9 +85,16 @@ impl Authenticate for Authenticator {
 
 impl Authenticator {
     async fn operator(&self, hash: [u8; 32], origin: Origin) -> Result<Caller, AuthError> {
-        let ctx = SystemCtx::because("authenticate an operator");
-        let found = self.db.read_system(&ctx, move |tx| operators::find(tx, &hash)).await;
-        match found.map_err(unavailable)? {
+        let changes = self.db.changes();
+        let known = match self.recent.operators.get(&hash, changes) {
+            Some(known) => Some(known),
+            None => {
+                let ctx = SystemCtx::because("authenticate an operator");
+                let found = self.db.read_system(&ctx, move |tx| operators::find(tx, &hash)).await;
+                found.map_err(unavailable)?.inspect(|known| self.recent.operators.put(hash, *known, changes))
+            }
+        };
+        match known {
             Some(known) if same(&known, &hash) => {
                 let principal = Principal::new(PrincipalKind::Operator, "");
                 Ok(Caller::operator(&self.mint, principal, origin))
@@ -81,29 +104,43 @@ impl Authenticator {
     }
 
     async fn tenant(&self, hash: [u8; 32], origin: Origin) -> Result<Caller, AuthError> {
-        let ctx = SystemCtx::because("authenticate a key");
-        let found = self.db.read_system(&ctx, move |tx: &mut SystemTx| keys::by_hash(tx, &hash)).await;
-        let key = found.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
+        let changes = self.db.changes();
+        let key = match self.recent.keys.get(&hash, changes) {
+            Some(key) => key,
+            None => {
+                let key = self.key(hash).await?;
+                self.recent.keys.put(hash, Arc::clone(&key), changes);
+                key
+            }
+        };
         let now = self.clock.now();
         if !same(&key.hash, &hash) || key.state(now) != KeyState::Active {
             return Err(AuthError::Invalid);
         }
+        self.uses.used(key.tenant, key.id, now);
+        Ok(self.mint_tenant(&key, origin))
+    }
+
+    /// The key of a hash, of a tenant that there is.
+    async fn key(&self, hash: [u8; 32]) -> Result<Arc<Key>, AuthError> {
+        let ctx = SystemCtx::because("authenticate a key");
+        let found = self.db.read_system(&ctx, move |tx: &mut SystemTx| keys::by_hash(tx, &hash)).await;
+        let key = found.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
         let tenant =
             self.tenants.one(key.environment, key.tenant).await.map_err(|_| AuthError::Unavailable)?;
         match tenant.map(|tenant| tenant.status) {
             // A suspended tenant is refused by the gateway; its members still see why, and what they owe.
-            Some(TenantStatus::Active | TenantStatus::Suspended) => {}
-            Some(TenantStatus::Cancelled) | None => return Err(AuthError::Invalid),
+            Some(TenantStatus::Active | TenantStatus::Suspended) => Ok(Arc::new(key)),
+            Some(TenantStatus::Cancelled) | None => Err(AuthError::Invalid),
         }
-        self.uses.used(key.tenant, key.id, now);
-        Ok(self.mint_tenant(key, origin))
     }
 
     /// The service of a token, narrowed to the tenant that the request names.
     async fn service(&self, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Caller, AuthError> {
         let deployment = self.signer.deployment_of(token).ok_or(AuthError::Invalid)?;
         let service = self.known.service(deployment).await.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
-        let environment = self.environments.all().into_iter().find(|one| one.id == service.environment);
+        let environments = self.environments.shared();
+        let environment = environments.iter().find(|one| one.id == service.environment);
         let environment = environment.ok_or(AuthError::Invalid)?;
         let tenant = match acting_for(headers)? {
             Some(name) => {
@@ -117,12 +154,12 @@ impl Authenticator {
         Ok(Caller::service(&self.mint, grant, principal, origin))
     }
 
-    fn mint_tenant(&self, key: Key, origin: Origin) -> Caller {
-        let principal = Principal::new(PrincipalKind::ApiKey(key.id), key.name);
+    fn mint_tenant(&self, key: &Key, origin: Origin) -> Caller {
+        let principal = Principal::new(PrincipalKind::ApiKey(key.id), key.name.clone());
         let grant = TenantGrant {
             tenant: key.tenant,
-            role: key.role,
-            scopes: key.scopes,
+            role: key.role.clone(),
+            scopes: key.scopes.clone(),
             environment: Some(key.environment),
         };
         Caller::tenant(&self.mint, grant, principal, origin)

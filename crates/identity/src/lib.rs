@@ -22,7 +22,7 @@
 //!
 //! # Life of the main operation
 //! `Authorization: Bearer sy_live_…`: the format and checksum are judged without a look-up
-//! ([`authority::key_format`]), the SHA-256 finds the row, hashes are compared in constant time, expiry and
+//! ([`authority::key_format`]), the SHA-256 finds the row (or what was read of it in the last half second), hashes are compared in constant time, expiry and
 //! revocation are judged by the clock, the tenant by its directory; the caller gets the key's tenant, role, scopes
 //! and environment. The use is noted in memory and written within 30 s ([`KeyUses`]).
 
@@ -53,6 +53,7 @@ use service_token::Known;
 
 pub use api::{CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey};
 pub use authenticate::Authenticator;
+use authenticate::Recent;
 pub use cli::verbs;
 pub use directory::{Directory, Rows};
 pub use error::Error;
@@ -146,6 +147,7 @@ pub fn build(deps: Deps) -> Identity {
         signer: Arc::clone(&signer),
         known: Known::new(db.clone(), Arc::clone(&clock), services, Arc::clone(&tenants)),
         uses: Arc::clone(&uses),
+        recent: Recent::new(&clock),
         mint: Mint::for_identity(),
     });
     let sources = ops::Sources { clock, random };

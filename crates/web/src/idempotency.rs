@@ -59,6 +59,12 @@ impl Idempotency {
         Self(None)
     }
 
+    /// Whether no key was given: an operation then needs no transaction for its sake.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn new(request: &Request<'_>, clock: SharedClock, random: SharedRandom) -> Self {
         let key = request.key.as_bytes().to_vec();
         let mut named = digest::Context::new(&digest::SHA256);
