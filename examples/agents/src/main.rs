@@ -2,13 +2,14 @@
 //!
 //! Two processes, two services of `switchyard.toml`:
 //! - `agents web` serves the page and the JSON API. Switchyard's gateway tells it in `X-Tenant-Id` who asks.
-//! - `agents worker` picks up tasks and does the work.
+//! - `agents worker` takes jobs of the queue `tasks` and does the work.
 //!
-//! They share one folder, in which every change is the renaming of one file: any number of
-//! both may run side by side, be killed and be replaced, and no task is lost or done by two at a time.
+//! The web service writes a task and adds a job for it in its tenant's name. They share one folder, in which every
+//! change is the renaming of one file: any number of both may run side by side, be killed and be replaced.
 
 mod log;
 mod page;
+mod queue;
 mod store;
 mod web;
 mod work;

@@ -3,18 +3,16 @@
 //! ```text
 //! <data>/tenants/<tenant>/agents/<id>.json
 //! <data>/tenants/<tenant>/tasks/<id>.json
-//! <data>/waiting/<task>.<tenant>       an empty file: this task waits for a worker
-//! <data>/running/<task>.<tenant>       the same file, renamed by the worker that took it
 //! ```
 //!
-//! A file appears or changes by one `rename`, which is atomic: a reader sees all of it or none, and of two
-//! workers that rename one waiting file, one succeeds. Ids begin with the time, so names sort by age.
+//! A file appears or changes by one `rename`, which is atomic: a reader sees all of it or none. Ids begin with the
+//! time, so names sort by age. Which task is whose turn is not kept here: that is what the queue is for.
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,8 +24,6 @@ use crate::work::Kind;
 pub const AGENTS_MAX: usize = 100;
 /// Tasks that are kept for one tenant; the oldest finished ones make room.
 pub const TASKS_MAX: usize = 200;
-/// A worker shows that it lives by touching its task's file; one that did not for this long is taken for dead.
-pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// The id of a tenant as the gateway gives it, checked: it becomes the name of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +78,6 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// A task that this process has taken.
-pub struct Claim {
-    pub tenant: Tenant,
-    pub task: Task,
-    name: String,
-}
-
 impl Store {
     /// Opens the folder that the environment names: `AGENTS_DATA` when run by hand, else the one that Switchyard
     /// gives to all services; else `data` below the working folder.
@@ -98,15 +87,13 @@ impl Store {
     }
 
     pub fn at(root: PathBuf) -> io::Result<Store> {
-        for folder in ["tenants", "waiting", "running"] {
-            fs::create_dir_all(root.join(folder))?;
-        }
+        fs::create_dir_all(root.join("tenants"))?;
         Ok(Store { root })
     }
 
     /// Whether the folder is still there.
     pub fn is_healthy(&self) -> bool {
-        self.root.join("waiting").is_dir()
+        self.root.join("tenants").is_dir()
     }
 
     /// All agents of a tenant, oldest first.
@@ -135,14 +122,13 @@ impl Store {
         read_one(&self.folder(tenant, "tasks"), id)
     }
 
-    /// Writes the task, then the file that makes it wait for a worker. `None` when the tenant has
-    /// [`TASKS_MAX`] unfinished ones.
+    /// Writes a new task. `None` when the tenant has [`TASKS_MAX`] unfinished ones.
     pub fn add_task(&self, tenant: &Tenant, agent: &Agent, input: &str) -> io::Result<Option<Task>> {
         let tasks = self.tasks(tenant)?;
         if tasks.len() >= TASKS_MAX {
             let finished = tasks.iter().rfind(|task| matches!(task.status, Status::Done | Status::Failed));
             let Some(oldest) = finished else { return Ok(None) };
-            remove(&self.folder(tenant, "tasks").join(format!("{}.json", oldest.id)))?;
+            self.remove_task(tenant, &oldest.id)?;
         }
         let task = Task {
             id: new_id(),
@@ -157,75 +143,34 @@ impl Store {
             result: None,
             error: None,
         };
-        write(&self.folder(tenant, "tasks"), &task.id, &task)?;
-        fs::write(self.root.join("waiting").join(format!("{}.{}", task.id, tenant.0)), "")?;
+        self.put_task(tenant, &task)?;
         Ok(Some(task))
     }
 
-    /// Takes the oldest waiting task, if there is one.
-    pub fn claim(&self) -> io::Result<Option<Claim>> {
-        self.wake_orphans()?;
-        for name in names(&self.root.join("waiting"))? {
-            let running = self.root.join("running").join(&name);
-            match fs::rename(self.root.join("waiting").join(&name), &running) {
-                Ok(()) => touch(&running)?,
-                // Another worker was quicker.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
-            let found = name.split_once('.').and_then(|(id, tenant)| Some((id, Tenant::parse(tenant)?)));
-            let task = match &found {
-                Some((id, tenant)) => self.task(tenant, id)?,
-                None => None,
-            };
-            let (Some((_, tenant)), Some(mut task)) = (found, task) else {
-                remove(&running)?;
-                continue;
-            };
-            task.status = Status::Running;
-            task.attempts += 1;
-            write(&self.folder(&tenant, "tasks"), &task.id, &task)?;
-            return Ok(Some(Claim { tenant, task, name }));
-        }
-        Ok(None)
+    /// Writes a task as it stands.
+    pub fn put_task(&self, tenant: &Tenant, task: &Task) -> io::Result<()> {
+        write(&self.folder(tenant, "tasks"), &task.id, task)
     }
 
-    /// Shows that the claim's worker lives.
-    pub fn keep(&self, claim: &Claim) -> io::Result<()> {
-        touch(&self.root.join("running").join(&claim.name))
+    /// Removes a task.
+    pub fn remove_task(&self, tenant: &Tenant, id: &str) -> io::Result<()> {
+        remove(&self.folder(tenant, "tasks").join(format!("{id}.json")))
     }
 
-    /// Writes the outcome and ends the claim.
-    pub fn finish(&self, mut claim: Claim, outcome: Result<Value, String>) -> io::Result<Task> {
-        claim.task.finished_at_ms = Some(now_ms());
+    /// Writes what came of a task.
+    pub fn finish(
+        &self,
+        tenant: &Tenant,
+        mut task: Task,
+        outcome: Result<Value, String>,
+    ) -> io::Result<Task> {
+        task.finished_at_ms = Some(now_ms());
         match outcome {
-            Ok(result) => (claim.task.status, claim.task.result) = (Status::Done, Some(result)),
-            Err(error) => (claim.task.status, claim.task.error) = (Status::Failed, Some(error)),
+            Ok(result) => (task.status, task.result) = (Status::Done, Some(result)),
+            Err(error) => (task.status, task.error) = (Status::Failed, Some(error)),
         }
-        write(&self.folder(&claim.tenant, "tasks"), &claim.task.id, &claim.task)?;
-        remove(&self.root.join("running").join(&claim.name))?;
-        Ok(claim.task)
-    }
-
-    /// Gives the claim back, for another worker to take.
-    pub fn give_back(&self, mut claim: Claim) -> io::Result<()> {
-        claim.task.status = Status::Waiting;
-        write(&self.folder(&claim.tenant, "tasks"), &claim.task.id, &claim.task)?;
-        fs::rename(self.root.join("running").join(&claim.name), self.root.join("waiting").join(&claim.name))
-    }
-
-    /// Lets the tasks of workers that were killed wait again.
-    fn wake_orphans(&self) -> io::Result<()> {
-        for name in names(&self.root.join("running"))? {
-            let running = self.root.join("running").join(&name);
-            let touched = fs::metadata(&running).and_then(|file| file.modified());
-            let silent = touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > WORKER_SILENCE_MAX));
-            if silent {
-                // Another worker may be doing just this.
-                fs::rename(running, self.root.join("waiting").join(&name)).or_else(ignore_missing)?;
-            }
-        }
-        Ok(())
+        self.put_task(tenant, &task)?;
+        Ok(task)
     }
 
     fn folder(&self, tenant: &Tenant, what: &str) -> PathBuf {
@@ -291,10 +236,6 @@ fn write<T: Serialize>(folder: &Path, id: &str, value: &T) -> io::Result<()> {
     fs::rename(unfinished, folder.join(format!("{id}.json")))
 }
 
-fn touch(file: &Path) -> io::Result<()> {
-    fs::File::options().write(true).open(file)?.set_modified(SystemTime::now())
-}
-
 fn remove(file: &Path) -> io::Result<()> {
     fs::remove_file(file).or_else(ignore_missing)
 }
@@ -303,45 +244,36 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
+/// A store of its own for a test, and its folder.
+#[cfg(test)]
+pub fn temporary() -> (Store, PathBuf) {
+    let folder = std::env::temp_dir().join(format!("agents-{}", new_id()));
+    (Store::at(folder.clone()).unwrap(), folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn store() -> (Store, Tenant, Agent) {
-        let store = Store::at(std::env::temp_dir().join(format!("agents-{}", new_id()))).unwrap();
+    #[test]
+    fn a_task_is_kept_with_its_outcome() {
+        let (store, folder) = temporary();
         let tenant = Tenant::parse("ten_01").unwrap();
         let agent = store.add_agent(&tenant, "counter", Kind::Words).unwrap();
-        (store, tenant, agent)
-    }
-
-    #[test]
-    fn a_task_is_claimed_once_and_finished() {
-        let (store, tenant, agent) = store();
-        let id = store.add_task(&tenant, &agent, "a b").unwrap().unwrap().id;
-        let claim = store.claim().unwrap().unwrap();
-        assert!(store.claim().unwrap().is_none(), "a second worker gets nothing");
-        store.finish(claim, Ok(Value::from(2))).unwrap();
-        let task = store.task(&tenant, &id).unwrap().unwrap();
-        assert_eq!((task.status, task.result, task.attempts), (Status::Done, Some(Value::from(2)), 1));
-        assert!(store.claim().unwrap().is_none());
-        fs::remove_dir_all(store.root).unwrap();
-    }
-
-    #[test]
-    fn the_task_of_a_dead_worker_is_done_by_the_next() {
-        let (store, tenant, agent) = store();
-        store.add_task(&tenant, &agent, "a").unwrap();
-        let dead = store.claim().unwrap().unwrap();
-        let file = store.root.join("running").join(&dead.name);
-        let long_ago = SystemTime::now() - WORKER_SILENCE_MAX - Duration::from_secs(1);
-        fs::File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
-        assert_eq!(store.claim().unwrap().unwrap().task.attempts, 2);
-        fs::remove_dir_all(store.root).unwrap();
+        let task = store.add_task(&tenant, &agent, "a b").unwrap().unwrap();
+        assert_eq!((task.status, task.attempts), (Status::Waiting, 0));
+        let done = store.finish(&tenant, task, Ok(Value::from(2))).unwrap();
+        let read = store.task(&tenant, &done.id).unwrap().unwrap();
+        assert_eq!((read.status, read.result), (Status::Done, Some(Value::from(2))));
+        store.remove_task(&tenant, &done.id).unwrap();
+        assert!(store.task(&tenant, &done.id).unwrap().is_none());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_tenant_sees_its_own_only() {
-        let (store, _, agent) = store();
+        let (store, folder) = temporary();
+        let agent = store.add_agent(&Tenant::parse("ten_01").unwrap(), "counter", Kind::Words).unwrap();
         let other = Tenant::parse("ten_02").unwrap();
         assert!(store.agents(&other).unwrap().is_empty());
         assert!(store.agent(&other, &agent.id).unwrap().is_none());
@@ -349,6 +281,6 @@ mod tests {
         for bad in ["", "..", "a/b", "a.b", "ä", &"a".repeat(65)] {
             assert!(Tenant::parse(bad).is_none(), "{bad:?}");
         }
-        fs::remove_dir_all(store.root).unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tiny_http::{Header, Method, Request, Server};
 
+use crate::queue::Queue;
 use crate::store::{AGENTS_MAX, Agent, Store, TASKS_MAX, Task, Tenant};
 use crate::work::{INPUT_BYTES_MAX, Kind};
 use crate::{log, on_stop, page};
@@ -29,6 +30,13 @@ const NAME_CHARS_MAX: usize = 60;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
 
 type Response = tiny_http::Response<Cursor<Vec<u8>>>;
+
+/// What requests are answered with.
+struct App {
+    store: Store,
+    /// `None` when the app is run by hand; tasks are refused then.
+    queue: Option<Queue>,
+}
 
 /// A request that is refused.
 struct Refusal {
@@ -70,7 +78,7 @@ struct NewTask {
 
 pub fn run() -> Result<(), Box<dyn Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let store = Store::open()?;
+    let app = App { store: Store::open()?, queue: Queue::open() };
     let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
     // Accepted connections inherit this. Without it a longer answer waits 40 ms for an acknowledgement.
     SockRef::from(&listener).set_tcp_nodelay(true)?;
@@ -80,18 +88,18 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     log::line("info", "web is ready", &[("port", json!(port))]);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| serve(&server, &store, &stopping));
+            scope.spawn(|| serve(&server, &app, &stopping));
         }
     });
     log::line("info", "web stops", &[]);
     Ok(())
 }
 
-fn serve(server: &Server, store: &Store, stopping: &AtomicBool) {
+fn serve(server: &Server, app: &App, stopping: &AtomicBool) {
     while !stopping.load(Ordering::SeqCst) {
         let Ok(mut request) = server.recv() else { continue };
         let began = Instant::now();
-        let response = answer(store, &mut request).unwrap_or_else(|refusal| refused(&request, &refusal));
+        let response = answer(app, &mut request).unwrap_or_else(|refusal| refused(&request, &refusal));
         let path = request.url().split('?').next().unwrap_or_default().to_owned();
         if path != "/health" {
             log::line(
@@ -113,7 +121,8 @@ fn serve(server: &Server, store: &Store, stopping: &AtomicBool) {
 }
 
 /// The table of routes.
-fn answer(store: &Store, request: &mut Request) -> Result<Response, Refusal> {
+fn answer(app: &App, request: &mut Request) -> Result<Response, Refusal> {
+    let store = &app.store;
     let path = request.url().split('?').next().unwrap_or_default().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (request.method().clone(), parts.as_slice()) {
@@ -135,16 +144,16 @@ fn answer(store: &Store, request: &mut Request) -> Result<Response, Refusal> {
         (Method::Post, ["agents", id, "tasks"]) => {
             let visitor = visitor(request)?;
             let fields = form(request)?;
-            add_task(store, &visitor, id, &NewTask { input: field(&fields, "input") })?;
+            add_task(app, &visitor, id, &NewTask { input: field(&fields, "input") })?;
             Ok(see_other("/"))
         }
-        (method, ["api", rest @ ..]) => api(store, request, method, rest),
+        (method, ["api", rest @ ..]) => api(app, request, method, rest),
         _ => refuse(404, "there is no such page"),
     }
 }
 
-fn api(store: &Store, request: &mut Request, method: Method, path: &[&str]) -> Result<Response, Refusal> {
-    let visitor = visitor(request)?;
+fn api(app: &App, request: &mut Request, method: Method, path: &[&str]) -> Result<Response, Refusal> {
+    let (store, visitor) = (&app.store, visitor(request)?);
     match (method, path) {
         (Method::Get, ["agents"]) => Ok(body(200, &json!({ "data": store.agents(&visitor.tenant)? }))),
         (Method::Post, ["agents"]) => {
@@ -152,7 +161,7 @@ fn api(store: &Store, request: &mut Request, method: Method, path: &[&str]) -> R
             Ok(body(201, &json!(agent)))
         }
         (Method::Post, ["agents", id, "tasks"]) => {
-            let task = add_task(store, &visitor, id, &json_body(request)?)?;
+            let task = add_task(app, &visitor, id, &json_body(request)?)?;
             Ok(body(202, &json!(task)))
         }
         (Method::Get, ["tasks"]) => Ok(body(200, &json!({ "data": store.tasks(&visitor.tenant)? }))),
@@ -190,17 +199,31 @@ fn add_agent(store: &Store, visitor: &Visitor, new: &NewAgent) -> Result<Agent, 
     Ok(store.add_agent(&visitor.tenant, name, kind)?)
 }
 
-fn add_task(store: &Store, visitor: &Visitor, agent: &str, new: &NewTask) -> Result<Task, Refusal> {
+/// Writes the task and adds a job for it, in the tenant's name.
+fn add_task(app: &App, visitor: &Visitor, agent: &str, new: &NewTask) -> Result<Task, Refusal> {
+    let App { store, queue } = app;
     let Some(agent) = store.agent(&visitor.tenant, agent)? else {
         return refuse(404, "there is no such agent");
     };
     if let Err(message) = agent.kind.check(&new.input, &visitor.plan) {
         return refuse(422, message);
     }
-    match store.add_task(&visitor.tenant, &agent, new.input.trim())? {
-        Some(task) => Ok(task),
-        None => refuse(409, format!("{TASKS_MAX} tasks are unfinished; wait for one")),
+    let Some(queue) = queue else {
+        return refuse(503, "there is no queue: run this app with `switchyard up`");
+    };
+    let Some(task) = store.add_task(&visitor.tenant, &agent, new.input.trim())? else {
+        return refuse(409, format!("{TASKS_MAX} tasks are unfinished; wait for one"));
+    };
+    if let Err(error) = queue.add(&visitor.tenant, &task.id) {
+        log::line(
+            "error",
+            &format!("a task is not queued: {error}"),
+            &[("tenant", json!(visitor.tenant.as_str()))],
+        );
+        store.remove_task(&visitor.tenant, &task.id)?;
+        return refuse(503, "this task cannot be taken just now; try again");
     }
+    Ok(task)
 }
 
 fn visitor(request: &Request) -> Result<Visitor, Refusal> {
@@ -307,6 +330,7 @@ fn fixed(name: &str, value: &str) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::scripted;
     use tiny_http::TestRequest;
 
     const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -315,7 +339,7 @@ mod tests {
 
     /// Sends one request: status, and the body as JSON or `null`.
     fn send(
-        store: &Store,
+        app: &App,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
@@ -326,41 +350,56 @@ mod tests {
             request = request.with_header(fixed(name, value));
         }
         let mut request = request.into();
-        let response = answer(store, &mut request).unwrap_or_else(|refusal| refused(&request, &refusal));
+        let response = answer(app, &mut request).unwrap_or_else(|refusal| refused(&request, &refusal));
         let status = response.status_code().0;
         let mut text = String::new();
         response.into_reader().read_to_string(&mut text).unwrap();
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
-    fn store() -> (Store, std::path::PathBuf) {
-        let folder = std::env::temp_dir().join(format!("agents-web-{:?}", std::thread::current().id()));
-        let _new = std::fs::remove_dir_all(&folder);
-        (Store::at(folder.clone()).unwrap(), folder)
+    /// An app whose queue gives these answers.
+    fn app(answers: Vec<(u16, Value)>) -> (App, scripted::Calls, std::path::PathBuf) {
+        let (store, folder) = crate::store::temporary();
+        let (queue, calls) = scripted::queue(answers);
+        (App { store, queue: Some(queue) }, calls, folder)
     }
 
     #[test]
     fn tenants_have_their_own_agents_and_tasks() {
-        let (store, folder) = store();
+        let (app, calls, folder) = app(vec![(201, json!({}))]);
         let new = r#"{"name": "Counter", "kind": "words"}"#;
-        let (status, agent) = send(&store, Method::Post, "/api/agents", &[ACME, JSON], new);
+        let (status, agent) = send(&app, Method::Post, "/api/agents", &[ACME, JSON], new);
         assert_eq!((status, &agent["name"]), (201, &json!("Counter")));
         let tasks = format!("/api/agents/{}/tasks", agent["id"].as_str().unwrap());
         let input = r#"{"input": "to be or not to be"}"#;
-        let (status, task) = send(&store, Method::Post, &tasks, &[ACME, JSON], input);
+        let (status, task) = send(&app, Method::Post, &tasks, &[ACME, JSON], input);
         assert_eq!((status, &task["status"]), (202, &json!("waiting")));
         let task = format!("/api/tasks/{}", task["id"].as_str().unwrap());
-        assert_eq!(send(&store, Method::Get, &task, &[ACME], "").0, 200);
+        assert_eq!(send(&app, Method::Get, &task, &[ACME], "").0, 200);
+        let (_, tenant, body) = calls.lock().unwrap().remove(0);
+        assert_eq!(tenant.as_deref(), Some("ten_acme"), "the job is the tenant's");
+        assert!(task.ends_with(body["payload"]["task"].as_str().unwrap()));
 
-        assert_eq!(send(&store, Method::Get, &task, &[GLOBEX], "").0, 404);
-        assert_eq!(send(&store, Method::Post, &tasks, &[GLOBEX, JSON], input).0, 404);
-        assert_eq!(send(&store, Method::Get, "/api/agents", &[GLOBEX], "").1, json!({ "data": [] }));
+        assert_eq!(send(&app, Method::Get, &task, &[GLOBEX], "").0, 404);
+        assert_eq!(send(&app, Method::Post, &tasks, &[GLOBEX, JSON], input).0, 404);
+        assert_eq!(send(&app, Method::Get, "/api/agents", &[GLOBEX], "").1, json!({ "data": [] }));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_queued_is_not_kept() {
+        let (app, _calls, folder) = app(vec![(429, json!({ "code": "queue_full" }))]);
+        let new = r#"{"name": "Counter", "kind": "words"}"#;
+        let (_, agent) = send(&app, Method::Post, "/api/agents", &[ACME, JSON], new);
+        let tasks = format!("/api/agents/{}/tasks", agent["id"].as_str().unwrap());
+        assert_eq!(send(&app, Method::Post, &tasks, &[ACME, JSON], r#"{"input": "a"}"#).0, 503);
+        assert_eq!(send(&app, Method::Get, "/api/tasks", &[ACME], "").1, json!({ "data": [] }));
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn what_is_wrong_is_refused() {
-        let (store, folder) = store();
+        let (app, _calls, folder) = app(vec![]);
         let form = ("Content-Type", "application/x-www-form-urlencoded");
         let foreign = ("Sec-Fetch-Site", "cross-site");
         for (method, path, headers, body, status) in [
@@ -377,7 +416,7 @@ mod tests {
             (Method::Get, "/health", &[], "", 200),
         ] {
             assert_eq!(
-                send(&store, method.clone(), path, headers, body).0,
+                send(&app, method.clone(), path, headers, body).0,
                 status,
                 "{method} {path} {headers:?} {body}"
             );
