@@ -24,7 +24,13 @@ const GRACE_MAX: Duration = Duration::from_secs(600);
 const LIST_SEPARATOR: char = ',';
 
 /// Variables without our prefix that count as ours where the prefixed one is not set.
-const ALIASES: [(&str, &str); 2] = [("LOG_FORMAT", "log_format"), ("LOG_LEVEL", "log_level")];
+const ALIASES: [(&str, &str); 5] = [
+    ("LOG_FORMAT", "log_format"),
+    ("LOG_LEVEL", "log_level"),
+    ("QUEUE_CONCURRENCY", "queue_concurrency"),
+    ("WORKER_MODE", "worker_mode"),
+    ("WORKER_QUEUES", "worker_queues"),
+];
 
 /// Our variables that are not settings of the server, but of the command line.
 const NOT_SETTINGS: [&str; 2] = ["SWITCHYARD_API_KEY", "SWITCHYARD_URL"];

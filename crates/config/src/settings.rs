@@ -1,6 +1,6 @@
 //! The settings of the server.
 
-use base::{Cidr, HumanDuration, Secret};
+use base::{Cidr, HumanDuration, Secret, Slug};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +15,8 @@ const PUBLIC_PORT: u16 = 80;
 
 /// How long stopping may take when nothing is said.
 const GRACE: Duration = Duration::from_secs(30);
+/// Jobs of a built-in queue at once, where nothing is said (SPEC 7).
+const QUEUE_CONCURRENCY: u32 = 10;
 
 /// Where the data is, beside the project file, when nothing is said.
 const DATA_DIR: &str = ".switchyard";
@@ -84,6 +86,14 @@ pub(crate) struct Layer {
     /// Threads of the gateway; 0, which is one for each processor.
     #[schemars(range(max = 256))]
     pub(crate) gateway_threads: Option<u16>,
+    /// Whether `serve` runs the workers alone, as `--roles worker` does; false.
+    pub(crate) worker_mode: Option<bool>,
+    /// The queues that are worked off and pushed by this process; none, which is all of them.
+    #[schemars(length(max = 256))]
+    pub(crate) worker_queues: Option<Vec<Slug>>,
+    /// Jobs of each built-in queue that this process works on at once; 10.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(crate) queue_concurrency: Option<u32>,
     /// Proxies in front of the gateway whose `X-Forwarded-For` is believed, as ranges of addresses; none.
     #[schemars(length(max = 64))]
     pub(crate) trusted_proxies: Option<Vec<Cidr>>,
@@ -119,6 +129,12 @@ pub struct ServerSettings {
     pub public: bool,
     /// Threads of the gateway; 0 is one for each processor.
     pub gateway_threads: u16,
+    /// Whether `serve` runs the workers alone.
+    pub worker_mode: bool,
+    /// The queues that this process works off and pushes; empty means all.
+    pub worker_queues: Vec<Slug>,
+    /// Jobs of each built-in queue at once, 1 to 1,000; 10.
+    pub queue_concurrency: u32,
     /// Proxies in front of the gateway that are believed.
     pub trusted_proxies: Vec<Cidr>,
     /// Private ranges that outbound calls may reach.
@@ -155,6 +171,9 @@ impl ServerSettings {
             grace: layer.grace.map_or(GRACE, |grace| grace.0),
             public,
             gateway_threads: layer.gateway_threads.unwrap_or(0),
+            worker_mode: layer.worker_mode.unwrap_or(false),
+            worker_queues: layer.worker_queues.unwrap_or_default(),
+            queue_concurrency: layer.queue_concurrency.unwrap_or(QUEUE_CONCURRENCY),
             trusted_proxies: layer.trusted_proxies.unwrap_or_default(),
             outbound_allow: layer.outbound_allow.unwrap_or_default(),
         }
@@ -177,6 +196,9 @@ impl ServerSettings {
             "grace" => HumanDuration(self.grace).to_string(),
             "public" => self.public.to_string(),
             "gateway_threads" => self.gateway_threads.to_string(),
+            "worker_mode" => self.worker_mode.to_string(),
+            "worker_queues" => joined(&self.worker_queues),
+            "queue_concurrency" => self.queue_concurrency.to_string(),
             "trusted_proxies" => joined(&self.trusted_proxies),
             "outbound_allow" => joined(&self.outbound_allow),
             _ => String::new(),
@@ -184,6 +206,6 @@ impl ServerSettings {
     }
 }
 
-fn joined(ranges: &[Cidr]) -> String {
-    ranges.iter().map(Cidr::to_string).collect::<Vec<_>>().join(",")
+fn joined<T: ToString>(entries: &[T]) -> String {
+    entries.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }

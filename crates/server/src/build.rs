@@ -13,6 +13,7 @@ use vault::Vault;
 
 use crate::capabilities;
 use crate::error::failed;
+use crate::workers;
 
 /// The environment that `up` uses.
 pub(crate) const ENVIRONMENT: &str = "development";
@@ -45,7 +46,11 @@ struct Shared {
     environments: Arc<tenants::Environments>,
     tenants: Arc<dyn TenantDirectory>,
     signer: Arc<identity::Signer>,
+    queues: jobs::Engine,
 }
+
+/// The installation's own queues: each is worked off by a handler of some capability.
+const BUILT_IN_QUEUES: &[&str] = &[];
 
 /// Builds everything. Nothing runs yet.
 ///
@@ -78,8 +83,18 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
     let audit = audit::build(audit::Deps { db: db.clone(), tenants: shared.tenants.clone() });
-    let mut modules = vec![plans, identity.module, deployments, gateway_module, logs, audit, copies(ground)];
+    let jobs = work(ground, &shared);
+    let mut modules =
+        vec![plans, identity.module, deployments, gateway_module, jobs, logs, audit, copies(ground)];
     modules.insert(0, tenancy(ground, &shared, &modules));
+    let hands = workers::Hands {
+        engine: shared.queues.clone(),
+        handlers: modules.iter().flat_map(|module| module.handlers.iter().cloned()).collect(),
+        environments: shared.environments.clone(),
+        services: services.directory(),
+        tokens: shared.signer.clone(),
+    };
+    modules.push(workers::module(ground, hands));
     Ok(Built {
         modules,
         authenticate: identity.authenticator,
@@ -100,7 +115,17 @@ impl Shared {
         let signer = identity::Signer::load(db, clock.clone(), random)
             .await
             .map_err(|e| failed("read the signing key", &e))?;
-        Ok(Shared { environments, tenants: Arc::new(tenants::Directory::new(db.clone())), signer })
+        let tenants: Arc<dyn TenantDirectory> = Arc::new(tenants::Directory::new(db.clone()));
+        let queues = jobs::Engine::open(jobs::Deps {
+            db: db.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            metrics: ground.metrics.clone(),
+            tenants: Some(tenants.clone()),
+            built_in: BUILT_IN_QUEUES.to_vec(),
+        });
+        let queues = queues.await.map_err(|e| failed("open the queues", &e))?;
+        Ok(Shared { environments, tenants, signer, queues })
     }
 }
 
@@ -150,6 +175,18 @@ fn data_path(
             metrics: metrics.clone(),
         },
     )
+}
+
+/// Queues and their jobs.
+fn work(ground: &Ground, shared: &Shared) -> Module {
+    let Ground { db, clock, .. } = ground;
+    jobs::build(jobs::Parts {
+        engine: shared.queues.clone(),
+        db: db.clone(),
+        clock: clock.clone(),
+        tenants: shared.tenants.clone(),
+        environments: shared.environments.clone(),
+    })
 }
 
 /// Backups of the store.

@@ -15,6 +15,7 @@ mod status;
 mod store;
 mod surface;
 mod verbs;
+mod workers;
 
 use std::process::ExitCode;
 

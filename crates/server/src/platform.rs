@@ -46,7 +46,8 @@ pub(crate) struct Platform {
 /// The sockets, bound before anything runs.
 struct Sockets {
     control: TcpListener,
-    service: TcpListener,
+    /// None where no API is served.
+    service: Option<TcpListener>,
     gateway: Vec<TcpListener>,
 }
 
@@ -67,8 +68,8 @@ impl Platform {
         let sockets = bind(settings, roles)?;
         let metrics = Metrics::new();
         let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
-        let log = start_log(settings, &clock, &logs, output);
-        let service_addr = local(&sockets.service)?;
+        let log = start_log(settings, &clock, roles.has_api().then_some(&logs), output);
+        let service_addr = sockets.service.as_ref().map_or(Ok(settings.service_addr), local)?;
         let ground = Ground {
             settings: settings.clone(),
             db,
@@ -196,12 +197,13 @@ impl Starting<'_> {
         let readiness = Readiness::new();
         readiness.expect("store");
         self.start_store();
-        let (control, service) = (local(&sockets.control)?, local(&sockets.service)?);
+        let control = local(&sockets.control)?;
         let gateway_addr = sockets.gateway.first().map(local).transpose()?;
-        let mut addresses = vec![("control", control), ("service", service)];
+        let mut addresses = vec![("control", control)];
+        addresses.extend(sockets.service.as_ref().map(local).transpose()?.map(|addr| ("service", addr)));
         addresses.extend(gateway_addr.map(|addr| ("gateway", addr)));
         let named = addresses.iter().map(|(name, addr)| ((*name).to_owned(), addr.to_string())).collect();
-        let mut routes = vec![status::routes(services, environments.clone(), named)];
+        let mut routes = vec![];
         let seeing = Arc::new(Seeing {
             clock: self.ground.clock.clone(),
             readiness: readiness.clone(),
@@ -209,7 +211,10 @@ impl Starting<'_> {
             metrics: self.ground.metrics.clone(),
         });
         routes.push(health::routes(seeing));
-        routes.extend(modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))));
+        if self.roles.has_api() {
+            routes.push(status::routes(services, environments.clone(), named));
+            routes.extend(modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))));
+        }
         let server = |surface, routes| {
             web::Server::new(ServerDeps {
                 routes,
@@ -228,13 +233,20 @@ impl Starting<'_> {
         let service_server = server(Surface::Service, routes)?;
         let document = control_server.document().clone();
         self.listen("control", control_server, sockets.control);
-        self.listen("service", service_server, sockets.service);
+        if let Some(socket) = sockets.service {
+            self.listen("service", service_server, socket);
+        }
         self.start_tasks(modules);
         self.start_gateway(&gateway, sockets.gateway).await?;
         readiness.set("store", Ok(()));
         let listeners = Listeners::new(&self.settings.data_dir);
-        listeners.set_all(&addresses).map_err(|e| failed("write listeners.json", &e))?;
-        if let OperatorKey::Lost(path) = &operator_key {
+        if self.roles.has_api() {
+            // Others on the same folder are not what the command line looks for.
+            listeners.set_all(&addresses).map_err(|e| failed("write listeners.json", &e))?;
+        }
+        if let OperatorKey::Lost(path) = &operator_key
+            && self.roles.has_api()
+        {
             tracing::warn!(
                 path = %path.display(),
                 "the operator's key is lost: the command line has no key; docs/runbooks/lost-operator-key.md tells how to make a new one"
@@ -281,10 +293,10 @@ impl Starting<'_> {
         });
     }
 
+    /// The tasks of the roles that this process has.
     fn start_tasks(&self, modules: Vec<Module>) {
         for module in modules {
-            let runs = self.roles.runtime || module.name != "deployments";
-            for task in module.tasks.into_iter().filter(|_| runs) {
+            for task in module.tasks.into_iter().filter(|task| self.roles.runs(module.name, task.name)) {
                 let run = Arc::new(task.run);
                 self.supervisor.restartable(task.kind, task.name, move |stop| run(stop));
             }
@@ -308,7 +320,10 @@ fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
     let socket = |e: lifecycle::BindError| CliError::failure(e.to_string());
     let control =
         lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
-    let service = service_port::bind(settings.service_addr, &settings.data_dir).map_err(socket)?;
+    let service = match roles.has_api() {
+        true => Some(service_port::bind(settings.service_addr, &settings.data_dir).map_err(socket)?),
+        false => None,
+    };
     let threads = match usize::from(settings.gateway_threads) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -327,7 +342,7 @@ fn local(socket: &TcpListener) -> Result<SocketAddr, CliError> {
 fn start_log(
     settings: &ServerSettings,
     clock: &SharedClock,
-    logs: &Arc<logs::Logs>,
+    logs: Option<&Arc<logs::Logs>>,
     output: &Output,
 ) -> Option<LogHandle> {
     let terminal = std::io::stderr().is_terminal();
@@ -345,8 +360,9 @@ fn start_log(
         clock: clock.clone(),
     })
     .ok()?;
-    let logs = logs.clone();
-    handle.tap(move |record| ports::LogSink::append(&*logs, record));
+    if let Some(logs) = logs.cloned() {
+        handle.tap(move |record| ports::LogSink::append(&*logs, record));
+    }
     Some(handle)
 }
 
