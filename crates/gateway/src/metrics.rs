@@ -81,13 +81,13 @@ struct Handle {
 impl Handles {
     /// Counts one request.
     pub(crate) fn count(&mut self, metrics: &Metrics, record: &AccessRecord) {
-        let method = method_label(&record.method);
+        let method = method_label(&record.origin.method);
         let place = |label: &Option<Arc<str>>| label.as_ref().map_or(0, |label| label.as_ptr() as usize);
         let labels = Labels {
             method: method.as_ptr() as usize,
             status: record.status,
-            route: place(&record.route),
-            tenant: place(&record.tenant),
+            route: place(&record.origin.route),
+            tenant: place(&record.origin.tenant),
         };
         if let Some(handle) = self.known.get(&labels) {
             return handle.count(record);
@@ -109,14 +109,14 @@ impl Handles {
 impl Handle {
     fn new(metrics: &Metrics, method: &'static str, record: &AccessRecord) -> Self {
         let status = record.status.to_string();
-        let tenant = record.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
+        let tenant = record.origin.tenant.as_deref().map(|tenant| metrics.tenants.label(tenant));
         let (route, tenant) =
-            (record.route.as_deref().unwrap_or("none"), tenant.as_deref().unwrap_or("none"));
+            (record.origin.route.as_deref().unwrap_or("none"), tenant.as_deref().unwrap_or("none"));
         let values = [method, route, &status, tenant];
         Self {
             requests: metrics.requests.get(&values),
             durations: metrics.durations.get(&values),
-            _kept: (record.route.clone(), record.tenant.clone()),
+            _kept: (record.origin.route.clone(), record.origin.tenant.clone()),
         }
     }
 

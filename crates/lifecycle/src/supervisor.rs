@@ -62,6 +62,10 @@ impl TaskKind {
 /// Percent of the grace period that a kind gets between being cut and being dropped.
 const CUT_PERCENT: u32 = 2;
 
+/// Polls of tasks of a thread's own runtime between two looks at what the kernel has for it. More than tokio's 61:
+/// such threads serve many connections, and what is ready is fetched in larger portions.
+const EVENT_INTERVAL: u32 = 512;
+
 /// A task that ended with an error, and whose kind of start says that the process cannot go on without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("task {task} failed: {reason}")]
@@ -228,8 +232,10 @@ impl Supervisor {
         F: Future<Output = Result<(), TaskError>> + 'static,
     {
         self.thread(TaskKind::Listener, name, move |stop| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .event_interval(EVENT_INTERVAL)
+                .build_local(Default::default())?;
             runtime.block_on(make(stop))
         })
     }

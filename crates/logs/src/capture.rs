@@ -21,16 +21,11 @@ pub(crate) fn clean(record: &mut LogRecord) {
     }
 }
 
-/// The same for a request.
+/// The same for a request. What it shares with others was cleaned when it was put together
+/// ([`telemetry::AccessOrigin`]).
 pub(crate) fn clean_access(record: &mut AccessRecord) {
     if let Some(clean) = cleaned(&record.path) {
         record.path = clean.into();
-    }
-    // Shared by the requests of a connection: replaced, never changed in place.
-    for text in [Some(&mut record.host), record.agent.as_mut()].into_iter().flatten() {
-        if let Some(clean) = cleaned(text) {
-            *text = clean.into();
-        }
     }
 }
 

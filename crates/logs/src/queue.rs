@@ -12,6 +12,12 @@ pub const QUEUE_RECORDS_MAX: usize = 65_536;
 /// Bytes that wait for the writer, estimated.
 pub const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Records that are worth waking the writer for at once.
+const GATHER_RECORDS: usize = 4_096;
+
+/// How long the writer lets fewer of them wait. It then works in larger portions, and wakes up less often.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// What a record takes besides its texts, about.
 const RECORD_BYTES: usize = 256;
 
@@ -47,9 +53,9 @@ impl Queue {
         let taken = waiting.admit(&sizes);
         let lost = records.len() - taken;
         records.truncate(taken);
-        waiting.add(taken, Batch::Records(records));
+        let wake = waiting.add(taken, Batch::Records(records));
         drop(waiting);
-        self.filled.notify_one();
+        self.wake_if(wake);
         lost
     }
 
@@ -60,9 +66,9 @@ impl Queue {
         let taken = waiting.admit(&sizes);
         let lost = records.len() - taken;
         records.truncate(taken);
-        waiting.add(taken, Batch::Access(records));
+        let wake = waiting.add(taken, Batch::Access(records));
         drop(waiting);
-        self.filled.notify_one();
+        self.wake_if(wake);
         lost
     }
 
@@ -72,10 +78,19 @@ impl Queue {
         if waiting.batches.is_empty() && !waiting.nudged {
             self.filled.wait_for(&mut waiting, patience);
         }
+        if !waiting.batches.is_empty() && !waiting.nudged && waiting.records < GATHER_RECORDS {
+            self.filled.wait_for(&mut waiting, GATHER.min(patience));
+        }
         waiting.nudged = false;
         waiting.records = 0;
         waiting.bytes = 0;
         mem::take(&mut waiting.batches)
+    }
+
+    fn wake_if(&self, wake: bool) {
+        if wake {
+            self.filled.notify_one();
+        }
     }
 
     /// Makes [`Queue::take`] return.
@@ -99,11 +114,16 @@ impl Waiting {
         taken
     }
 
-    fn add(&mut self, records: usize, batch: Batch) {
-        if records > 0 {
-            self.records += records;
-            self.batches.push(batch);
+    /// Whether the writer is to be woken: for the first records, after which it lets more come, and when there are
+    /// enough.
+    fn add(&mut self, records: usize, batch: Batch) -> bool {
+        if records == 0 {
+            return false;
         }
+        let (first, before) = (self.batches.is_empty(), self.records);
+        self.records += records;
+        self.batches.push(batch);
+        first || (before < GATHER_RECORDS && self.records >= GATHER_RECORDS)
     }
 }
 
@@ -112,11 +132,9 @@ fn size(record: &LogRecord) -> usize {
     RECORD_BYTES + record.message.len() + FIELD_BYTES * record.fields.len() + texts
 }
 
+/// What requests share is small beside them.
 fn access_size(record: &AccessRecord) -> usize {
-    RECORD_BYTES
-        + record.path.len()
-        + record.host.len()
-        + record.agent.as_ref().map_or(0, |agent| agent.len())
+    RECORD_BYTES + record.path.len()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use parking_lot::{Mutex, RwLock};
 /// Bytes that are read of one segment at most: sixteen times its size by default. More is no segment of ours.
 const RAW_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// zstd's level: 3 makes JSON lines a tenth at some 250 MB a second.
-const ZSTD_LEVEL: i32 = 3;
+/// zstd's level.
+const ZSTD_LEVEL: i32 = 1;
 
 const OPEN_SUFFIX: &str = ".open.jsonl";
 const SEALED_SUFFIX: &str = ".jsonl.zst";

@@ -76,6 +76,7 @@ impl Logs {
     /// Resolves when all that was accepted so far is written (or was dropped for a broken disk).
     pub async fn flush(&self) {
         let accepted = *self.accepted.lock();
+        self.queue.nudge();
         // The sender lives in `self`, so the channel cannot close.
         let _ = self.done.subscribe().wait_for(|done| *done >= accepted).await;
     }

@@ -115,8 +115,17 @@ impl Writer<'_> {
 
     /// Brings the chunk to the file and to followers; or counts it as lost, but followers get it all the same.
     fn flush(&mut self) {
-        let Chunk { text, records, first, last, live } = std::mem::take(&mut self.chunk);
-        let (Some(first), Some(last)) = (first, last) else { return };
+        let mut chunk = std::mem::take(&mut self.chunk);
+        self.flush_chunk(&mut chunk);
+        // Its memory is used again, unless a few huge records made it large.
+        chunk.text.clear();
+        chunk.text.shrink_to(2 * CHUNK_BYTES);
+        self.chunk.text = chunk.text;
+    }
+
+    fn flush_chunk(&mut self, chunk: &mut Chunk) {
+        let Chunk { text, records, first, last, live } = chunk;
+        let (Some(first), Some(last), records) = (*first, *last, *records) else { return };
         let written = self.append(text.as_bytes(), first, last);
         let begin = match &written {
             Ok(position) => Some(*position),
@@ -132,7 +141,7 @@ impl Writer<'_> {
                 *self.logs.failure.lock() = Some(format!("records are lost: {}", error.kind()));
             }
         }
-        for (at, record) in live {
+        for (at, record) in live.drain(..) {
             let position = begin.map(|begin| Position { offset: begin.offset + at as u64, ..begin });
             // Nobody may be there any more.
             let _ = self.logs.live.send(Arc::new(Live { position, record }));

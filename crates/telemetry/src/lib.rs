@@ -40,7 +40,7 @@ mod writer;
 pub use family::{Family, LABEL_BYTES_MAX, SERIES_MAX, TENANTS_MAX, TenantLabels};
 pub use layer::{FIELD_BYTES_MAX, InitError, LogConfig, LogFormat, LogHandle, init, subscriber};
 pub use metrics::{Description, EXPOSITION_CONTENT_TYPE, Metrics};
-pub use record::{AccessRecord, Level, LogRecord, Source, Stream};
+pub use record::{AccessOrigin, AccessParts, AccessRecord, Level, LogRecord, Source, Stream};
 pub use redact::{REDACTED, Redactor, is_sensitive_name, redact};
 pub use shard::{Counter, Gauge, Histogram, LATENCY_BUCKETS};
 pub use text::{printable, short_time, truncated, write_json_string, write_json_value};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use base::{ReplicaId, RequestId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{write_json_object, write_json_string};
+use crate::redact::redact;
+use crate::text::{
+    push_decimal, push_json_escaped, push_time, truncated, write_json_object, write_json_string,
+};
 
 /// How much a record matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -175,14 +179,12 @@ impl LogRecord {
     }
 }
 
-/// One request through the gateway, compact: what is shared is shared by pointer, and nothing is formatted before the
-/// record is written, on another thread.
+/// Bytes kept of a text of [`AccessParts`].
+const PART_BYTES_MAX: usize = 16 * 1024;
+
+/// What requests of one client to one service usually have in common.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AccessRecord {
-    /// When its head was read.
-    pub at: Timestamp,
-    /// Its id, as the app and the client saw it.
-    pub request: RequestId,
+pub struct AccessParts {
     /// The tenant's id (`ten_…`), when it was found.
     pub tenant: Option<Arc<str>>,
     /// The tenant's slug.
@@ -193,14 +195,91 @@ pub struct AccessRecord {
     pub route: Option<Arc<str>>,
     /// The service's name.
     pub service: Option<Arc<str>>,
-    /// Who answered, if a replica did.
-    pub replica: Option<ReplicaId>,
     /// Who called: a key's or user's id.
     pub principal: Option<Arc<str>>,
     /// The method as received; unknown ones are truncated by the gateway.
     pub method: Cow<'static, str>,
     /// The canonical host.
     pub host: Arc<str>,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
+    /// The client's `User-Agent`, truncated by the gateway.
+    pub agent: Option<Arc<str>>,
+}
+
+/// [`AccessParts`] without secrets, and as they stand in a line of JSON: written once for many requests.
+#[derive(Debug, PartialEq)]
+pub struct AccessOrigin {
+    parts: AccessParts,
+    /// From the source up to the first field that each request has for itself.
+    json: Box<str>,
+}
+
+impl AccessOrigin {
+    /// Hides secrets in what the client says, cuts it to 16 KiB a text, and writes it out.
+    #[must_use]
+    pub fn new(mut parts: AccessParts) -> Arc<AccessOrigin> {
+        // Shared with who made them: replaced, never changed in place.
+        for text in [Some(&mut parts.host), parts.agent.as_mut()].into_iter().flatten() {
+            let clean = redact(truncated(text, PART_BYTES_MAX));
+            if *clean != **text {
+                *text = clean.into();
+            }
+        }
+        let mut json = String::with_capacity(512);
+        json.push_str(r#","source":{"kind":"access"}"#);
+        if let Some(tenant) = &parts.tenant {
+            json.push_str(r#","tenant":"#);
+            write_json_string(&mut json, tenant);
+        }
+        json.push_str(r#","fields":{"method":"#);
+        write_json_string(&mut json, &parts.method);
+        for (name, value) in parts.texts() {
+            if let Some(value) = value {
+                // Writing to a String cannot fail.
+                let _ = write!(json, r#","{name}":"#);
+                write_json_string(&mut json, value);
+            }
+        }
+        let _ = write!(json, r#","client":"{}""#, parts.client);
+        Arc::new(AccessOrigin { parts, json: json.into() })
+    }
+}
+
+impl Deref for AccessOrigin {
+    type Target = AccessParts;
+
+    fn deref(&self) -> &AccessParts {
+        &self.parts
+    }
+}
+
+impl AccessParts {
+    fn texts(&self) -> [(&'static str, Option<&str>); 7] {
+        [
+            ("tenant.slug", self.tenant_slug.as_deref()),
+            ("environment", self.environment.as_deref()),
+            ("route", self.route.as_deref()),
+            ("service", self.service.as_deref()),
+            ("principal", self.principal.as_deref()),
+            ("host", Some(&self.host)),
+            ("user_agent", self.agent.as_deref()),
+        ]
+    }
+}
+
+/// One request through the gateway, compact: what it has in common with others is shared by one pointer, and nothing
+/// of its own is formatted before the record is written, on another thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessRecord {
+    /// Whose it is, where it came from and where it went.
+    pub origin: Arc<AccessOrigin>,
+    /// When its head was read.
+    pub at: Timestamp,
+    /// Its id, as the app and the client saw it.
+    pub request: RequestId,
+    /// Who answered, if a replica did.
+    pub replica: Option<ReplicaId>,
     /// Path without query: queries carry secrets.
     pub path: Box<str>,
     /// Status of the answer, 0 when the client had gone.
@@ -217,10 +296,6 @@ pub struct AccessRecord {
     pub bytes_in: u64,
     /// Body bytes sent.
     pub bytes_out: u64,
-    /// The client's address, after trusted proxies.
-    pub client: IpAddr,
-    /// The client's `User-Agent`, truncated by the gateway.
-    pub agent: Option<Arc<str>>,
 }
 
 impl AccessRecord {
@@ -234,40 +309,41 @@ impl AccessRecord {
         }
     }
 
-    /// Appends the JSON object that the same record has as a [`LogRecord`], without a newline. The hot form: no map.
+    /// Appends the JSON object that the same record has as a [`LogRecord`], without a newline. The hot form: no map,
+    /// no formatter, and what is shared is copied as it was written once.
     pub fn write_json(&self, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = write!(out, r#"{{"at":"{}","level":"{}","message":"#, self.at, self.level().as_str());
-        write_json_string(out, &self.message());
-        out.push_str(r#","source":{"kind":"access"}"#);
-        if let Some(tenant) = &self.tenant {
-            out.push_str(r#","tenant":"#);
-            write_json_string(out, tenant);
-        }
-        let _ = write!(out, r#","fields":{{"request.id":"{}","method":"#, self.request);
-        write_json_string(out, &self.method);
-        for (name, value) in self.texts() {
-            if let Some(value) = value {
-                let _ = write!(out, r#","{name}":"#);
-                write_json_string(out, value);
-            }
-        }
+        out.push_str(r#"{"at":""#);
+        push_time(out, self.at);
+        out.push_str(r#"","level":""#);
+        out.push_str(self.level().as_str());
+        out.push_str(r#"","message":"#);
+        out.push('"');
+        push_json_escaped(out, &self.origin.method);
+        out.push(' ');
+        push_json_escaped(out, &self.path);
+        out.push(' ');
+        push_decimal(out, u64::from(self.status));
+        out.push('"');
+        out.push_str(&self.origin.json);
+        out.push_str(r#","path":"#);
+        write_json_string(out, &self.path);
+        push_id(out, r#","request.id":""#, &self.request);
         if let Some(replica) = &self.replica {
-            let _ = write!(out, r#","replica":"{replica}""#);
+            push_id(out, r#","replica":""#, replica);
+        }
+        if let Some(code) = self.code {
+            out.push_str(r#","code":"#);
+            write_json_string(out, code);
         }
         if let Some(upstream) = self.upstream {
-            let _ = write!(out, r#","upstream_us":{}"#, upstream.as_micros());
+            push_number(out, r#","upstream_us":"#, micros(upstream));
         }
-        let _ = write!(
-            out,
-            r#","status":{},"duration_us":{},"tries":{},"bytes_in":{},"bytes_out":{},"client":"{}"}}}}"#,
-            self.status,
-            self.duration.as_micros(),
-            self.tries,
-            self.bytes_in,
-            self.bytes_out,
-            self.client
-        );
+        push_number(out, r#","status":"#, u64::from(self.status));
+        push_number(out, r#","duration_us":"#, micros(self.duration));
+        push_number(out, r#","tries":"#, u64::from(self.tries));
+        push_number(out, r#","bytes_in":"#, self.bytes_in);
+        push_number(out, r#","bytes_out":"#, self.bytes_out);
+        out.push_str("}}");
     }
 
     /// The same as a general record: for whoever follows live, and for sinks without a hot path.
@@ -275,14 +351,20 @@ impl AccessRecord {
     pub fn to_record(&self) -> LogRecord {
         let mut fields = serde_json::Map::new();
         fields.insert("request.id".to_owned(), self.request.to_string().into());
-        fields.insert("method".to_owned(), (&*self.method).into());
-        let texts =
-            self.texts().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        fields.insert("method".to_owned(), (&*self.origin.method).into());
+        let texts = self
+            .origin
+            .texts()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
         fields.extend(texts);
+        fields.insert("path".to_owned(), (&*self.path).into());
+        if let Some(code) = self.code {
+            fields.insert("code".to_owned(), code.into());
+        }
         if let Some(replica) = &self.replica {
             fields.insert("replica".to_owned(), replica.to_string().into());
         }
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         if let Some(upstream) = self.upstream {
             fields.insert("upstream_us".to_owned(), micros(upstream).into());
         }
@@ -291,34 +373,31 @@ impl AccessRecord {
         fields.insert("tries".to_owned(), self.tries.into());
         fields.insert("bytes_in".to_owned(), self.bytes_in.into());
         fields.insert("bytes_out".to_owned(), self.bytes_out.into());
-        fields.insert("client".to_owned(), self.client.to_string().into());
+        fields.insert("client".to_owned(), self.origin.client.to_string().into());
         LogRecord {
             at: self.at,
             level: self.level(),
-            message: self.message(),
+            message: format!("{} {} {}", self.origin.method, self.path, self.status),
             source: Source::Access,
-            tenant: self.tenant.as_deref().map(str::to_owned),
+            tenant: self.origin.tenant.as_deref().map(str::to_owned),
             fields,
         }
     }
+}
 
-    fn message(&self) -> String {
-        format!("{} {} {}", self.method, self.path, self.status)
-    }
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
 
-    fn texts(&self) -> [(&'static str, Option<&str>); 9] {
-        [
-            ("tenant.slug", self.tenant_slug.as_deref()),
-            ("environment", self.environment.as_deref()),
-            ("route", self.route.as_deref()),
-            ("service", self.service.as_deref()),
-            ("principal", self.principal.as_deref()),
-            ("host", Some(&self.host)),
-            ("path", Some(&self.path)),
-            ("code", self.code),
-            ("user_agent", self.agent.as_deref()),
-        ]
-    }
+/// `start` opens the string that the id is.
+fn push_id(out: &mut String, start: &str, id: &impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{start}{id}\"");
+}
+
+fn push_number(out: &mut String, start: &str, number: u64) {
+    out.push_str(start);
+    push_decimal(out, number);
 }
 
 #[cfg(test)]
@@ -349,18 +428,23 @@ mod tests {
     fn an_access_record_reads_as_a_log_record() {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let random = SeededRandom::new(1);
-        let access = AccessRecord {
-            at: Timestamp::from_micros(1_700_000_000_000_000),
-            request: RequestId::new(&clock, &random),
+        let origin = AccessOrigin::new(AccessParts {
             tenant: Some("ten_01".into()),
             tenant_slug: Some("acme".into()),
             environment: None,
             route: Some("*.localhost/".into()),
             service: Some("web".into()),
-            replica: Some(ReplicaId::new(&clock, &random)),
             principal: None,
             method: "GET".into(),
             host: "acme.localhost".into(),
+            client: "127.0.0.1".parse().expect("an address"),
+            agent: Some("curl\u{1b}[31m token=abcdef".into()),
+        });
+        let access = AccessRecord {
+            origin,
+            at: Timestamp::from_micros(1_700_000_000_000_070),
+            request: RequestId::new(&clock, &random),
+            replica: Some(ReplicaId::new(&clock, &random)),
             path: "/a\n\"b\"".into(),
             status: 429,
             code: Some("rate_limited"),
@@ -368,9 +452,7 @@ mod tests {
             upstream: None,
             tries: 0,
             bytes_in: 0,
-            bytes_out: 17,
-            client: "127.0.0.1".parse().expect("an address"),
-            agent: Some("curl\u{1b}[31m".into()),
+            bytes_out: u64::MAX,
         };
         let mut line = String::new();
         access.write_json(&mut line);
@@ -382,6 +464,6 @@ mod tests {
         assert_eq!(record.source, Source::Access);
         assert_eq!(record.message, "GET /a\n\"b\" 429");
         assert_eq!(record.fields["status"], 429);
-        assert_eq!(record.fields["user_agent"], "curl\u{1b}[31m");
+        assert_eq!(record.fields["user_agent"], "curl\u{1b}[31m token=[redacted]");
     }
 }

@@ -57,6 +57,17 @@ pub fn short_time(at: Timestamp) -> String {
 /// Appends the text as a JSON string, quotes included, with everything escaped that [`printable`] escapes.
 pub fn write_json_string(out: &mut String, text: &str) {
     out.push('"');
+    push_json_escaped(out, text);
+    out.push('"');
+}
+
+/// What stands between the quotes of [`write_json_string`].
+pub(crate) fn push_json_escaped(out: &mut String, text: &str) {
+    // The usual text is plain ASCII without anything to escape: one pass over the bytes tells.
+    let plain = text.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+    if plain {
+        return out.push_str(text);
+    }
     let mut plain_from = 0;
     for (at, character) in text.char_indices() {
         let escape = match character {
@@ -79,7 +90,59 @@ pub fn write_json_string(out: &mut String, text: &str) {
         plain_from = at + character.len_utf8();
     }
     out.push_str(&text[plain_from..]);
-    out.push('"');
+}
+
+fn is_plain(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// Appends a number in decimal digits.
+pub(crate) fn push_decimal(out: &mut String, mut number: u64) {
+    // u64::MAX has 20 digits.
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
+/// Appends a time as RFC 3339 has it, in UTC, always with six digits of a second.
+pub(crate) fn push_time(out: &mut String, at: Timestamp) {
+    const DAY_SECONDS: i64 = 86_400;
+    let (seconds, micros) = (at.micros().div_euclid(1_000_000), at.micros().rem_euclid(1_000_000));
+    let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    if !(0..=9_999).contains(&year) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{at}");
+        return;
+    }
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let minute = second / 60;
+    let numbers = [(4, year), (7, month), (10, day), (13, minute / 60), (16, minute % 60), (19, second % 60)];
+    for (end, number) in numbers.into_iter().chain([(26, micros)]) {
+        let (mut at, mut rest) = (end, number);
+        while rest > 0 {
+            at -= 1;
+            text[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// Appends any value as JSON, its strings as [`write_json_string`] does.
@@ -137,6 +200,28 @@ mod tests {
         assert_eq!(at(0), "11-14 22:13:20.000");
         assert_eq!(at(70_999), "11-14 22:13:20.070");
         assert_eq!(short_time(Timestamp::from_micros(-1)), "12-31 23:59:59.999");
+    }
+
+    #[test]
+    fn written_times_and_numbers_read_back() {
+        for micros in [
+            0,
+            1,
+            -1,
+            951_782_400_000_000,
+            1_700_000_000_000_070,
+            253_402_300_799_999_999,
+            -62_167_219_200_000_000,
+        ] {
+            let (at, mut text) = (Timestamp::from_micros(micros), String::new());
+            push_time(&mut text, at);
+            assert_eq!((Timestamp::parse(&text), text.len()), (Ok(at), 27), "{text}");
+        }
+        for number in [0, 9, 10, 123_456, u64::MAX] {
+            let mut text = String::new();
+            push_decimal(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
         peer: peer_text,
         key,
     };
-    push_upstream_head(thread, job, &forward);
+    push_upstream_head(thread, job, &forward, remembered);
     Ok(())
 }
 
@@ -327,11 +327,11 @@ impl Request<'_> {
         environment: &Environment,
         key: Option<base::KeyId>,
     ) -> Result<(), Refusal> {
-        let tenant = self.job.tenant.clone();
+        let tenant = self.job.tenant.as_ref();
         let address = Subject::address(self.job.client);
         let number = route.number();
         let mut under: [Option<Limit>; LIMITS_MAX] = [None; LIMITS_MAX];
-        under[0] = match &tenant {
+        under[0] = match tenant {
             _ if !route.plan_limit => None,
             Some(tenant) => {
                 let mut limit = None;
@@ -347,7 +347,7 @@ impl Request<'_> {
         };
         let of = |subject, rate| Limit { subject, rate };
         under[1] = route.limits.key.zip(key).map(|(rate, key)| of(Subject::Key(number, key), rate));
-        let by_tenant = route.limits.tenant.zip(tenant.as_ref());
+        let by_tenant = route.limits.tenant.zip(tenant);
         under[2] = by_tenant.map(|(rate, tenant)| of(Subject::TenantOnRoute(number, tenant.id), rate));
         under[3] = route.limits.address.map(|rate| of(Subject::AddressOnRoute(number, address), rate));
         let mut given =

@@ -52,7 +52,7 @@ pub(crate) fn push_response_head(
             (Downward::Plain, None)
         }
     };
-    let mut out = std::mem::take(&mut job.down);
+    let mut out = thread.answers.take();
     push_status_line(&mut out, head.status, head.reason);
     let (passed, seen) = push_passed_headers(&mut out, head);
     if let Some(length) = length {

@@ -36,17 +36,18 @@ pub(crate) struct Words<'a> {
     pub(crate) role: Option<&'a str>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    text: Arc<str>,
-    until_ms: u64,
+/// An assertion, and until when it is reused.
+#[derive(Debug, Clone)]
+pub(crate) struct Signed {
+    pub(crate) text: Arc<str>,
+    pub(crate) until_ms: u64,
 }
 
 /// Those that were signed.
 pub(crate) struct Assertions {
     signer: Arc<dyn AssertionSigner>,
     hasher: Fold,
-    shards: Box<[Mutex<HashMap<Subject, Kept, Fold>>]>,
+    shards: Box<[Mutex<HashMap<Subject, Signed, Fold>>]>,
 }
 
 impl Assertions {
@@ -57,12 +58,12 @@ impl Assertions {
 
     /// The assertion for a subject; `None` when it cannot be signed now, as in the sealed state. The request then
     /// goes without one, and an application that relies on it refuses.
-    pub(crate) fn get(&self, subject: Subject, words: &Words<'_>, now_ms: u64) -> Option<Arc<str>> {
+    pub(crate) fn get(&self, subject: Subject, words: &Words<'_>, now_ms: u64) -> Option<Signed> {
         let shard = &self.shards[(self.hasher.hash_one(subject) >> 60) as usize % SHARDS];
         if let Some(kept) = shard.lock().get(&subject)
             && kept.until_ms > now_ms
         {
-            return Some(kept.text.clone());
+            return Some(kept.clone());
         }
         // Signed without the lock: two threads may do it twice, but none waits for the other.
         let claims = AssertionClaims {
@@ -88,7 +89,8 @@ impl Assertions {
         if kept.len() >= KEPT_A_SHARD_MAX {
             kept.clear();
         }
-        kept.insert(subject, Kept { text: text.clone(), until_ms: now_ms + REUSE_MS });
-        Some(text)
+        let signed = Signed { text, until_ms: now_ms + REUSE_MS };
+        kept.insert(subject, signed.clone());
+        Some(signed)
     }
 }

@@ -25,6 +25,16 @@ impl Buffer {
         Self { data: vec![0; BUFFER_BYTES], start: 0, end: 0 }
     }
 
+    /// One without memory, for who waits. It takes no bytes.
+    pub(crate) const fn none() -> Self {
+        Self { data: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// Whether it is [`Buffer::none`].
+    pub(crate) fn is_none(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// What came and was not used.
     pub(crate) fn filled(&self) -> &[u8] {
         &self.data[self.start..self.end]
@@ -68,6 +78,50 @@ impl Buffer {
         let bytes = room.filled().len();
         self.end += bytes;
         Poll::Ready(Ok(bytes))
+    }
+}
+
+/// Output buffers that a thread keeps for the next requests, as many as are in flight on one endpoint.
+const HEADS_KEPT_MAX: usize = 1_024;
+/// Bytes of a kept buffer for heads: with 1,024 of them 4 MB.
+const HEAD_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// The same for answers, which are written at once as a rule, so that few are in use: 4 MB.
+const ANSWERS_KEPT_MAX: usize = 64;
+const ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Memory of one sort of output that nobody uses now. The one that was used last is given first: it is in the cache.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    kept: RefCell<Vec<Vec<u8>>>,
+    number_max: usize,
+    bytes_max: usize,
+}
+
+impl Outputs {
+    /// For heads on their way to upstreams.
+    pub(crate) fn heads() -> Self {
+        Self { kept: RefCell::default(), number_max: HEADS_KEPT_MAX, bytes_max: HEAD_KEPT_BYTES_MAX }
+    }
+
+    /// For answers, and for bodies of requests.
+    pub(crate) fn answers() -> Self {
+        Self { kept: RefCell::default(), number_max: ANSWERS_KEPT_MAX, bytes_max: ANSWER_KEPT_BYTES_MAX }
+    }
+
+    /// An empty one.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.kept.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes one back. One that has grown too large is not kept.
+    pub(crate) fn give(&self, mut output: Vec<u8>) {
+        if (1..=self.bytes_max).contains(&output.capacity()) {
+            let mut kept = self.kept.borrow_mut();
+            if kept.len() < self.number_max {
+                output.clear();
+                kept.push(output);
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -60,6 +61,8 @@ pub(crate) struct Client {
     peer_text: Box<str>,
     remembered: Remembered,
     scanned: usize,
+    /// When the first bytes of the head came; `None` when they came with what was before it.
+    began: Option<Duration>,
     _counted: Counted,
 }
 
@@ -84,6 +87,7 @@ impl Client {
             peer_text,
             remembered: Remembered::default(),
             scanned: 0,
+            began: None,
             _counted: counted,
         }
     }
@@ -139,7 +143,9 @@ impl Client {
             match self.fill().await {
                 Ok(0) | Err(Cut::Gone) => return Head::None,
                 Ok(_) if waited_idle => {
-                    self.thread.deadlines.set_now_ms(self.thread.monotonic_ms());
+                    let now = self.thread.shared.clock.monotonic();
+                    self.began = Some(now);
+                    self.thread.deadlines.set_now_ms(millis(now));
                     self.slot.set_idle(false);
                     self.slot.arm(head_ms);
                 }
@@ -186,8 +192,7 @@ impl Client {
     async fn request(&mut self, length: usize) -> After {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
-        job.started = thread.shared.clock.monotonic();
-        thread.deadlines.set_now_ms(millis(job.started));
+        job.started = self.began.take().unwrap_or_else(|| thread.shared.clock.monotonic());
         let admitted = match &mut self.buffer {
             Some(buffer) => {
                 let peer =
@@ -205,7 +210,7 @@ impl Client {
             Ok(()) => exchange(self, &mut job).await,
             Err(refusal) => self.refuse(&mut job, &refusal).await,
         };
-        thread.records.push(&mut job);
+        thread.records.push(&mut job, &mut self.remembered);
         thread.give_job(job);
         after
     }
@@ -214,11 +219,11 @@ impl Client {
     async fn refuse_head(&mut self, refusal: Refusal) -> After {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
-        job.started = thread.shared.clock.monotonic();
+        job.started = self.began.take().unwrap_or_else(|| thread.shared.clock.monotonic());
         job.client = self.peer;
         job.begin(&thread);
         let after = self.refuse(&mut job, &refusal).await;
-        thread.records.push(&mut job);
+        thread.records.push(&mut job, &mut self.remembered);
         thread.give_job(job);
         after
     }

@@ -15,10 +15,11 @@ use crate::model::Route;
 use crate::wire::{Framing, HEAD_BYTES_MAX, HEADERS_MAX, parse_response, response_framing};
 use base::codes;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -86,8 +87,7 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
     };
     service.budget.earn();
     let mut tried = Tried::default();
-    let spare = std::mem::take(&mut job.spare);
-    let mut uplink = Uplink::new(&job.up, spare, job.framing, route.body_bytes_max);
+    let mut uplink = Uplink::new(&client.thread, job, route.body_bytes_max);
     loop {
         let in_flight = match place(client, job, &service, tried.numbers()).await {
             Ok(in_flight) => in_flight,
@@ -124,7 +124,7 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
             };
         }
         client.thread.shared.metrics.retries.inc();
-        uplink = Uplink::new(&job.up, uplink.into_output(), job.framing, route.body_bytes_max);
+        uplink.restart(job);
     }
 }
 
@@ -282,12 +282,13 @@ async fn one_try(
         job.expects_continue = false;
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| Failure::ClientGone)?;
     }
-    let mut upstream = Upstream { stream, buffer: thread.buffers.take(), in_flight, reused };
+    let mut upstream = Upstream { stream, buffer: Buffer::none(), in_flight, reused };
     let mut interim = 0;
     loop {
         match judge(&thread, job, &upstream.buffer).map_err(Failure::Fault)? {
             Judged::More => {
-                if upstream.buffer.room() == 0 && upstream.buffer.filled().len() < HEAD_BYTES_MAX {
+                let full = upstream.buffer.room() == 0 && !upstream.buffer.is_none();
+                if full && upstream.buffer.filled().len() < HEAD_BYTES_MAX {
                     upstream.buffer.grow();
                 }
                 wait_for_response(client, job, route, uplink, &mut upstream).await?;
@@ -368,7 +369,7 @@ async fn wait_for_response(
                 }
             }
         }
-        match upstream.buffer.poll_fill(&mut upstream.stream, cx) {
+        match poll_response(&thread, upstream, cx) {
             Poll::Ready(Ok(bytes)) if bytes > 0 => return Poll::Ready(Ok(())),
             Poll::Ready(_) => {
                 let first = upstream.buffer.is_empty();
@@ -382,6 +383,15 @@ async fn wait_for_response(
         client.slot.poll_expired(cx).map(|_| Err(late(upward_open && uplink.waits_for_client())))
     })
     .await
+}
+
+/// Reads once. While the application works, no buffer is held for its answer.
+fn poll_response(thread: &Thread, upstream: &mut Upstream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    if upstream.buffer.is_none() {
+        ready!(upstream.stream.poll_read_ready(cx))?;
+        upstream.buffer = thread.buffers.take();
+    }
+    upstream.buffer.poll_fill(&mut upstream.stream, cx)
 }
 
 fn late(client_is_slow: bool) -> Failure {

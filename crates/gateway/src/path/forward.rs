@@ -4,6 +4,7 @@ use super::admit::Key;
 use super::assertion::{Subject, Words};
 use super::credential::is_ours;
 use super::job::Job;
+use super::remember::Remembered;
 use super::shared::Thread;
 use crate::snapshot::{Environment, Tenant};
 use crate::wire::{Authority, Examined, Framing, HeaderKind, RequestHead, Target, push_hex, push_number};
@@ -22,8 +23,13 @@ pub(crate) struct Forward<'a> {
 
 /// Writes the head into `job.up`: what the client sent, less what is of its connection only, less what only the
 /// gateway may say, and then what the gateway says.
-pub(crate) fn push_upstream_head(thread: &Thread, job: &mut Job, forward: &Forward<'_>) {
-    let mut up = std::mem::take(&mut job.up);
+pub(crate) fn push_upstream_head(
+    thread: &Thread,
+    job: &mut Job,
+    forward: &Forward<'_>,
+    remembered: &mut Remembered,
+) {
+    let mut up = thread.heads.take();
     up.extend_from_slice(forward.head.method.as_bytes());
     up.push(b' ');
     up.extend_from_slice(forward.target.origin.as_bytes());
@@ -34,7 +40,7 @@ pub(crate) fn push_upstream_head(thread: &Thread, job: &mut Job, forward: &Forwa
     push_framing(&mut up, forward.head.method, job);
     push_forwarded(&mut up, forward);
     push_trace(thread, &mut up, job, forward);
-    push_identity(thread, &mut up, job, forward);
+    push_identity(thread, &mut up, job, forward, remembered);
     up.extend_from_slice(b"\r\n");
     job.up = up;
 }
@@ -152,7 +158,13 @@ fn push_hex_16(out: &mut Vec<u8>, number: u64) {
     push_hex(out, number | 1 << 63);
 }
 
-fn push_identity(thread: &Thread, out: &mut Vec<u8>, job: &Job, forward: &Forward<'_>) {
+fn push_identity(
+    thread: &Thread,
+    out: &mut Vec<u8>,
+    job: &Job,
+    forward: &Forward<'_>,
+    remembered: &mut Remembered,
+) {
     let (Some(tenant), Some(environment)) = (&job.tenant, &job.environment) else { return };
     push_line(out, "X-Tenant-Id", tenant.text.as_bytes());
     push_line(out, "X-Tenant-Slug", tenant.slug.as_bytes());
@@ -163,7 +175,7 @@ fn push_identity(thread: &Thread, out: &mut Vec<u8>, job: &Job, forward: &Forwar
     }
     environment.plan_of(tenant, |plan, _| {
         push_line(out, "X-Tenant-Plan", plan.as_bytes());
-        push_assertion(thread, out, job, &Told { tenant, environment, plan, key });
+        push_assertion(thread, out, job, &Told { tenant, environment, plan, key }, remembered);
     });
 }
 
@@ -174,7 +186,13 @@ struct Told<'a> {
     key: Option<&'a Key>,
 }
 
-fn push_assertion(thread: &Thread, out: &mut Vec<u8>, job: &Job, told: &Told<'_>) {
+fn push_assertion(
+    thread: &Thread,
+    out: &mut Vec<u8>,
+    job: &Job,
+    told: &Told<'_>,
+    remembered: &mut Remembered,
+) {
     let Some(service) = &job.service else { return };
     let subject = Subject {
         tenant: told.tenant.id,
@@ -183,6 +201,10 @@ fn push_assertion(thread: &Thread, out: &mut Vec<u8>, job: &Job, told: &Told<'_>
         service: service.id,
         plan: told.tenant.plan,
     };
+    let now_ms = thread.now_ms();
+    if let Some(text) = remembered.assertion(&subject, now_ms) {
+        return push_line(out, "Switchyard-Assertion", text.as_bytes());
+    }
     let words = Words {
         tenant_slug: &told.tenant.slug,
         plan: told.plan,
@@ -190,7 +212,8 @@ fn push_assertion(thread: &Thread, out: &mut Vec<u8>, job: &Job, told: &Told<'_>
         principal: told.key.map(|key| &*key.text),
         role: told.key.map(|key| &*key.role),
     };
-    if let Some(text) = thread.shared.assertions.get(subject, &words, thread.now_ms()) {
-        push_line(out, "Switchyard-Assertion", text.as_bytes());
+    if let Some(signed) = thread.shared.assertions.get(subject, &words, now_ms) {
+        push_line(out, "Switchyard-Assertion", signed.text.as_bytes());
+        remembered.keep_assertion(subject, signed);
     }
 }

@@ -6,7 +6,7 @@ use crate::limits::Outcome;
 use crate::model::Route;
 use crate::snapshot::{Environment, Tenant};
 use crate::wire::{Framing, Version};
-use base::{Code, ReplicaId, RequestId, Timestamp};
+use base::{Clock, Code, ReplicaId, RequestId, Timestamp};
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,8 +19,6 @@ const PATH_KEPT_MAX: usize = 1_024;
 const AGENT_KEPT_MAX: usize = 256;
 /// Bytes of an id as text.
 pub(crate) const ID_TEXT_BYTES: usize = 30;
-/// Bytes of an output buffer that are kept between requests; more is given back.
-const OUTPUT_KEPT_MAX: usize = 64 * 1024;
 
 /// One request under way.
 #[derive(Debug)]
@@ -29,8 +27,6 @@ pub(crate) struct Job {
     pub(crate) up: Vec<u8>,
     /// What is ready for the client.
     pub(crate) down: Vec<u8>,
-    /// Memory for what is on its way to the upstream.
-    pub(crate) spare: Vec<u8>,
 
     pub(crate) at: Timestamp,
     pub(crate) started: Duration,
@@ -72,7 +68,6 @@ impl Default for Job {
         Self {
             up: Vec::new(),
             down: Vec::new(),
-            spare: Vec::new(),
             at: Timestamp::EPOCH,
             started: Duration::ZERO,
             request: None,
@@ -107,24 +102,33 @@ impl Default for Job {
 }
 
 impl Job {
-    /// Forgets everything but the memory that it has.
-    pub(crate) fn reset(&mut self) {
-        let kept = [&mut self.up, &mut self.down, &mut self.spare].map(|output| {
-            let mut output = std::mem::take(output);
-            output.clear();
-            output.shrink_to(OUTPUT_KEPT_MAX);
-            output
-        });
-        let [up, down, spare] = kept;
-        *self = Self { up, down, spare, ..Self::default() };
+    /// Forgets everything, and gives its memory back.
+    pub(crate) fn reset(&mut self, thread: &Thread) {
+        thread.heads.give(std::mem::take(&mut self.up));
+        thread.answers.give(std::mem::take(&mut self.down));
+        *self = Self::default();
     }
 
     /// Begins: a time and an id.
     pub(crate) fn begin(&mut self, thread: &Thread) {
         self.at = thread.shared.clock.now();
-        let request = RequestId::new(&*thread.shared.clock, &thread.random);
+        let request = RequestId::new(&At(self.at), &thread.random);
         self.request_text = id_text(&request);
         self.request = Some(request);
+    }
+}
+
+/// A clock that stands at the time of a request, so that its id has that time, and the machine's is asked once.
+#[derive(Debug)]
+struct At(Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

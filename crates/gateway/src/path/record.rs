@@ -1,6 +1,7 @@
 //! What is kept of each request: a record, from which metrics, usage and the access log are made, in batches.
 
 use super::job::Job;
+use super::remember::Remembered;
 use super::shared::Shared;
 use crate::metrics::Handles;
 use std::cell::RefCell;
@@ -29,20 +30,13 @@ impl Records {
     }
 
     /// Makes the record of a request that has ended. What was never understood enough to have an id has none.
-    pub(crate) fn push(&self, job: &mut Job) {
+    pub(crate) fn push(&self, job: &mut Job, remembered: &mut Remembered) {
         let Some(request) = job.request else { return };
         let record = AccessRecord {
+            origin: remembered.origin(job),
             at: job.at,
             request,
-            tenant: job.tenant.as_ref().map(|tenant| tenant.text.clone()),
-            tenant_slug: job.tenant.as_ref().map(|tenant| tenant.slug.clone()),
-            environment: job.environment.as_ref().map(|environment| environment.slug.clone()),
-            route: job.route.as_ref().map(|route| route.label.clone()),
-            service: job.service.as_ref().map(|service| service.name.clone()),
             replica: job.replica,
-            principal: job.principal.take(),
-            method: std::mem::take(&mut job.method),
-            host: job.host.take().unwrap_or_default(),
             path: std::mem::take(&mut job.path),
             status: job.status,
             code: job.code,
@@ -51,8 +45,6 @@ impl Records {
             tries: job.tries,
             bytes_in: job.bytes_in,
             bytes_out: job.bytes_out,
-            client: job.client,
-            agent: job.agent.take(),
         };
         let mut inner = self.inner.borrow_mut();
         inner.batch.push(record);

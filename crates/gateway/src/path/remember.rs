@@ -1,8 +1,11 @@
 //! What a connection said last: clients say the same again with nearly every request.
 
 use super::admit::Key;
+use super::assertion::{Signed, Subject};
+use super::job::Job;
 use crate::snapshot::{KeyEntry, key_hash};
 use std::sync::Arc;
+use telemetry::{AccessOrigin, AccessParts};
 
 /// Bytes of a token whose hash is remembered; keys of ours are shorter.
 const TOKEN_BYTES_MAX: usize = 128;
@@ -16,6 +19,9 @@ pub(crate) struct Remembered {
     token: Box<[u8]>,
     hash: [u8; 32],
     key: Option<(KeyEntry, Key)>,
+    assertion: Option<(Subject, Signed)>,
+    /// As they were given, by which they are known again, and without secrets.
+    origin: Option<(AccessParts, Arc<AccessOrigin>)>,
 }
 
 impl Remembered {
@@ -53,6 +59,63 @@ impl Remembered {
             _ => self.key.insert((*entry, tell())).1.clone(),
         }
     }
+
+    /// The assertion for a subject, if it was the last and is still to be used.
+    pub(crate) fn assertion(&self, subject: &Subject, now_ms: u64) -> Option<&str> {
+        let (known, signed) = self.assertion.as_ref()?;
+        (known == subject && signed.until_ms > now_ms).then_some(&*signed.text)
+    }
+
+    pub(crate) fn keep_assertion(&mut self, subject: Subject, signed: Signed) {
+        self.assertion = Some((subject, signed));
+    }
+
+    /// What records say of all requests like this one.
+    pub(crate) fn origin(&mut self, job: &Job) -> Arc<AccessOrigin> {
+        match &self.origin {
+            Some((known, origin)) if is_of(known, job) => origin.clone(),
+            _ => {
+                let parts = parts_of(job);
+                self.origin.insert((parts.clone(), AccessOrigin::new(parts))).1.clone()
+            }
+        }
+    }
+}
+
+fn parts_of(job: &Job) -> AccessParts {
+    AccessParts {
+        tenant: job.tenant.as_ref().map(|tenant| tenant.text.clone()),
+        tenant_slug: job.tenant.as_ref().map(|tenant| tenant.slug.clone()),
+        environment: job.environment.as_ref().map(|environment| environment.slug.clone()),
+        route: job.route.as_ref().map(|route| route.label.clone()),
+        service: job.service.as_ref().map(|service| service.name.clone()),
+        principal: job.principal.clone(),
+        method: job.method.clone(),
+        host: job.host.clone().unwrap_or_default(),
+        client: job.client,
+        agent: job.agent.clone(),
+    }
+}
+
+/// Whether a request shares all of these. They are told apart by where they are: who holds them keeps them there, and
+/// what changed is elsewhere.
+fn is_of(known: &AccessParts, job: &Job) -> bool {
+    let same = |known: &Option<Arc<str>>, text: Option<&Arc<str>>| match (known, text) {
+        (Some(known), Some(text)) => Arc::ptr_eq(known, text),
+        (None, None) => true,
+        _ => false,
+    };
+    let tenant = job.tenant.as_ref();
+    same(&known.tenant, tenant.map(|tenant| &tenant.text))
+        && same(&known.tenant_slug, tenant.map(|tenant| &tenant.slug))
+        && same(&known.environment, job.environment.as_ref().map(|environment| &environment.slug))
+        && same(&known.route, job.route.as_ref().map(|route| &route.label))
+        && same(&known.service, job.service.as_ref().map(|service| &service.name))
+        && same(&known.principal, job.principal.as_ref())
+        && same(&known.agent, job.agent.as_ref())
+        && job.host.as_ref().is_some_and(|host| Arc::ptr_eq(&known.host, host))
+        && known.client == job.client
+        && known.method == job.method
 }
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ pub(crate) async fn respond(
     job.bytes_out = downlink.bytes;
     job.down = downlink.into_output();
     let uploaded = uplink.done;
-    job.spare = uplink.into_output();
     let thread = client.thread.clone();
+    uplink.give_back(&thread, job);
     match ended {
         Ended::Whole => {
             let Upstream { stream, buffer, in_flight, .. } = upstream;

@@ -1,7 +1,7 @@
 //! What the threads of the gateway share, and what each has for itself.
 
 use super::assertion::Assertions;
-use super::buffer::Buffers;
+use super::buffer::{Buffers, Outputs};
 use super::deadline::Deadlines;
 use super::job::Job;
 use super::pool::Pools;
@@ -103,6 +103,10 @@ pub(crate) struct Thread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) buffers: Buffers,
+    /// Memory for heads on their way to upstreams.
+    pub(crate) heads: Outputs,
+    /// Memory for answers on their way to clients, and for bodies on theirs to upstreams.
+    pub(crate) answers: Outputs,
     pub(crate) pools: Pools,
     pub(crate) records: Records,
     /// For ids and choices, never for secrets.
@@ -113,8 +117,8 @@ pub(crate) struct Thread {
     refused_connections: Cell<u64>,
 }
 
-/// Jobs that a thread keeps for the next requests.
-const JOBS_KEPT_MAX: usize = 64;
+/// Jobs that a thread keeps for the next requests, as many as are in flight on one endpoint: half a MB.
+const JOBS_KEPT_MAX: usize = 1_024;
 
 impl Thread {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
@@ -124,6 +128,8 @@ impl Thread {
             shared,
             deadlines: Rc::default(),
             buffers: Buffers::default(),
+            heads: Outputs::heads(),
+            answers: Outputs::answers(),
             pools: Pools::default(),
             random: SeededRandom::new(seed),
             jobs: RefCell::default(),
@@ -152,7 +158,7 @@ impl Thread {
     }
 
     pub(crate) fn give_job(&self, mut job: Box<Job>) {
-        job.reset();
+        job.reset(self);
         let mut jobs = self.jobs.borrow_mut();
         if jobs.len() < JOBS_KEPT_MAX {
             jobs.push(job);

@@ -1,6 +1,8 @@
 //! A request's body on its way to the upstream: decoded, bounded, and framed anew.
 
 use super::client::Client;
+use super::job::Job;
+use super::shared::Thread;
 use crate::wire::{BodyReader, Framing, Step, push_hex};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,8 +29,9 @@ pub(crate) enum UplinkFault {
 #[derive(Debug)]
 pub(crate) struct Uplink {
     reader: BodyReader,
+    framing: Framing,
     chunked: bool,
-    /// What is ready for the upstream, and how much of it was written.
+    /// What is ready for the upstream, and how much of it was written. Where there is no body it stays the head.
     out: Vec<u8>,
     written: usize,
     ended: bool,
@@ -42,12 +45,19 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    /// Begins with a head, in memory that is given.
-    pub(crate) fn new(head: &[u8], mut out: Vec<u8>, framing: Framing, bytes_max: u64) -> Self {
-        out.clear();
-        out.extend_from_slice(head);
+    /// Begins with the head of a job. Where a body follows, the head is copied, so that it can be sent again.
+    pub(crate) fn new(thread: &Thread, job: &mut Job, bytes_max: u64) -> Self {
+        let framing = job.framing;
+        let out = if framing == Framing::Empty {
+            std::mem::take(&mut job.up)
+        } else {
+            let mut out = thread.answers.take();
+            out.extend_from_slice(&job.up);
+            out
+        };
         Self {
             reader: BodyReader::new(framing),
+            framing,
             chunked: framing == Framing::Chunked,
             out,
             written: 0,
@@ -59,9 +69,22 @@ impl Uplink {
         }
     }
 
-    /// The memory that it worked with, to be used again.
-    pub(crate) fn into_output(self) -> Vec<u8> {
-        self.out
+    /// Begins again, as long as nothing of the body was taken.
+    pub(crate) fn restart(&mut self, job: &Job) {
+        if self.framing != Framing::Empty {
+            self.out.clear();
+            self.out.extend_from_slice(&job.up);
+        }
+        (self.written, self.done) = (0, false);
+    }
+
+    /// Gives back the memory that it worked with.
+    pub(crate) fn give_back(self, thread: &Thread, job: &mut Job) {
+        if self.framing == Framing::Empty {
+            job.up = self.out;
+        } else {
+            thread.answers.give(self.out);
+        }
     }
 
     /// Whether it waits for the client rather than for the upstream.
@@ -87,12 +110,12 @@ impl Uplink {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            self.out.clear();
-            self.written = 0;
             if self.ended {
                 self.done = true;
                 return Poll::Ready(Ok(()));
             }
+            self.out.clear();
+            self.written = 0;
             if client.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
                 continue;
             }

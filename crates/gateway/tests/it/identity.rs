@@ -270,7 +270,7 @@ fn n2_a_trusted_proxy_says_for_whom_it_asks() {
     assert_eq!(got.headers("traceparent"), [trace]);
     eventually("the record names the client", || {
         let records = gateway.log.records();
-        records.first().map(|record| assert_eq!(record.client.to_string(), "1.2.3.4"))
+        records.first().map(|record| assert_eq!(record.origin.client.to_string(), "1.2.3.4"))
     });
     assert_eq!(get(&gateway, "beta.localhost", "X-Tenant-Slug: acme\r\n").code(), "tenant_mismatch");
     assert_eq!(get(&gateway, "localhost", "X-Tenant-Slug: nobody\r\n").code(), "tenant_unknown");

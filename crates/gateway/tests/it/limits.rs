@@ -128,7 +128,7 @@ fn n1_two_hundred_addresses_in_headers_are_one_address() {
     eventually("records name the socket's peer", || {
         let records = gateway.log.records();
         (records.len() == 200)
-            .then(|| assert!(records.iter().all(|one| one.client.to_string() == "127.0.0.1")))
+            .then(|| assert!(records.iter().all(|one| one.origin.client.to_string() == "127.0.0.1")))
     });
     assert!(upstream.got().iter().all(|got| got.header("x-forwarded-for") == Some("127.0.0.1")));
 }

@@ -274,12 +274,21 @@ fn each_request_leaves_one_record() {
         (records.len() == 3).then_some(records)
     });
     let [served, broken, refused] = records.try_into().unwrap();
-    assert_eq!((&*served.method, &*served.host, &*served.path), ("POST", "acme.localhost", "/a/b"));
+    assert_eq!(
+        (&*served.origin.method, &*served.origin.host, &*served.path),
+        ("POST", "acme.localhost", "/a/b")
+    );
     assert_eq!((served.status, served.bytes_in, served.bytes_out, served.tries), (200, 5, 10, 1));
-    assert_eq!((served.tenant_slug.as_deref(), served.service.as_deref()), (Some("acme"), Some("web")));
-    assert_eq!((served.route.as_deref(), served.agent.as_deref()), (Some("*.localhost/"), Some("test/1")));
-    assert_eq!(served.environment.as_deref(), Some("development"));
-    assert!(served.upstream.is_some() && served.tenant.is_some());
+    assert_eq!(
+        (served.origin.tenant_slug.as_deref(), served.origin.service.as_deref()),
+        (Some("acme"), Some("web"))
+    );
+    assert_eq!(
+        (served.origin.route.as_deref(), served.origin.agent.as_deref()),
+        (Some("*.localhost/"), Some("test/1"))
+    );
+    assert_eq!(served.origin.environment.as_deref(), Some("development"));
+    assert!(served.upstream.is_some() && served.origin.tenant.is_some());
     assert_eq!((refused.status, refused.code, refused.tries), (404, Some("tenant_unknown"), 0));
     assert_eq!((broken.status, broken.code), (400, Some("bad_request")));
 }

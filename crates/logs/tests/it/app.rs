@@ -8,7 +8,7 @@ use base::{ManualClock, RequestId, SeededRandom, Timestamp};
 use lifecycle::{Stop, StopHandle};
 use logs::{Config, Filter, Logs};
 use ports::LogSink;
-use telemetry::{AccessRecord, Level, LogRecord, Metrics};
+use telemetry::{AccessOrigin, AccessParts, AccessRecord, Level, LogRecord, Metrics};
 
 /// 2026-11-20T12:00:00Z.
 pub(crate) const NOON: i64 = 1_795_176_000_000_000;
@@ -53,18 +53,23 @@ impl App {
     }
 
     pub(crate) fn request(&self, tenant: &str, path: &str) -> AccessRecord {
-        AccessRecord {
-            at: base::Clock::now(&self.clock),
-            request: RequestId::new(&self.clock, &SeededRandom::new(1)),
+        let origin = AccessOrigin::new(AccessParts {
             tenant: Some(tenant.into()),
             tenant_slug: Some("acme".into()),
             environment: Some("development".into()),
             route: Some("*.localhost/".into()),
             service: Some("web".into()),
-            replica: None,
             principal: None,
             method: "GET".into(),
             host: "acme.localhost".into(),
+            client: std::net::IpAddr::from([127, 0, 0, 1]),
+            agent: Some("curl/8".into()),
+        });
+        AccessRecord {
+            origin,
+            at: base::Clock::now(&self.clock),
+            request: RequestId::new(&self.clock, &SeededRandom::new(1)),
+            replica: None,
             path: path.into(),
             status: 200,
             code: None,
@@ -73,8 +78,6 @@ impl App {
             tries: 1,
             bytes_in: 0,
             bytes_out: 1024,
-            client: std::net::IpAddr::from([127, 0, 0, 1]),
-            agent: Some("curl/8".into()),
         }
     }
 
