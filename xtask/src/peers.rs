@@ -1,5 +1,5 @@
 //! What tests need beyond the Rust toolchain, installed where it is missing: PostgreSQL from the system's
-//! packages, Node-RED from npm and Datasette from PyPI into `target/peers`.
+//! packages, Node-RED from npm and Datasette from PyPI into `target/peers`, TypeScript into `sdk/typescript`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ const PYTHON: &[&str] = &["python3", "python3-venv"];
 /// Versions that were seen to work; newer ones come by changing these lines.
 const NODE_RED: &str = "node-red@4.1.1";
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Without a lock file: the manifests name exact versions.
+const NPM_INSTALL: [&str; 7] =
+    ["npm", "install", "--no-audit", "--no-fund", "--no-progress", "--no-package-lock", "--ignore-scripts"];
 const DATASETTE: &str = "datasette==0.65.1";
 
 /// Programs of others that tests run, by the variable that names each to them.
@@ -45,6 +48,7 @@ pub(crate) fn install(workspace: &Workspace) -> Peers {
         Ok(program) => peers.push(("SWITCHYARD_TEST_NODE_RED", program)),
         Err(error) => note(Err(error)),
     }
+    note(sdk(workspace));
     match datasette(workspace, &folder.join("datasette")) {
         Ok(program) => peers.push(("SWITCHYARD_TEST_DATASETTE", program)),
         Err(error) => note(Err(error)),
@@ -69,6 +73,33 @@ fn node_red(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {
         &["npm", "install", "--no-audit", "--no-fund", "--no-progress", "--ignore-scripts", NODE_RED],
     )?;
     Ok(program)
+}
+
+/// TypeScript's compiler for `sdk/typescript`, in the versions that its manifest names.
+fn sdk(workspace: &Workspace) -> Result<(), String> {
+    let folder = workspace.root.join("sdk/typescript");
+    if folder.join("node_modules/.bin/tsc").is_file() {
+        return Ok(());
+    }
+    if found("npm").is_none() {
+        packages(workspace, NODE)?;
+    }
+    run(&folder, &NPM_INSTALL)
+}
+
+/// What `bench jobs` measures ours beside, in the versions that `bench/peers/package.json` names.
+///
+/// # Errors
+/// What cannot be had.
+pub(crate) fn install_for_bench(workspace: &Workspace) -> Result<(), String> {
+    let missing: Vec<&str> = [("redis-server", "redis-server"), ("npm", "npm"), ("node", "nodejs")]
+        .into_iter()
+        .filter_map(|(program, package)| found(program).is_none().then_some(package))
+        .collect();
+    if !missing.is_empty() {
+        packages(workspace, &missing)?;
+    }
+    run(&workspace.root.join("bench/peers"), &NPM_INSTALL)
 }
 
 fn datasette(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {

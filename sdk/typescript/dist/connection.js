@@ -113,7 +113,7 @@ class Connection {
         const headers = { ...this.headers };
         let body;
         if (call.body !== undefined) {
-            body = JSON.stringify(call.body);
+            body = typeof call.body === 'string' ? call.body : JSON.stringify(call.body);
             headers['content-type'] = 'application/json';
         }
         if (call.method !== 'GET')

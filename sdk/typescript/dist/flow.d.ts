@@ -30,5 +30,6 @@ export declare class FlowProducer {
     add(flow: FlowJob): Promise<JobNode>;
     /** Ends the producer's own connections. */
     close(): Promise<void>;
+    /** The children's ids are asked for once a parent. Ids grow in the order in which jobs are made. */
     private node;
 }

@@ -10,6 +10,8 @@ class Held {
     job;
     lease;
     result;
+    /** The result as JSON. */
+    text = 'null';
     isCancelled = false;
     isEnded = false;
     controller = new AbortController();
@@ -24,6 +26,16 @@ class Held {
     }
     get signal() {
         return this.controller.signal;
+    }
+    /** Takes what the processor gave. Throws when it cannot be written as JSON. */
+    succeed(result) {
+        // Nothing, as a function without `return` gives it, is null in JSON.
+        this.text = JSON.stringify(result) ?? 'null';
+        this.result = result;
+    }
+    /** What tells Switchyard that it is done. */
+    get completion() {
+        return `{"id":${JSON.stringify(this.job.id)},"lease":${JSON.stringify(this.lease)},"result":${this.text}}`;
     }
     cancel() {
         if (this.isCancelled)

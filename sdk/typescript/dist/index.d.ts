@@ -14,6 +14,6 @@ export { QueueEvents, type QueueEventsListeners, type QueueEventsOptions } from 
 export { FlowProducer, type FlowJob, type FlowOptions, type JobNode } from './flow';
 export { Job, type JobProgress } from './job';
 export type { Backoff, Duration, JobOptions, Unique } from './options';
-export { Queue, type AddManyItem, type JobFilter, type JobPage, type QueueOptions } from './queue';
+export { Queue, type AddManyItem, type JobFilter, type JobPage, type JobSelection, type QueueOptions } from './queue';
 export type { Attempt, JobCounts, JobStatus } from './wire';
 export { Worker, type Processor, type WorkerListeners, type WorkerOptions } from './worker';

@@ -61,6 +61,5 @@ export declare class Job<Data = unknown, Result = unknown, Name extends string =
     cancel(): Promise<void>;
     private path;
     private read;
-    /** `once`: a repeat would do it again, but for the key that it is sent with. */
     private post;
 }

@@ -3,7 +3,6 @@ Object.defineProperty(exports, "__esModule", { value: true });
 exports.Job = void 0;
 exports.readJob = readJob;
 exports.claimedJob = claimedJob;
-const node_crypto_1 = require("node:crypto");
 const errors_1 = require("./errors");
 const options_1 = require("./options");
 /** How long one call waits for a job to finish. The next one goes on from there. */
@@ -73,7 +72,7 @@ class Job {
             throw new TypeError('only the worker that runs a job can say how far it is');
         const { percent, note } = typeof progress === 'number' ? { percent: progress, note: undefined } : progress;
         const body = { lease: this.lease, percent: Math.round(percent), ...(note === undefined ? {} : { note }) };
-        await this.post('progress', body, false);
+        await this.post('progress', body);
         this.progress = progress;
         this.onProgress?.(progress);
     }
@@ -125,11 +124,11 @@ class Job {
     }
     /** Lets a dead or cancelled job run again, with all its attempts. */
     async retry() {
-        await this.post('retry', {}, true);
+        await this.post('retry', {});
     }
     /** Cancels it: one that waits never runs; a worker that runs it sees `signal`. */
     async cancel() {
-        await this.post('cancel', {}, false);
+        await this.post('cancel', {});
     }
     /** @internal Told by `updateProgress`. */
     onProgress;
@@ -139,10 +138,8 @@ class Job {
     async read() {
         return readJob(this.connection, this.id);
     }
-    /** `once`: a repeat would do it again, but for the key that it is sent with. */
-    async post(verb, body, once) {
-        const key = once ? { key: (0, node_crypto_1.randomUUID)() } : {};
-        await this.connection.call({ method: 'POST', path: `${this.path()}/${verb}`, body, repeatable: true, ...key });
+    async post(verb, body) {
+        await this.connection.call({ method: 'POST', path: `${this.path()}/${verb}`, body, repeatable: true });
     }
 }
 exports.Job = Job;

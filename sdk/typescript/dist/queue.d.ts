@@ -7,6 +7,11 @@ export interface QueueOptions {
     connection?: Connection | ConnectionOptions;
     /** What each job gets that does not say otherwise. */
     defaultJobOptions?: JobOptions;
+    /**
+     * Whether `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer is lost, and
+     * are done once all the same. Without it a producer that adds job by job is several times faster, and a lost answer is an error.
+     */
+    idempotent?: boolean;
 }
 /** A job for {@link Queue.addBulk}. */
 export interface AddManyItem<Data, Name extends string> {
@@ -14,10 +19,17 @@ export interface AddManyItem<Data, Name extends string> {
     data: Data;
     opts?: JobOptions;
 }
-/** Which jobs to list. */
-export interface JobFilter {
+/** Jobs that meet all that is said. */
+export interface JobSelection {
     status?: JobStatus;
+    /** By id or slug. */
+    tenant?: string;
     tag?: string;
+    /** A part of the text of the error. */
+    error?: string;
+}
+/** Which jobs to list. */
+export interface JobFilter extends JobSelection {
     /** At most this many (50); no more than 500. */
     limit?: number;
     /** Where the page before ended. */
@@ -34,6 +46,7 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     private readonly connection;
     private readonly own;
     private readonly defaults;
+    private readonly idempotent;
     constructor(name: string, options?: QueueOptions);
     /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
     add(name: Name, data: Data, options?: JobOptions): Promise<Job<Data, Result, Name>>;
@@ -44,7 +57,7 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     addBulk(items: readonly AddManyItem<Data, Name>[]): Promise<Job<Data, Result, Name>[]>;
     /** One job, or `undefined` when there is none of this id. */
     getJob(id: string): Promise<Job<Data, Result, Name> | undefined>;
-    /** A page of jobs, newest or next first as the status has it. */
+    /** A page of jobs, newest first. */
     getJobs(filter?: JobFilter): Promise<JobPage<Data, Result, Name>>;
     /** How many jobs wait, wait for their time, run, have completed and are dead. */
     getJobCounts(): Promise<JobCounts>;
@@ -56,11 +69,18 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     isPaused(): Promise<boolean>;
     /** Removes all jobs that wait, and says how many there were. Those that run go on. */
     drain(): Promise<number>;
+    /** Lets dead jobs run again, with all their attempts, and says how many there were. */
+    retryJobs(selection?: JobSelection & {
+        limit?: number;
+    }): Promise<number>;
+    /** Forgets finished jobs, and says how many there were. */
+    clean(selection?: JobSelection): Promise<number>;
     /** Ends the queue's own connections. The queue itself stays. */
     close(): Promise<void>;
     private job;
     private path;
     private get;
-    /** Under a key of its own, so that the call can be repeated when its answer is lost. */
     private post;
+    /** Adds what the body says, once. */
+    private make;
 }

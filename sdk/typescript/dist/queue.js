@@ -7,22 +7,24 @@ const job_1 = require("./job");
 const options_1 = require("./options");
 /** What one request carries at most; longer bulks become several. */
 const BULK_JOBS_MAX = 1_000;
-const BULK_BYTES_MAX = 4 * 1024 * 1024;
+const BULK_BYTES_MAX = 4 * 1024 * 1024 - 1024;
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 class Queue {
     name;
     connection;
     own;
     defaults;
+    idempotent;
     constructor(name, options = {}) {
         this.name = name;
         ({ connection: this.connection, own: this.own } = (0, connection_1.connect)(options.connection));
         this.defaults = options.defaultJobOptions ?? {};
+        this.idempotent = options.idempotent ?? true;
     }
     /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
     async add(name, data, options = {}) {
         const body = (0, options_1.newJob)(name, data, { ...this.defaults, ...options });
-        return this.job(withPayload(await this.post('jobs', body), body));
+        return this.job(withPayload(await this.make(body), body));
     }
     /**
      * Adds many jobs, in requests of up to 1,000. The jobs of one request are added together or not at all; where a later
@@ -32,7 +34,7 @@ class Queue {
         const bodies = items.map((item) => (0, options_1.newJob)(item.name, item.data, { ...this.defaults, ...item.opts }));
         const added = [];
         for (const jobs of chunks(bodies)) {
-            const answer = await this.post('jobs', { jobs });
+            const answer = await this.make({ jobs });
             answer.data.forEach((wire, index) => added.push(this.job(withPayload(wire, jobs[index]))));
         }
         return added;
@@ -42,7 +44,7 @@ class Queue {
         const wire = await (0, job_1.readJob)(this.connection, id);
         return wire === undefined ? undefined : this.job(wire);
     }
-    /** A page of jobs, newest or next first as the status has it. */
+    /** A page of jobs, newest first. */
     async getJobs(filter = {}) {
         const query = new URLSearchParams();
         for (const [name, value] of Object.entries(filter))
@@ -75,6 +77,15 @@ class Queue {
     async drain() {
         return (await this.post('drain', {})).count;
     }
+    /** Lets dead jobs run again, with all their attempts, and says how many there were. */
+    async retryJobs(selection = {}) {
+        const { limit, ...filter } = selection;
+        return (await this.post('dead', { filter, ...(limit === undefined ? {} : { limit }) })).count;
+    }
+    /** Forgets finished jobs, and says how many there were. */
+    async clean(selection = {}) {
+        return (await this.post('purge', selection)).count;
+    }
     /** Ends the queue's own connections. The queue itself stays. */
     async close() {
         if (this.own)
@@ -90,9 +101,14 @@ class Queue {
     get(rest) {
         return this.connection.call({ method: 'GET', path: this.path(rest), repeatable: true });
     }
-    /** Under a key of its own, so that the call can be repeated when its answer is lost. */
     post(rest, body) {
-        return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true, key: (0, node_crypto_1.randomUUID)() });
+        return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true });
+    }
+    /** Adds what the body says, once. */
+    make(body) {
+        const key = this.idempotent ? { key: (0, node_crypto_1.randomUUID)() } : {};
+        const path = this.path('jobs');
+        return this.connection.call({ method: 'POST', path, body, repeatable: this.idempotent, ...key });
     }
 }
 exports.Queue = Queue;

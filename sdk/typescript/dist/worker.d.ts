@@ -93,6 +93,8 @@ export declare class Worker<Data = any, Result = any, Name extends string = stri
     private claim;
     /** Tells of finished jobs and takes new ones by the same request. */
     private complete;
+    /** How many finished jobs go into one request. */
+    private fitting;
     /** One job of an answered request. */
     private completed;
     /** A request of finished jobs that was refused as a whole, or never answered. */

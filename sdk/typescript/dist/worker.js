@@ -14,6 +14,8 @@ const HEARTBEAT_MAX_MS = 5_000;
 const CLAIM_WAIT_MS = 20_000;
 /** Claims and acknowledgements in one request. */
 const CLAIM_MAX = 1_000;
+/** Bytes of results in one request, but for the first one. */
+const COMPLETE_BYTES_MAX = 2 * 1024 * 1024;
 /** Requests of finished jobs that are under way at a time: while one is answered, the next gathers. */
 const COMPLETIONS_MAX = 2;
 /** Longest text of an error that is sent. */
@@ -173,17 +175,17 @@ class Worker extends emitter_1.Emitter {
     }
     /** Tells of finished jobs and takes new ones by the same request. */
     async complete() {
-        const batch = this.done.splice(0, CLAIM_MAX);
+        const batch = this.done.splice(0, this.fitting());
         const limit = this.mayClaim() && this.polling === undefined ? this.free() : 0;
         this.asked += limit;
         this.completions += 1;
         let wasRepeated = false;
-        const jobs = batch.map((held) => ({ id: held.job.id, lease: held.lease, result: held.result ?? null }));
+        const claim = limit === 0 ? '' : `,"claim":${JSON.stringify({ ...this.claim(limit), wait: '0s' })}`;
         try {
             const answer = await this.connection.call({
                 method: 'POST',
                 path: this.path('complete'),
-                body: limit === 0 ? { jobs } : { jobs, claim: { ...this.claim(limit), wait: '0s' } },
+                body: `{"jobs":[${batch.map((held) => held.completion).join()}]${claim}}`,
                 repeatable: true,
                 onRepeat: () => { wasRepeated = true; },
             });
@@ -202,6 +204,13 @@ class Worker extends emitter_1.Emitter {
             this.completions -= 1;
         }
         this.advance();
+    }
+    /** How many finished jobs go into one request. */
+    fitting() {
+        let bytes = 0;
+        // Characters of at most three bytes in UTF-8.
+        const over = this.done.findIndex((held, index) => index > 0 && (bytes += held.text.length * 3) > COMPLETE_BYTES_MAX);
+        return Math.min(over === -1 ? this.done.length : over, CLAIM_MAX);
     }
     /** One job of an answered request. */
     async completed(held, outcome, wasRepeated) {
@@ -237,10 +246,10 @@ class Worker extends emitter_1.Emitter {
         }
         else {
             for (const held of batch) {
-                const jobs = [{ id: held.job.id, lease: held.lease, result: held.result ?? null }];
+                const body = `{"jobs":[${held.completion}]}`;
                 try {
                     const answer = await this.connection.call({
-                        method: 'POST', path: this.path('complete'), body: { jobs }, repeatable: true,
+                        method: 'POST', path: this.path('complete'), body, repeatable: true,
                     });
                     await this.completed(held, answer.data[0], true);
                 }
@@ -275,7 +284,7 @@ class Worker extends emitter_1.Emitter {
         let failure;
         try {
             this.emit('active', held.job, 'waiting');
-            held.result = await this.processor(held.job, held.lease, held.signal);
+            held.succeed(await this.processor(held.job, held.lease, held.signal));
         }
         catch (error) {
             failure = error instanceof Error ? error : new Error(String(error));

@@ -24,6 +24,7 @@ export interface ConnectionOptions {
 export interface Call {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
+  /** Text is JSON already. */
   body?: unknown;
   /** Whether doing it twice does no harm. Only such calls are repeated when an answer is lost. */
   repeatable: boolean;
@@ -115,7 +116,7 @@ export class Connection {
     const headers: Record<string, string> = { ...this.headers };
     let body: string | undefined;
     if (call.body !== undefined) {
-      body = JSON.stringify(call.body);
+      body = typeof call.body === 'string' ? call.body : JSON.stringify(call.body);
       headers['content-type'] = 'application/json';
     }
     if (call.method !== 'GET') headers['content-length'] = String(Buffer.byteLength(body ?? ''));

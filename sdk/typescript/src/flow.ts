@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connect, type Connection, type ConnectionOptions } from './connection';
-import { Job } from './job';
+import { Job, readJob } from './job';
 import { newJob, type JobOptions } from './options';
 import type { JobWire, NewJobWire } from './wire';
 
@@ -41,7 +41,7 @@ export class FlowProducer {
     const { queue, ...body } = tree(flow);
     const path = `/api/v1/queues/${encodeURIComponent(flow.queueName)}/jobs`;
     const wire = await this.connection.call<JobWire>({ method: 'POST', path, body, repeatable: true, key: randomUUID() });
-    return this.node(flow, wire);
+    return this.node(flow, { ...wire, payload: flow.data, tags: body.tags ?? [] });
   }
 
   /** Ends the producer's own connections. */
@@ -49,12 +49,27 @@ export class FlowProducer {
     if (this.own) this.connection.close();
   }
 
-  private node(flow: FlowJob, wire: JobWire): JobNode {
-    const job = new Job(this.connection, flow.queueName, { ...wire, payload: wire.payload ?? flow.data });
-    const pairs = (flow.children ?? []).map((child, index) => ({ child, added: wire.children?.[index] }));
-    const children = pairs.flatMap(({ child, added }) => (added === undefined ? [] : [this.node(child, added)]));
-    return children.length === 0 ? { job } : { job, children };
+  /** The children's ids are asked for once a parent. Ids grow in the order in which jobs are made. */
+  private async node(flow: FlowJob, wire: JobWire): Promise<JobNode> {
+    const job = new Job(this.connection, flow.queueName, wire);
+    if (flow.children === undefined || flow.children.length === 0) return { job };
+    const made = (await readJob(this.connection, wire.id))?.children ?? [];
+    const ids = made.map((child) => child.id).sort();
+    const nodes = flow.children.flatMap((child, index) => {
+      const id = ids[index];
+      return id === undefined ? [] : [this.node(child, unread(child, id, wire))];
+    });
+    return { job, children: await Promise.all(nodes) };
   }
+}
+
+/** A child as it was added, without asking for it. */
+function unread(flow: FlowJob, id: string, parent: JobWire): JobWire {
+  const { priority = 5, attempts = parent.attempts, tags } = newJob(flow.name, flow.data, flow.opts ?? {});
+  const { tenant, created_at } = parent;
+  const status = flow.opts?.delay === undefined && flow.opts?.runAt === undefined ? 'waiting' : 'delayed';
+  const wire: JobWire = { id, queue: flow.queueName, status, priority, attempt: 0, attempts, created_at, payload: flow.data, tags: tags ?? [] };
+  return tenant === undefined ? wire : { ...wire, tenant };
 }
 
 function tree(flow: FlowJob): NewJobWire {

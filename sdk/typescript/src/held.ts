@@ -11,6 +11,8 @@ export class Held<Data, Result, Name extends string> {
   readonly job: Job<Data, Result, Name>;
   readonly lease: string;
   result: Result | undefined;
+  /** The result as JSON. */
+  text = 'null';
   isCancelled = false;
   isEnded = false;
   private readonly controller = new AbortController();
@@ -27,6 +29,18 @@ export class Held<Data, Result, Name extends string> {
 
   get signal(): AbortSignal {
     return this.controller.signal;
+  }
+
+  /** Takes what the processor gave. Throws when it cannot be written as JSON. */
+  succeed(result: Result): void {
+    // Nothing, as a function without `return` gives it, is null in JSON.
+    this.text = JSON.stringify(result) ?? 'null';
+    this.result = result;
+  }
+
+  /** What tells Switchyard that it is done. */
+  get completion(): string {
+    return `{"id":${JSON.stringify(this.job.id)},"lease":${JSON.stringify(this.lease)},"result":${this.text}}`;
   }
 
   cancel(): void {

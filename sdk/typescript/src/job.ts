@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Connection } from './connection';
 import { JobFailedError, SwitchyardError, WaitTimeoutError } from './errors';
 import { milliseconds, nameAndTags, type Duration } from './options';
@@ -79,7 +78,7 @@ export class Job<Data = unknown, Result = unknown, Name extends string = string>
     if (this.lease === undefined) throw new TypeError('only the worker that runs a job can say how far it is');
     const { percent, note } = typeof progress === 'number' ? { percent: progress, note: undefined } : progress;
     const body = { lease: this.lease, percent: Math.round(percent), ...(note === undefined ? {} : { note }) };
-    await this.post('progress', body, false);
+    await this.post('progress', body);
     this.progress = progress;
     this.onProgress?.(progress);
   }
@@ -136,12 +135,12 @@ export class Job<Data = unknown, Result = unknown, Name extends string = string>
 
   /** Lets a dead or cancelled job run again, with all its attempts. */
   async retry(): Promise<void> {
-    await this.post('retry', {}, true);
+    await this.post('retry', {});
   }
 
   /** Cancels it: one that waits never runs; a worker that runs it sees `signal`. */
   async cancel(): Promise<void> {
-    await this.post('cancel', {}, false);
+    await this.post('cancel', {});
   }
 
   /** @internal Told by `updateProgress`. */
@@ -155,10 +154,8 @@ export class Job<Data = unknown, Result = unknown, Name extends string = string>
     return readJob(this.connection, this.id);
   }
 
-  /** `once`: a repeat would do it again, but for the key that it is sent with. */
-  private async post(verb: string, body: object, once: boolean): Promise<void> {
-    const key = once ? { key: randomUUID() } : {};
-    await this.connection.call({ method: 'POST', path: `${this.path()}/${verb}`, body, repeatable: true, ...key });
+  private async post(verb: string, body: object): Promise<void> {
+    await this.connection.call({ method: 'POST', path: `${this.path()}/${verb}`, body, repeatable: true });
   }
 }
 

@@ -9,6 +9,11 @@ export interface QueueOptions {
   connection?: Connection | ConnectionOptions;
   /** What each job gets that does not say otherwise. */
   defaultJobOptions?: JobOptions;
+  /**
+   * Whether `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer is lost, and
+   * are done once all the same. Without it a producer that adds job by job is several times faster, and a lost answer is an error.
+   */
+  idempotent?: boolean;
 }
 
 /** A job for {@link Queue.addBulk}. */
@@ -18,10 +23,18 @@ export interface AddManyItem<Data, Name extends string> {
   opts?: JobOptions;
 }
 
-/** Which jobs to list. */
-export interface JobFilter {
+/** Jobs that meet all that is said. */
+export interface JobSelection {
   status?: JobStatus;
+  /** By id or slug. */
+  tenant?: string;
   tag?: string;
+  /** A part of the text of the error. */
+  error?: string;
+}
+
+/** Which jobs to list. */
+export interface JobFilter extends JobSelection {
   /** At most this many (50); no more than 500. */
   limit?: number;
   /** Where the page before ended. */
@@ -36,7 +49,7 @@ export interface JobPage<Data, Result, Name extends string> {
 
 /** What one request carries at most; longer bulks become several. */
 const BULK_JOBS_MAX = 1_000;
-const BULK_BYTES_MAX = 4 * 1024 * 1024;
+const BULK_BYTES_MAX = 4 * 1024 * 1024 - 1024;
 
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 export class Queue<Data = any, Result = any, Name extends string = string> {
@@ -44,17 +57,19 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
   private readonly connection: Connection;
   private readonly own: boolean;
   private readonly defaults: JobOptions;
+  private readonly idempotent: boolean;
 
   constructor(name: string, options: QueueOptions = {}) {
     this.name = name;
     ({ connection: this.connection, own: this.own } = connect(options.connection));
     this.defaults = options.defaultJobOptions ?? {};
+    this.idempotent = options.idempotent ?? true;
   }
 
   /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
   async add(name: Name, data: Data, options: JobOptions = {}): Promise<Job<Data, Result, Name>> {
     const body = newJob(name, data, { ...this.defaults, ...options });
-    return this.job(withPayload(await this.post<JobWire>('jobs', body), body));
+    return this.job(withPayload(await this.make<JobWire>(body), body));
   }
 
   /**
@@ -65,7 +80,7 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     const bodies = items.map((item) => newJob(item.name, item.data, { ...this.defaults, ...item.opts }));
     const added: Job<Data, Result, Name>[] = [];
     for (const jobs of chunks(bodies)) {
-      const answer = await this.post<ListWire<JobWire>>('jobs', { jobs });
+      const answer = await this.make<ListWire<JobWire>>({ jobs });
       answer.data.forEach((wire, index) => added.push(this.job(withPayload(wire, jobs[index]))));
     }
     return added;
@@ -77,7 +92,7 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return wire === undefined ? undefined : this.job(wire);
   }
 
-  /** A page of jobs, newest or next first as the status has it. */
+  /** A page of jobs, newest first. */
   async getJobs(filter: JobFilter = {}): Promise<JobPage<Data, Result, Name>> {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
@@ -115,6 +130,17 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return (await this.post<{ count: number }>('drain', {})).count;
   }
 
+  /** Lets dead jobs run again, with all their attempts, and says how many there were. */
+  async retryJobs(selection: JobSelection & { limit?: number } = {}): Promise<number> {
+    const { limit, ...filter } = selection;
+    return (await this.post<{ count: number }>('dead', { filter, ...(limit === undefined ? {} : { limit }) })).count;
+  }
+
+  /** Forgets finished jobs, and says how many there were. */
+  async clean(selection: JobSelection = {}): Promise<number> {
+    return (await this.post<{ count: number }>('purge', selection)).count;
+  }
+
   /** Ends the queue's own connections. The queue itself stays. */
   async close(): Promise<void> {
     if (this.own) this.connection.close();
@@ -133,9 +159,15 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return this.connection.call<T>({ method: 'GET', path: this.path(rest), repeatable: true });
   }
 
-  /** Under a key of its own, so that the call can be repeated when its answer is lost. */
   private post<T>(rest: string, body: object): Promise<T> {
-    return this.connection.call<T>({ method: 'POST', path: this.path(rest), body, repeatable: true, key: randomUUID() });
+    return this.connection.call<T>({ method: 'POST', path: this.path(rest), body, repeatable: true });
+  }
+
+  /** Adds what the body says, once. */
+  private make<T>(body: object): Promise<T> {
+    const key = this.idempotent ? { key: randomUUID() } : {};
+    const path = this.path('jobs');
+    return this.connection.call<T>({ method: 'POST', path, body, repeatable: this.idempotent, ...key });
   }
 }
 

@@ -51,7 +51,14 @@ export interface JobWire {
   key?: string | null;
   pending_children?: number;
   history?: Attempt[];
-  children?: JobWire[];
+  children?: ChildWire[];
+}
+
+/** A child of a job that was read; without `status` while it has not ended. */
+export interface ChildWire {
+  id: string;
+  status?: JobStatus;
+  result?: unknown;
 }
 
 /** A job as a claim gives it. */

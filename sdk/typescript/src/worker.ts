@@ -59,6 +59,8 @@ const HEARTBEAT_MAX_MS = 5_000;
 const CLAIM_WAIT_MS = 20_000;
 /** Claims and acknowledgements in one request. */
 const CLAIM_MAX = 1_000;
+/** Bytes of results in one request, but for the first one. */
+const COMPLETE_BYTES_MAX = 2 * 1024 * 1024;
 /** Requests of finished jobs that are under way at a time: while one is answered, the next gathers. */
 const COMPLETIONS_MAX = 2;
 /** Longest text of an error that is sent. */
@@ -220,17 +222,17 @@ export class Worker<Data = any, Result = any, Name extends string = string>
 
   /** Tells of finished jobs and takes new ones by the same request. */
   private async complete(): Promise<void> {
-    const batch = this.done.splice(0, CLAIM_MAX);
+    const batch = this.done.splice(0, this.fitting());
     const limit = this.mayClaim() && this.polling === undefined ? this.free() : 0;
     this.asked += limit;
     this.completions += 1;
     let wasRepeated = false;
-    const jobs = batch.map((held) => ({ id: held.job.id, lease: held.lease, result: held.result ?? null }));
+    const claim = limit === 0 ? '' : `,"claim":${JSON.stringify({ ...this.claim(limit), wait: '0s' })}`;
     try {
       const answer = await this.connection.call<CompletedWire>({
         method: 'POST',
         path: this.path('complete'),
-        body: limit === 0 ? { jobs } : { jobs, claim: { ...this.claim(limit), wait: '0s' } },
+        body: `{"jobs":[${batch.map((held) => held.completion).join()}]${claim}}`,
         repeatable: true,
         onRepeat: () => { wasRepeated = true; },
       });
@@ -246,6 +248,14 @@ export class Worker<Data = any, Result = any, Name extends string = string>
       this.completions -= 1;
     }
     this.advance();
+  }
+
+  /** How many finished jobs go into one request. */
+  private fitting(): number {
+    let bytes = 0;
+    // Characters of at most three bytes in UTF-8.
+    const over = this.done.findIndex((held, index) => index > 0 && (bytes += held.text.length * 3) > COMPLETE_BYTES_MAX);
+    return Math.min(over === -1 ? this.done.length : over, CLAIM_MAX);
   }
 
   /** One job of an answered request. */
@@ -283,10 +293,10 @@ export class Worker<Data = any, Result = any, Name extends string = string>
       await this.fail(only, new UnrecoverableError(`the result was refused: ${error.message}`));
     } else {
       for (const held of batch) {
-        const jobs = [{ id: held.job.id, lease: held.lease, result: held.result ?? null }];
+        const body = `{"jobs":[${held.completion}]}`;
         try {
           const answer = await this.connection.call<CompletedWire>({
-            method: 'POST', path: this.path('complete'), body: { jobs }, repeatable: true,
+            method: 'POST', path: this.path('complete'), body, repeatable: true,
           });
           await this.completed(held, answer.data[0], true);
         } catch (again) {
@@ -320,7 +330,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
     let failure: Error | undefined;
     try {
       this.emit('active', held.job, 'waiting');
-      held.result = await this.processor(held.job, held.lease, held.signal);
+      held.succeed(await this.processor(held.job, held.lease, held.signal));
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
     }

@@ -36,7 +36,6 @@ test('an added job carries its options as the API has them', async () => {
     unique: { key: 'u', within: '500ms', on_duplicate: 'existing' }, tenant: 'acme',
   });
   assert.deepEqual([job.name, job.data, job.tags, job.status], ['welcome', { to: 'a' }, ['eu'], 'waiting']);
-  assert.throws(() => { throw new RangeError('x'); }, RangeError);
   await assert.rejects(queue.add('x', {}, { priority: 10 }), RangeError);
   await assert.rejects(queue.add('x', {}, { delay: -1 }), RangeError);
 });
@@ -48,6 +47,14 @@ test('an add whose answer is lost is repeated, and is one job', async () => {
   assert.equal(server.jobs.size, before + 1);
   assert.equal(server.calls.length, 3);
   assert.equal(new Set(server.calls.map((call) => call.headers['idempotency-key'])).size, 1);
+});
+
+test('an add without a key is not repeated once it may have been done', async () => {
+  const fast = new Queue('mail', { connection: { url: server.url }, idempotent: false });
+  server.onCall = () => 'lose';
+  await assert.rejects(fast.add('x', {}), ConnectionError);
+  assert.deepEqual([server.calls.length, server.calls[0].headers['idempotency-key']], [1, undefined]);
+  await fast.close();
 });
 
 test('503 is repeated after the pause it asks for, and 429 is told', async () => {
@@ -112,6 +119,9 @@ test('the queue is looked after', async () => {
   assert.equal(await other.isPaused(), true);
   await other.resume();
   assert.equal(await other.isPaused(), false);
+  assert.equal(await other.retryJobs({ tag: 'eu', limit: 5 }), 1);
+  assert.deepEqual(server.calls.at(-1).body, { filter: { tag: 'eu' }, limit: 5 });
+  assert.equal(await other.clean({ status: 'dead' }), 1);
   assert.equal(await other.drain(), 1);
   await other.close();
 });

@@ -11,6 +11,7 @@ export class Scripted {
   /** Called before each answer; may return 'lose' (work, then cut the line) or an answer `[status, body, headers]`. */
   onCall = () => undefined;
   events = [];
+  children = new Map();
   #streams = new Set();
   #replies = new Map();
   #waiting = [];
@@ -53,7 +54,7 @@ export class Scripted {
       ...rest, queue: body.queue ?? queue,
     };
     this.jobs.set(id, job);
-    job.children = children.map((child) => this.add(child.queue, child));
+    this.children.set(id, children.map((child) => this.add(child.queue, child)));
     this.#wake();
     return job;
   }
@@ -117,6 +118,7 @@ export class Scripted {
       body.jobs.forEach(({ id }) => Object.assign(this.jobs.get(id), { status: 'waiting', lease: undefined }));
       return [200, { data: body.jobs.map(({ id }) => ({ id, status: 'waiting' })) }];
     }
+    if (verb === 'dead' || verb === 'purge') return [200, { count: all.length }];
     if (verb === 'drain') {
       const waiting = all.filter((job) => job.status === 'waiting');
       waiting.forEach((job) => this.jobs.delete(job.id));
@@ -166,7 +168,8 @@ export class Scripted {
     }
     if (verb === 'progress') job.progress = { percent: body.percent, note: body.note };
     if (verb === 'cancel') job.cancel = true;
-    return [200, job];
+    const ended = ({ id, status, result }) => (['completed', 'dead'].includes(status) ? { id, status, result } : { id });
+    return [200, { ...job, children: this.children.get(job.id)?.map(ended) }];
   }
 }
 

@@ -135,6 +135,22 @@ test('a result that is refused fails its own job alone', async () => {
   assert.equal(server.paths('/fail')[0].body.retry, false);
 });
 
+test('a result that is no JSON fails its job', async () => {
+  server.add('work', { payload: null, attempts: 1 });
+  start(() => 1n);
+  const [, error] = await event(worker, 'failed');
+  assert.match(error.message, /BigInt/);
+});
+
+test('large results go in several calls', async () => {
+  for (let index = 0; index < 8; index += 1) server.add('work', { payload: null });
+  let done = 0;
+  start(() => 'x'.repeat(250_000), { concurrency: 8 });
+  worker.on('completed', () => { done += 1; });
+  await until('all are done', () => done === 8);
+  assert.ok(server.paths('/complete').length >= 3);
+});
+
 test('closing waits for what runs, and takes nothing more', async () => {
   server.add('work', { payload: null });
   let finish;

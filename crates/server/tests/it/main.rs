@@ -7,12 +7,14 @@
 mod access;
 mod apps;
 mod bad_input;
+mod examples;
 mod failing_store;
 mod first_run;
 mod harness;
 mod inputs;
 mod moving;
 mod operations;
+mod sdk;
 mod services;
 mod stores;
 mod torture;

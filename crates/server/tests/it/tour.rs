@@ -56,7 +56,7 @@ fn free_ports() -> [u16; 3] {
 }
 
 /// Copies a folder without what running it left there.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("make a folder");
     for entry in std::fs::read_dir(from).expect("read a folder").flatten() {
         let name = entry.file_name();
