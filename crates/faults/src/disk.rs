@@ -42,6 +42,8 @@ struct Faults {
     full: HashSet<Class>,
     fail_sync: HashSet<Class>,
     sync_takes: Duration,
+    /// Syncs are counted and not passed on.
+    syncs_end_here: bool,
     read_only: bool,
     without_power: bool,
     /// Writes until the power goes by itself.
@@ -145,6 +147,32 @@ impl Disk {
         Ok(())
     }
 
+    /// Lets operations pass again with all that was written in place: what a killed process leaves on a machine that goes
+    /// on. Call it once the database is closed.
+    pub fn survive(&self) {
+        let mut faults = self.state.0.lock();
+        faults.unsynced.clear();
+        faults.without_power = false;
+        faults.power_for = None;
+    }
+
+    /// Everything as it was when the layer was made, but for the counts: for the next database on the same layer.
+    pub fn reset(&self) {
+        let mut faults = self.state.0.lock();
+        *faults = Faults {
+            syncs_end_here: faults.syncs_end_here,
+            writes: faults.writes,
+            syncs: faults.syncs,
+            ..Faults::default()
+        };
+    }
+
+    /// From now on syncs end in this layer. A power cut is as real as before, for it is made here; the thousands of
+    /// syncs of a simulation cost nothing then.
+    pub fn keep_syncs(&self) {
+        self.state.0.lock().syncs_end_here = true;
+    }
+
     /// Writes so far.
     #[must_use]
     pub fn writes(&self) -> u64 {
@@ -205,6 +233,11 @@ impl State {
             std::thread::sleep(takes);
         }
         answer
+    }
+
+    /// Whether a sync goes on to the system.
+    pub(crate) fn syncs_for_real(&self) -> bool {
+        !self.0.lock().syncs_end_here
     }
 
     /// Notes what a change overwrites.

@@ -1,2 +1,4 @@
 //! Jobs over both stores.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+mod seeds;
+mod simulation;
