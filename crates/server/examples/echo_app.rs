@@ -1,7 +1,7 @@
 //! The smallest app the end-to-end tests can run under Switchyard: it listens on `PORT` and answers every request with
 //! what it saw, so that a test can read the headers that the gateway added. Standard library only.
 //!
-//! `/health` 200 (or 503 when `UNHEALTHY` is set), `/slow` answers after 300 ms, `/exit` ends the process with code 3,
+//! `/health` 200 (or 503 when `UNHEALTHY` is set), `/slow` answers after 300 ms, `/hang` after a minute, `/exit` ends the process with code 3,
 //! anything else a JSON object `{pid, version, path, headers}`.
 #![expect(
     clippy::disallowed_methods,
@@ -67,8 +67,10 @@ fn answer(path: &str, headers: &[(String, String)]) -> (&'static str, String) {
         "/health" => ("200 OK", "{}".to_owned()),
         "/exit" => std::process::exit(3),
         _ => {
-            if path == "/slow" {
-                thread::sleep(Duration::from_millis(300));
+            match path {
+                "/slow" => thread::sleep(Duration::from_millis(300)),
+                "/hang" => thread::sleep(Duration::from_secs(60)),
+                _ => {}
             }
             ("200 OK", describe(path, headers))
         }

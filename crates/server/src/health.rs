@@ -2,17 +2,18 @@
 //! paths are the app's.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{SharedClock, Timestamp};
+use db::Db;
 use futures_util::future::join_all;
 use http::StatusCode;
 use lifecycle::Readiness;
 use module::{Health, HealthCheck, HealthState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use telemetry::{EXPOSITION_CONTENT_TYPE, Metrics};
+use telemetry::{Counter, EXPOSITION_CONTENT_TYPE, Metrics};
 use web::{Call, Problem, Reply, Routes, Spec, StreamKind};
 
 /// A check that has not answered by then counts as failed (SPEC 12).
@@ -24,6 +25,51 @@ pub(crate) struct Seeing {
     pub(crate) readiness: Readiness,
     pub(crate) checks: Vec<HealthCheck>,
     pub(crate) metrics: Metrics,
+    pub(crate) store: StoreFigures,
+}
+
+/// What the store counts, as metrics: brought up to date when somebody looks.
+pub(crate) struct StoreFigures {
+    db: Db,
+    transactions: Counter,
+    commits: Counter,
+    refused: Counter,
+    /// How much of each was counted already.
+    counted: Mutex<[u64; 3]>,
+}
+
+impl StoreFigures {
+    pub(crate) fn new(db: Db, metrics: &Metrics) -> StoreFigures {
+        let counter = |name, help| metrics.counter(name, help);
+        StoreFigures {
+            db,
+            transactions: counter(
+                "store_transactions_total",
+                "Transactions that changed something and are durable.",
+            ),
+            commits: counter(
+                "store_commits_total",
+                "Durable commits: groups of transactions on SQLite, single ones on PostgreSQL.",
+            ),
+            refused: counter(
+                "store_refused_total",
+                "Transactions refused because too many waited.",
+            ),
+            counted: Mutex::default(),
+        }
+    }
+
+    fn count(&self) {
+        let now = self.db.stats();
+        let figures =
+            [(&self.transactions, now.committed), (&self.commits, now.commits), (&self.refused, now.refused)];
+        // Under one lock, so that two who look at once count nothing twice.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((counter, total), counted) in figures.into_iter().zip(counted.iter_mut()) {
+            counter.add(total.saturating_sub(*counted));
+            *counted = total.max(*counted);
+        }
+    }
 }
 
 /// One part of the platform.
@@ -112,10 +158,12 @@ async fn health(seeing: Arc<Seeing>, _: Call) -> Result<Reply<HealthView>, Probl
 }
 
 async fn metrics(seeing: Arc<Seeing>, _: Call) -> Result<Reply<()>, Problem> {
+    seeing.store.count();
     Ok(Reply::text(EXPOSITION_CONTENT_TYPE, seeing.metrics.encode()))
 }
 
 async fn metrics_json(seeing: Arc<Seeing>, _: Call) -> Result<Reply<serde_json::Value>, Problem> {
+    seeing.store.count();
     Ok(Reply::ok(seeing.metrics.json()))
 }
 

@@ -18,7 +18,7 @@ use web::{ApiInfo, Routes, ServerDeps, Surface};
 
 use crate::build::{self, Built, Ground};
 use crate::error::failed;
-use crate::health::{self, Seeing};
+use crate::health::{self, Seeing, StoreFigures};
 use crate::roles::Roles;
 use crate::{service_port, status, store};
 
@@ -209,6 +209,7 @@ impl Starting<'_> {
             readiness: readiness.clone(),
             checks: checks(&self.ground.db, &modules),
             metrics: self.ground.metrics.clone(),
+            store: StoreFigures::new(self.ground.db.clone(), &self.ground.metrics),
         });
         routes.push(health::routes(seeing));
         if self.roles.has_api() {

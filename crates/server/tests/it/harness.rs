@@ -12,6 +12,11 @@ use tempfile::TempDir;
 /// How long a test waits for anything before it fails: far above what is needed on a busy two-core machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The path of the worker in `examples/job_worker.rs`, built beside the tests.
+pub fn job_worker() -> PathBuf {
+    echo_app().with_file_name("job_worker")
+}
+
 /// The path of the app in `examples/echo_app.rs`, built beside the tests.
 pub fn echo_app() -> PathBuf {
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_switchyard"));

@@ -12,6 +12,8 @@ mod failing_store;
 mod first_run;
 mod harness;
 mod inputs;
+mod jobs;
+mod jobs_roles;
 mod moving;
 mod operations;
 mod sdk;
