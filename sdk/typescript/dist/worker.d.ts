@@ -63,6 +63,7 @@ export declare class Worker<Data = any, Result = any, Name extends string = stri
     private failures;
     private isGathering;
     private isBusy;
+    private isDry;
     private polling;
     private beating;
     private closing;
@@ -101,6 +102,8 @@ export declare class Worker<Data = any, Result = any, Name extends string = stri
     private refused;
     /** Runs what a request brought. */
     private start;
+    /** Tells, once, that nothing is left: nothing runs, and a claim came back short or has waited for a while. */
+    private settle;
     private process;
     private fail;
     /** Keeps the leases of all jobs that are held, and learns of those that are cancelled or lost. */

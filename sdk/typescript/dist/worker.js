@@ -18,6 +18,8 @@ const CLAIM_MAX = 1_000;
 const COMPLETE_BYTES_MAX = 2 * 1024 * 1024;
 /** Requests of finished jobs that are under way at a time: while one is answered, the next gathers. */
 const COMPLETIONS_MAX = 2;
+/** A claim that waits for this long found no job. */
+const DRY_MS = 100;
 /** Longest text of an error that is sent. */
 const ERROR_CHARS_MAX = 8_000;
 /** Claims jobs of a queue and runs a function over each. */
@@ -42,6 +44,7 @@ class Worker extends emitter_1.Emitter {
     failures = 0;
     isGathering = false;
     isBusy = false;
+    isDry = false;
     polling;
     beating;
     closing;
@@ -120,6 +123,7 @@ class Worker extends emitter_1.Emitter {
             this.gather();
         else if (this.mayClaim() && this.polling === undefined && this.completions === 0)
             void this.poll();
+        this.settle();
         if (this.held.size === 0)
             this.idle.splice(0).forEach((resolve) => resolve());
     }
@@ -146,6 +150,7 @@ class Worker extends emitter_1.Emitter {
         this.polling = polling;
         const limit = this.free();
         this.asked += limit;
+        this.isDry = false;
         try {
             const answer = await this.connection.call({
                 method: 'POST',
@@ -266,13 +271,28 @@ class Worker extends emitter_1.Emitter {
             void this.unlease(claimed);
             return;
         }
-        if (claimed.length > 0)
-            this.isBusy = true;
+        this.isDry = claimed.length < asked;
         for (const wire of claimed)
             void this.process(wire);
-        if (claimed.length < asked && this.isBusy && this.held.size === this.done.length && claimed.length === 0) {
+    }
+    /** Tells, once, that nothing is left: nothing runs, and a claim came back short or has waited for a while. */
+    settle() {
+        if (this.held.size > 0)
+            this.isBusy = true;
+        if (!this.isBusy || this.held.size > 0)
+            return;
+        if (this.isDry) {
             this.isBusy = false;
             this.emit('drained');
+        }
+        else if (this.polling !== undefined) {
+            const { polling } = this;
+            setTimeout(() => {
+                if (this.polling !== polling || this.held.size > 0)
+                    return;
+                this.isDry = true;
+                this.settle();
+            }, DRY_MS).unref();
         }
     }
     async process(wire) {

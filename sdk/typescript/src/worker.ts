@@ -63,6 +63,8 @@ const CLAIM_MAX = 1_000;
 const COMPLETE_BYTES_MAX = 2 * 1024 * 1024;
 /** Requests of finished jobs that are under way at a time: while one is answered, the next gathers. */
 const COMPLETIONS_MAX = 2;
+/** A claim that waits for this long found no job. */
+const DRY_MS = 100;
 /** Longest text of an error that is sent. */
 const ERROR_CHARS_MAX = 8_000;
 
@@ -88,6 +90,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   private failures = 0;
   private isGathering = false;
   private isBusy = false;
+  private isDry = false;
   private polling: AbortController | undefined;
   private beating: NodeJS.Timeout | undefined;
   private closing: Promise<void> | undefined;
@@ -168,6 +171,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
     if (!this.running) return;
     if (this.done.length > 0 && this.completions < COMPLETIONS_MAX) this.gather();
     else if (this.mayClaim() && this.polling === undefined && this.completions === 0) void this.poll();
+    this.settle();
     if (this.held.size === 0) this.idle.splice(0).forEach((resolve) => resolve());
   }
 
@@ -195,6 +199,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
     this.polling = polling;
     const limit = this.free();
     this.asked += limit;
+    this.isDry = false;
     try {
       const answer = await this.connection.call<ListWire<ClaimedWire>>({
         method: 'POST',
@@ -313,11 +318,24 @@ export class Worker<Data = any, Result = any, Name extends string = string>
       void this.unlease(claimed);
       return;
     }
-    if (claimed.length > 0) this.isBusy = true;
+    this.isDry = claimed.length < asked;
     for (const wire of claimed) void this.process(wire);
-    if (claimed.length < asked && this.isBusy && this.held.size === this.done.length && claimed.length === 0) {
+  }
+
+  /** Tells, once, that nothing is left: nothing runs, and a claim came back short or has waited for a while. */
+  private settle(): void {
+    if (this.held.size > 0) this.isBusy = true;
+    if (!this.isBusy || this.held.size > 0) return;
+    if (this.isDry) {
       this.isBusy = false;
       this.emit('drained');
+    } else if (this.polling !== undefined) {
+      const { polling } = this;
+      setTimeout(() => {
+        if (this.polling !== polling || this.held.size > 0) return;
+        this.isDry = true;
+        this.settle();
+      }, DRY_MS).unref();
     }
   }
 
