@@ -20,7 +20,7 @@ use standing::{Target, Targets};
 const SHARES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
 /// Where the chart of fairness goes.
 const CHART: &str = "bench/fairness.svg";
-const USAGE: &str = "usage: bench jobs [--only PART,…] [--without PEER,…] [--quick] [--rounds N] [--seconds N]\n  PART: enqueue | bulk | process | batches | latency | backlog | fairness\n  PEER: bullmq | postgres (graphile-worker, pg-boss and our PostgreSQL mode)";
+const USAGE: &str = "usage: bench jobs [--only PART,…] [--without PEER,…] [--quick] [--rounds N] [--seconds N]\n  PART: enqueue | bulk | process | batches | latency | backlog | fairness\n  PEER: bullmq | postgres (graphile-worker, pg-boss and our PostgreSQL mode) | switchyard";
 
 /// What is asked of a queue.
 #[derive(Debug, Clone, Copy)]
@@ -203,7 +203,7 @@ fn table(targets: &Targets, rows: &[(&str, Vec<Vec<Outcome>>)], plan: &Plan) -> 
             "Median of {} alternating runs of {} s; in parentheses the ratio to {first}. Jobs of about 110 bytes, no-op \
              handlers, nothing kept of finished jobs. Redis syncs each second or always; PostgreSQL, SQLite and so \
              Switchyard sync before they answer. Peers in Node.js through their own libraries, Switchyard over HTTP \
-             with keep-alive by a client in Rust, for 16 tenants with limits set, as a service with its token: producers and \
+             with keep-alive by a client in Rust (and through its TypeScript package, where Node.js is the limit), for 16 tenants with limits set, as a service with its token: producers and \
              workers are connections there.",
             plan.rounds,
             plan.span.as_secs()
@@ -219,8 +219,8 @@ fn backlog(targets: &Targets, plan: &Plan) -> Result<(), String> {
     let rate = |outcome: Outcome| if let Outcome::PerSecond(rate) = outcome { rate } else { f64::NAN };
     let mut rows = Vec::new();
     for target in &targets.all {
-        if target.name() == standing::BULLMQ_ALWAYS {
-            // As the other one, at three times the time to fill it.
+        if [standing::BULLMQ_ALWAYS, standing::PACKAGE].contains(&target.name()) {
+            // As the other one of each pair.
             continue;
         }
         let jobs = if target.is_ours() { 60_000 } else { 40_000 };

@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::client::Access;
 use super::ours::Outcome;
 use super::{Latency, Scenario};
 use crate::peers::find;
 use crate::process::{Process, free_port};
 
 const SCRIPTS: &str = "bench/peers";
+/// Jobs of one process run: none of them gets through more in the time, and adding them takes longer.
+const JOBS_MAX: usize = 60_000;
 
 /// A queue of others.
 pub(super) struct Peer {
     pub(super) name: &'static str,
     script: PathBuf,
     url: String,
+    /// For ours alone.
+    token: Option<String>,
     /// The server that belongs to it alone.
     server: Option<Process>,
 }
@@ -33,12 +38,24 @@ pub(super) fn bullmq(folder: &Path, name: &'static str, fsync: &str) -> Result<O
     command.args(["--appendfsync", fsync]).arg("--dir").arg(&dir);
     let mut server = Process::start(&format!("redis-{fsync}"), command, folder)?;
     server.wait_for_port(port)?;
-    Ok(Some(Peer { name, script, url: format!("redis://127.0.0.1:{port}"), server: Some(server) }))
+    Ok(Some(Peer {
+        name,
+        script,
+        url: format!("redis://127.0.0.1:{port}"),
+        token: None,
+        server: Some(server),
+    }))
 }
 
 /// A library on a database of a PostgreSQL that runs.
 pub(super) fn on_postgres(name: &'static str, file: &str, url: String) -> Option<Peer> {
-    Some(Peer { name, script: script(file)?, url, server: None })
+    Some(Peer { name, script: script(file)?, url, token: None, server: None })
+}
+
+/// Our own queues through the TypeScript package.
+pub(super) fn through_the_package(name: &'static str, access: &Access) -> Option<Peer> {
+    let (url, token) = (format!("http://{}", access.address), Some(access.token.clone()));
+    Some(Peer { name, script: script("switchyard.mjs")?, url, token, server: None })
 }
 
 fn script(name: &str) -> Option<PathBuf> {
@@ -53,7 +70,7 @@ impl Peer {
             Scenario::Enqueue { connections } => json!({ "do": "enqueue", "connections": connections }),
             Scenario::Bulk => json!({ "do": "bulk" }),
             Scenario::Process { workers, jobs, .. } => {
-                json!({ "do": "process", "concurrency": workers, "jobs": jobs })
+                json!({ "do": "process", "concurrency": workers, "jobs": jobs.min(&JOBS_MAX) })
             }
             Scenario::Backlog { workers, .. } => json!({ "do": "backlog", "concurrency": workers }),
             Scenario::Latency { rate, fair: None } => json!({ "do": "latency", "rate": rate }),
@@ -86,6 +103,7 @@ impl Peer {
 
     fn ask(&self, mut asked: Value) -> Result<Value, String> {
         asked["url"] = self.url.clone().into();
+        asked["token"] = self.token.clone().into();
         let output = Command::new("node")
             .arg(&self.script)
             .arg(asked.to_string())

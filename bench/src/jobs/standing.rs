@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::client::Access;
 use super::ours::{Driver, Outcome, TENANTS};
-use super::peers::{Peer, bullmq, on_postgres};
+use super::peers::{Peer, bullmq, on_postgres, through_the_package};
 use super::{Plan, Scenario};
 use crate::peers::find;
 use crate::report::say;
@@ -17,6 +17,7 @@ use crate::switchyard::{Setup, Switchyard};
 
 pub(super) const BULLMQ: &str = "BullMQ, Redis everysec";
 pub(super) const BULLMQ_ALWAYS: &str = "BullMQ, Redis always";
+pub(super) const PACKAGE: &str = "Switchyard, SQLite, in Node.js";
 /// Our queues: one for short runs, one that is filled.
 const QUEUE: &str = "bench";
 const FILLED: &str = "filled";
@@ -70,8 +71,13 @@ impl Targets {
                 all.extend(on_postgres(name, script, url).map(Target::Peer));
             }
         }
-        all.push(Target::Ours(Box::new(Ours::start(&place.join("sqlite"), "Switchyard, SQLite", None)?)));
-        if let Some(server) = &postgres {
+        if plan.has("switchyard") {
+            let ours = Ours::start(&place.join("sqlite"), "Switchyard, SQLite", None)?;
+            let package = through_the_package(PACKAGE, &ours.driver.access);
+            all.push(Target::Ours(Box::new(ours)));
+            all.extend(package.map(Target::Peer));
+        }
+        if let Some(server) = postgres.as_ref().filter(|_| plan.has("switchyard")) {
             let url = make_database(server, "switchyard")?;
             let ours = Ours::start(&place.join("postgres"), "Switchyard, PostgreSQL", Some(url))?;
             all.push(Target::Ours(Box::new(ours)));
