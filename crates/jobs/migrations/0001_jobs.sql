@@ -13,7 +13,8 @@ CREATE TABLE jobs_queues (
 );
 
 -- state: 0 ready, 1 later, 2 running, 3 waits for children. attempt counts runs that began. fence is raised by each
--- claim. flags says in which of the tables below the job has rows. options is JSON of what is rare.
+-- claim. flags says in which of the tables below the job has rows. pending counts children that have not ended. options is
+-- JSON of what is rare.
 CREATE TABLE jobs_jobs (
   id BLOB NOT NULL PRIMARY KEY,
   queue BIGINT NOT NULL,
@@ -29,6 +30,7 @@ CREATE TABLE jobs_jobs (
   created_at BIGINT NOT NULL,
   flags BIGINT NOT NULL,
   bytes BIGINT NOT NULL,
+  pending BIGINT NOT NULL,
   key TEXT,
   worker TEXT,
   payload TEXT,
@@ -53,6 +55,7 @@ CREATE TABLE jobs_done (
   run_at BIGINT NOT NULL,
   attempt BIGINT NOT NULL,
   attempts BIGINT NOT NULL,
+  fence BIGINT NOT NULL,
   created_at BIGINT NOT NULL,
   started_at BIGINT,
   finished_at BIGINT NOT NULL,

@@ -161,9 +161,10 @@ impl Draft {
                 format!("at most {CHILDREN_MAX} children, {DEPTH_MAX} deep, are expected"),
             );
         }
-        self.children.iter().enumerate().try_for_each(|(index, child)| {
-            child.check_at(&format!("{at}/children/{index}"), depth + 1)
-        })
+        self.children
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, child)| child.check_at(&format!("{at}/children/{index}"), depth + 1))
     }
 
     /// How many jobs it makes: itself and all below it.

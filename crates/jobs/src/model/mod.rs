@@ -3,9 +3,14 @@
 pub mod backoff;
 pub mod draft;
 pub mod event;
+pub(crate) mod fair;
 pub mod filter;
+pub(crate) mod ids;
 pub mod job;
+pub(crate) mod limits;
 pub mod queue;
+pub(crate) mod sketch;
+pub(crate) mod state;
 
 pub use backoff::{Backoff, BackoffKind};
 pub use draft::{Draft, OnChildFailure, OnDuplicate, Unique};

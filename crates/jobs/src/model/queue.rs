@@ -166,7 +166,10 @@ impl Push {
             return Err(Error::invalid("/push/path", "a path of visible ASCII is expected, such as /jobs"));
         }
         if self.concurrency == 0 || self.concurrency > PUSH_CONCURRENCY_MAX {
-            return Err(Error::invalid("/push/concurrency", format!("1 to {PUSH_CONCURRENCY_MAX} is expected")));
+            return Err(Error::invalid(
+                "/push/concurrency",
+                format!("1 to {PUSH_CONCURRENCY_MAX} is expected"),
+            ));
         }
         if self.timeout.0 < LEASE_MIN || self.timeout.0 > LEASE_MAX {
             return Err(Error::invalid("/push/timeout", "a duration from 1s to 1h is expected"));

@@ -1,8 +1,15 @@
 //! All statements about queues and jobs.
 
+pub(crate) mod done;
+pub(crate) mod live;
+pub(crate) mod parts;
+pub(crate) mod queues;
+pub(crate) mod scan;
+
 use db::{Migration, MigrationSet};
 
-const OF_ALL: &str = "hot and across tenants: claims, leases and fairness are about a queue's jobs of all tenants";
+const OF_ALL: &str =
+    "hot and across tenants: claims, leases and fairness are about a queue's jobs of all tenants";
 
 /// The tables.
 pub(crate) const MIGRATIONS: MigrationSet = MigrationSet {

@@ -1,0 +1,508 @@
+//! One transaction for all that waits, and what follows from it.
+//!
+//! Nobody polls: whoever calls posts the batch when the store is free, and when a batch is durable, the thread that wrote
+//! it answers its callers and posts the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base::Timestamp;
+use db::{Hits, Param, Row, Rows, SystemTx};
+
+use super::Inner;
+use super::events::About;
+use super::memory::{Memory, PAYLOAD_INLINE_MAX};
+use super::plan::{AckRow, Callers, ClaimCall, ClaimRow, Hit, Plan};
+use super::queue::Running;
+use super::window::Entry;
+use crate::model::state::{State, flags};
+use crate::store::live::{self, JobRow};
+use crate::store::{done, queues};
+use crate::{Claimed, Error, EventKind, JobStatus, Payload};
+
+/// What the store made of a plan.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    acks: Vec<bool>,
+    beats: Vec<Option<i64>>,
+    claims: Option<Hits>,
+    bodies: HashMap<usize, Payload>,
+    refills: Vec<Vec<JobRow>>,
+}
+
+impl Inner {
+    /// Posts batches while there is something to do and the store takes more.
+    pub(crate) fn kick(self: &Arc<Self>) {
+        loop {
+            let now = self.now();
+            let (plan, callers) = {
+                let mut memory = self.memory.lock();
+                if memory.in_flight >= self.in_flight_max {
+                    return;
+                }
+                let Some(batch) = memory.plan(now) else { return };
+                memory.in_flight += 1;
+                memory.metrics.batches.inc();
+                batch
+            };
+            self.post(plan, callers);
+        }
+    }
+
+    fn post(self: &Arc<Self>, plan: Plan, callers: Callers) {
+        let plan = Arc::new(plan);
+        let (inner, done_plan) = (self.clone(), plan.clone());
+        self.db.post_hot(
+            &self.ctx,
+            move |tx| run(tx, &plan),
+            move |outcome| {
+                inner.settle(&done_plan, callers, outcome);
+                inner.kick();
+            },
+        );
+    }
+
+    fn settle(self: &Arc<Self>, plan: &Plan, callers: Callers, outcome: Result<Outcome, Error>) {
+        match outcome {
+            Ok(outcome) => self.succeed(plan, callers, outcome),
+            Err(error) => self.fail_all(plan, callers, &error),
+        }
+    }
+
+    fn succeed(self: &Arc<Self>, plan: &Plan, callers: Callers, mut outcome: Outcome) {
+        let now = plan.now;
+        let claimed = {
+            let mut memory = self.memory.lock();
+            memory.in_flight -= 1;
+            memory.apply_inserts(plan);
+            memory.apply_acks(plan, &outcome.acks, now);
+            memory.apply_beats(plan, &outcome.beats);
+            let claimed = memory.apply_claims(plan, &outcome, callers.claims);
+            memory.apply_refills(plan, std::mem::take(&mut outcome.refills));
+            memory.ring.news.notify_waiters();
+            claimed
+        };
+        self.announce(plan);
+        if std::mem::take(&mut self.memory.lock().wakes) {
+            self.timer.notify_one();
+        }
+        for call in callers.inserts {
+            drop(call.reply.send(Ok(())));
+        }
+        let mut hits = outcome.acks.into_iter();
+        for call in callers.acks {
+            let own: Vec<bool> = hits.by_ref().take(call.rows).collect();
+            let hit: Hit = if own.iter().all(|hit| *hit) { None } else { Some(own) };
+            drop(call.reply.send(Ok(hit)));
+        }
+        let mut beats = outcome.beats.into_iter();
+        for call in callers.beats {
+            drop(call.reply.send(Ok(beats.by_ref().take(call.rows).collect())));
+        }
+        for (waiter, jobs) in claimed {
+            if let Err(Ok(jobs)) = waiter.reply.send(Ok(jobs)) {
+                // Whoever asked is gone: the jobs are given back, their attempts uncounted.
+                self.give_back(jobs.into_iter().map(|job| (job.id, job.fence)).collect());
+            }
+        }
+    }
+
+    /// Tells other processes that there is something to claim.
+    fn announce(&self, plan: &Plan) {
+        if self.db.kind() == db::Kind::Sqlite || plan.inserts.is_empty() {
+            return;
+        }
+        let mut told: Vec<(i64, &str)> = plan
+            .inserts
+            .iter()
+            .filter(|row| row.state == State::Ready)
+            .map(|row| (row.queue, &*row.tenant))
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        for (queue, tenant) in told {
+            self.signal_ready(queue, tenant);
+        }
+    }
+
+    fn fail_all(&self, plan: &Plan, callers: Callers, error: &Error) {
+        {
+            let mut memory = self.memory.lock();
+            memory.in_flight -= 1;
+            memory.undo(plan);
+        }
+        for call in callers.inserts {
+            drop(call.reply.send(Err(error.clone())));
+        }
+        for call in callers.acks {
+            drop(call.reply.send(Err(error.clone())));
+        }
+        for call in callers.beats {
+            drop(call.reply.send(Err(error.clone())));
+        }
+        for call in callers.claims {
+            drop(call.waiter.reply.send(Err(error.clone())));
+        }
+    }
+}
+
+/// Does a plan. May run again.
+fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
+    insert(tx, plan)?;
+    let acks = ack(tx, &plan.acks, plan.now)?;
+    let mut beats = vec![None; plan.beats.len()];
+    let mut rows = Rows::new(3, plan.beats.len());
+    for beat in &plan.beats {
+        rows.push([Param::Blob(beat.id.as_bytes()), Param::Int(beat.fence), Param::Int(beat.until)]);
+    }
+    for (index, row) in live::beat(tx, &rows)? {
+        beats[index] = Some(row.get(0)?);
+    }
+    let (claims, bodies) = claim(tx, plan)?;
+    let refills = plan
+        .refills
+        .iter()
+        .map(|refill| live::window(tx, refill.queue, &refill.tenant, refill.after, refill.limit))
+        .collect::<Result<_, _>>()?;
+    Ok(Outcome { acks, beats, claims, bodies, refills })
+}
+
+fn insert(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(), Error> {
+    if plan.inserts.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(live::INSERT_WIDTH, plan.inserts.len());
+    let mut bodies = Rows::new(2, 0);
+    for row in &plan.inserts {
+        let is_big = row.flags & flags::BIG != 0;
+        if is_big {
+            bodies.push([Param::Blob(row.id.as_bytes()), Param::Text(row.payload.as_str())]);
+        }
+        rows.push(insert_params(row, is_big));
+    }
+    live::insert(tx, &rows)?;
+    live::insert_bodies(tx, &bodies)?;
+    Ok(())
+}
+
+/// A new job as the store takes it.
+pub(crate) fn insert_params(row: &super::plan::NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
+    [
+        Param::Blob(row.id.as_bytes()),
+        Param::Int(row.queue),
+        Param::Text(&row.tenant),
+        Param::Int(row.state.number()),
+        Param::Int(i64::from(row.priority)),
+        Param::Int(row.run_at.micros()),
+        Param::Int(i64::from(row.attempts)),
+        Param::Int(row.created_at.micros()),
+        Param::Int(row.flags),
+        Param::Int(i64::try_from(row.payload.len()).unwrap_or(i64::MAX)),
+        Param::Int(i64::from(row.pending)),
+        row.key.as_deref().map_or(Param::Null, Param::Text),
+        if is_big { Param::Null } else { Param::Text(row.payload.as_str()) },
+        row.options.as_deref().map_or(Param::Null, Param::Text),
+    ]
+}
+
+fn ack(tx: &mut SystemTx<'_>, acks: &[AckRow], now: Timestamp) -> Result<Vec<bool>, Error> {
+    let mut hit = vec![false; acks.len()];
+    let kept: Vec<usize> = (0..acks.len()).filter(|index| acks[*index].keep_until.is_some()).collect();
+    let gone: Vec<usize> = (0..acks.len()).filter(|index| acks[*index].keep_until.is_none()).collect();
+    let bare = |of: &[usize]| {
+        let mut rows = Rows::new(2, of.len());
+        for index in of {
+            rows.push([Param::Blob(acks[*index].id.as_bytes()), Param::Int(acks[*index].fence)]);
+        }
+        rows
+    };
+    if !kept.is_empty() {
+        let mut rows = Rows::new(5, kept.len());
+        for index in &kept {
+            let AckRow { id, fence, keep_until, result } = &acks[*index];
+            rows.push([
+                Param::Blob(id.as_bytes()),
+                Param::Int(*fence),
+                Param::Int(now.micros()),
+                keep_until.map_or(Param::Null, Param::Int),
+                result.as_ref().map_or(Param::Null, |result| Param::Text(result.as_str())),
+            ]);
+        }
+        let hits = done::keep(tx, &rows, &bare(&kept))?;
+        kept.iter().enumerate().for_each(|(at, index)| hit[*index] = hits.is_hit(at));
+    }
+    if !gone.is_empty() {
+        let hits = live::gone(tx, &bare(&gone))?;
+        gone.iter().enumerate().for_each(|(at, index)| hit[*index] = hits.is_hit(at));
+    }
+    Ok(hit)
+}
+
+fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(Option<Hits>, HashMap<usize, Payload>), Error> {
+    if plan.claims.is_empty() {
+        return Ok((None, HashMap::new()));
+    }
+    for number in &plan.locks {
+        queues::lock(tx, *number)?;
+    }
+    let mut rows = Rows::new(5, plan.claims.len());
+    for claim in &plan.claims {
+        let entry = &claim.picked.entry;
+        rows.push([
+            Param::Blob(entry.id.as_bytes()),
+            Param::Int(entry.fence),
+            Param::Int(claim.until),
+            Param::Int(plan.now.micros()),
+            claim.worker.as_deref().map_or(Param::Null, Param::Text),
+        ]);
+    }
+    let hits = live::claim(tx, &rows)?;
+    let unread: Vec<usize> = (0..plan.claims.len())
+        .filter(|index| hits.is_hit(*index) && plan.claims[*index].picked.entry.payload.is_none())
+        .collect();
+    let mut rows = Rows::new(1, unread.len());
+    unread.iter().for_each(|index| rows.push([Param::Blob(plan.claims[*index].picked.entry.id.as_bytes())]));
+    let body = |(at, row): (usize, Row)| {
+        let text: Option<String> = row.get(0)?;
+        Ok((unread[at], text.map_or_else(Payload::null, Payload::from_json)))
+    };
+    let bodies = live::bodies(tx, &rows)?.into_iter().map(body).collect::<Result<_, Error>>()?;
+    Ok((Some(hits), bodies))
+}
+
+impl Memory {
+    fn apply_inserts(&mut self, plan: &Plan) {
+        let (window_max, short) = (self.window_max, self.is_short);
+        for row in &plan.inserts {
+            if row.state == State::Later {
+                self.due_by(row.run_at);
+            }
+            let Some(queue) = self.queue(row.slot) else { continue };
+            let lane = &mut queue.lanes[row.lane as usize];
+            lane.coming -= 1;
+            queue.coming -= 1;
+            let (sum, sum_of) = match row.state {
+                State::Ready => (&mut queue.ready, &mut lane.ready),
+                State::Later => (&mut queue.later, &mut lane.later),
+                State::Running | State::Blocked => (&mut queue.blocked, &mut lane.blocked),
+            };
+            *sum += 1;
+            *sum_of += 1;
+            queue.metrics.added.inc();
+            let key = queue.key.clone();
+            let tenant = lane.tenant;
+            if row.state == State::Ready {
+                queue.offer(row.lane, new_entry(row, short), window_max);
+            }
+            let about = About { queue: &key, job: Some(row.id), tenant, attempt: 0 };
+            self.ring.push(EventKind::Added, plan.now, about);
+        }
+    }
+
+    fn apply_acks(&mut self, plan: &Plan, hits: &[bool], now: Timestamp) {
+        for (ack, hit) in plan.acks.iter().zip(hits) {
+            if *hit {
+                self.complete(ack, now);
+            } else {
+                self.end_running(ack.id, ack.fence, now, true);
+            }
+        }
+    }
+
+    fn complete(&mut self, ack: &AckRow, now: Timestamp) {
+        let Some(running) = self.running.get(&ack.id).filter(|running| running.fence == ack.fence) else {
+            return;
+        };
+        let (number, tenant, lane, attempt) = (running.queue, running.tenant, running.lane, running.attempt);
+        self.end_running(ack.id, ack.fence, now, true);
+        self.watched(ack.id, JobStatus::Completed, now, ack.result.as_ref(), None);
+        let Some(slot) = self.slot(number) else { return };
+        let Self { queues, metrics, ring, .. } = self;
+        let Some(queue) = queues[slot].as_mut() else { return };
+        queue.completed += 1;
+        queue.lane_metrics(lane, metrics).completed.inc();
+        let drained = queue.waiting() + queue.active == 0;
+        let about = About { queue: &queue.key, job: Some(ack.id), tenant, attempt };
+        ring.push_result(now, about, ack.result.as_ref());
+        if drained {
+            ring.push(EventKind::Drained, now, About { queue: &queue.key, job: None, tenant: None, attempt: 0 });
+        }
+    }
+
+    fn apply_beats(&mut self, plan: &Plan, found: &[Option<i64>]) {
+        for (beat, flags) in plan.beats.iter().zip(found) {
+            if let Some(running) = self.running.get_mut(&beat.id).filter(|running| running.fence == beat.fence)
+                && let Some(flags) = flags
+            {
+                running.flags |= flags;
+                running.lease_until = running.lease_until.max(beat.until);
+            }
+        }
+    }
+
+    fn apply_claims(
+        &mut self,
+        plan: &Plan,
+        outcome: &Outcome,
+        calls: Vec<ClaimCall>,
+    ) -> Vec<(super::queue::Waiter, Vec<Claimed>)> {
+        let Some(hits) = &outcome.claims else { return Vec::new() };
+        let share = self.processes;
+        let mut answers = Vec::with_capacity(calls.len());
+        let mut index = 0;
+        for ClaimCall { slot, rows, waiter } in calls {
+            let mut jobs = Vec::with_capacity(rows);
+            for at in index..index + rows {
+                let claim = &plan.claims[at];
+                if hits.is_hit(at) {
+                    jobs.extend(self.begin(claim, outcome.bodies.get(&at), plan.now));
+                } else if let Some(queue) = self.queue(slot) {
+                    // Somebody was faster, or it was cancelled.
+                    queue.unpick(&claim.picked, share);
+                }
+            }
+            index += rows;
+            if jobs.is_empty() && !self.closed {
+                self.wait_again(slot, waiter);
+            } else {
+                answers.push((waiter, jobs));
+            }
+        }
+        answers
+    }
+
+    fn wait_again(&mut self, slot: usize, waiter: super::queue::Waiter) {
+        let Some(queue) = self.queue(slot) else { return };
+        queue.waiters.push_front(waiter);
+        if !queue.is_hungry {
+            queue.is_hungry = true;
+            self.hungry.push(slot);
+        }
+    }
+
+    fn begin(&mut self, claim: &ClaimRow, body: Option<&Payload>, now: Timestamp) -> Option<Claimed> {
+        let entry = &claim.picked.entry;
+        let waited = u64::try_from(now.micros().saturating_sub(entry.run_at.micros())).unwrap_or(0);
+        let queue = self.queue(claim.slot)?;
+        let number = queue.number;
+        queue.ready = queue.ready.saturating_sub(1);
+        queue.bytes = queue.bytes.saturating_sub(u64::from(entry.bytes));
+        queue.waits.observe(now, waited);
+        queue.metrics.wait.observe(std::time::Duration::from_micros(waited));
+        let lane = &mut queue.lanes[claim.picked.lane as usize];
+        lane.ready = lane.ready.saturating_sub(1);
+        lane.bytes = lane.bytes.saturating_sub(u64::from(entry.bytes));
+        let (tenant, key) = (lane.tenant, queue.key.clone());
+        let timeout = claim.time_out_at.map(|at| Timestamp::from_micros(at).since(now));
+        let running = Running {
+            queue: number,
+            tenant,
+            lane: claim.picked.lane,
+            level: entry.priority,
+            fence: entry.fence + 1,
+            attempt: entry.attempt + 1,
+            flags: entry.flags,
+            lease_until: claim.until,
+            lease: claim.lease,
+            started_at: now.micros(),
+            time_out_at: claim.time_out_at,
+            charged: claim.picked.charged,
+            key: entry.key.clone(),
+            ending: false,
+        };
+        self.run(entry.id, running);
+        let about = About { queue: &key, job: Some(entry.id), tenant, attempt: entry.attempt + 1 };
+        self.ring.push(EventKind::Active, now, about);
+        Some(Claimed {
+            id: entry.id,
+            queue: key,
+            tenant,
+            payload: entry.payload.as_ref().or(body).cloned().unwrap_or_else(Payload::null),
+            attempt: entry.attempt + 1,
+            attempts: entry.attempts,
+            fence: entry.fence + 1,
+            lease_until: Timestamp::from_micros(claim.until),
+            timeout,
+            priority: entry.priority,
+            key: entry.key.clone(),
+            tags: entry.extras.as_ref().map(|extras| extras.tags.clone()).unwrap_or_default(),
+            created_at: entry.created_at,
+        })
+    }
+
+    fn apply_refills(&mut self, plan: &Plan, found: Vec<Vec<JobRow>>) {
+        for (refill, rows) in plan.refills.iter().zip(found) {
+            let full = rows.len() >= refill.limit;
+            // What runs already was claimed after it was read.
+            let entries =
+                rows.iter().filter(|row| !self.running.contains_key(&row.id)).map(|row| self.entry(row)).collect();
+            if let Some(queue) = self.queue(refill.slot) {
+                queue.lanes[refill.lane as usize].window.end_refill(entries, full);
+                queue.sync_lane(refill.lane);
+                if full || !queue.lanes[refill.lane as usize].window.is_complete() {
+                    self.low.push((refill.slot, refill.lane));
+                }
+            }
+        }
+    }
+
+    /// Takes back what a batch that failed had reserved.
+    fn undo(&mut self, plan: &Plan) {
+        let share = self.processes;
+        for row in &plan.inserts {
+            self.unreserve(row);
+        }
+        for ack in &plan.acks {
+            if let Some(running) = self.running.get_mut(&ack.id).filter(|running| running.fence == ack.fence) {
+                running.ending = false;
+            }
+        }
+        for claim in &plan.claims {
+            if let Some(queue) = self.queue(claim.slot) {
+                queue.unpick(&claim.picked, share);
+                let lane = claim.picked.lane;
+                queue.lanes[lane as usize].window.put_back(claim.picked.entry.clone());
+                queue.sync_level(lane, claim.picked.entry.priority);
+            }
+        }
+        for refill in &plan.refills {
+            if let Some(queue) = self.queue(refill.slot) {
+                queue.lanes[refill.lane as usize].window.abandon_refill();
+            }
+            self.low_later.push((refill.slot, refill.lane));
+        }
+    }
+
+    /// Gives back the room that a job was promised.
+    pub(super) fn unreserve(&mut self, row: &super::plan::NewRow) {
+        let bytes = row.payload.len() as u64;
+        let Some(queue) = self.queue(row.slot) else { return };
+        queue.coming -= 1;
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        let lane = &mut queue.lanes[row.lane as usize];
+        lane.coming -= 1;
+        lane.bytes = lane.bytes.saturating_sub(bytes);
+        // An answer that was lost on the way is no proof that nothing was written.
+        lane.window.distrust();
+        self.low_later.push((row.slot, row.lane));
+    }
+}
+
+/// A new job as its window takes it.
+pub(crate) fn new_entry(row: &super::plan::NewRow, short: bool) -> Entry {
+    let keep = !short && row.payload.len() <= PAYLOAD_INLINE_MAX;
+    Entry {
+        id: row.id,
+        fence: 0,
+        attempt: 0,
+        attempts: row.attempts,
+        priority: row.priority,
+        flags: row.flags,
+        bytes: u32::try_from(row.payload.len()).unwrap_or(u32::MAX),
+        created_at: row.created_at,
+        run_at: row.run_at,
+        key: row.key.clone(),
+        payload: keep.then(|| row.payload.clone()),
+        extras: row.extras.clone(),
+    }
+}

@@ -1,0 +1,429 @@
+//! Operations on many jobs, in steps of a thousand, each a transaction.
+
+use std::sync::Arc;
+
+use base::{JobId, TenantId};
+use db::{Param, Rows, SystemTx};
+use ports::TenantRows;
+
+use super::effect::{Change, Effect, To};
+use super::memory::tenant_of;
+use super::{Engine, Inner};
+use crate::model::state::{Extras, State, flags};
+use crate::store::live::JobRow;
+use crate::store::scan::{self, Scan};
+use crate::store::{done, parts};
+use crate::{Draft, Error, JobDetail, JobFilter, JobStatus, OnDuplicate, Payload, QueueKey, Scope, Unique};
+
+/// Jobs of one step: a transaction of some 10 to 50 ms.
+const STEP: i64 = 1_000;
+/// Jobs of one page of a list, and one more to know whether there are others.
+const LIST_MAX: u32 = 501;
+/// Pages that a list reads in search of what a filter means.
+const PAGES_MAX: u32 = 50;
+
+/// What one step found.
+struct Step {
+    /// The last job that was looked at; `None` when there are no more.
+    last: Option<JobId>,
+    done: u64,
+}
+
+impl Engine {
+    /// Up to `limit` (at most 501) jobs of a queue by id, after `after`, newest first; without children and history. A filter
+    /// by tag or error looks at 50 pages at most: fewer than `limit` is then no proof that there are no more.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`], [`Error::Store`].
+    pub async fn list(
+        &self,
+        queue: &QueueKey,
+        scope: Scope,
+        filter: JobFilter,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<JobDetail>, Error> {
+        let limit = limit.clamp(1, LIST_MAX);
+        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(Vec::new()) };
+        scan.newest_first = true;
+        scan.after = after;
+        scan.limit = i64::from(limit);
+        let inner = self.0.clone();
+        let list = move |tx: &mut SystemTx<'_>| {
+            let mut details = inner.list_live(tx, &scan)?;
+            details.extend(inner.list_done(tx, &scan)?);
+            details.sort_by_key(|detail: &JobDetail| std::cmp::Reverse(detail.view.id));
+            details.truncate(limit as usize);
+            Ok(details)
+        };
+        self.0.db.read_system(&self.0.ctx, list).await
+    }
+
+    /// Removes all that waits or is delayed, without a trace.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`], [`Error::Store`]; what was done stays done.
+    pub async fn drain(&self, queue: &QueueKey, scope: Scope) -> Result<u64, Error> {
+        let inner = self.0.clone();
+        self.steps(queue, scope, JobFilter::default(), move |tx, effects, scan| {
+            let rows = scan::live(tx, scan)?;
+            let last = last_of(&rows, |row| row.id);
+            let waiting: Vec<JobRow> = rows.into_iter().filter(|row| row.state != State::Running).collect();
+            Ok(Step { last, done: inner.remove_in(tx, effects, waiting)? })
+        })
+        .await
+    }
+
+    /// Forgets finished jobs that meet the filter.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`], [`Error::Store`].
+    pub async fn purge(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<u64, Error> {
+        self.steps(queue, scope, filter, |tx, _, scan| {
+            let rows = scan::done(tx, scan)?;
+            let last = last_of(&rows, |row| row.id);
+            let meant: Vec<(JobId, i64)> =
+                rows.iter().filter(|row| scan.means_done(row)).map(|row| (row.id, row.flags)).collect();
+            Ok(Step { last, done: done::forget_many(tx, &meant)? })
+        })
+        .await
+    }
+
+    /// Moves waiting and delayed jobs that meet the filter to another queue of the same environment, in their order. One
+    /// whose unique key is taken there stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`] for either, [`Error::Store`].
+    pub async fn move_to(
+        &self,
+        queue: &QueueKey,
+        scope: Scope,
+        filter: JobFilter,
+        to: &QueueKey,
+    ) -> Result<u64, Error> {
+        let target = {
+            let mut memory = self.0.memory.lock();
+            let slot = memory.find(to, Some(scope))?;
+            memory.queue(slot).map(|queue| queue.number).ok_or(Error::NotFound)?
+        };
+        if to == queue {
+            return Ok(0);
+        }
+        let inner = self.0.clone();
+        self.steps(queue, scope, filter, move |tx, effects, scan| {
+            let rows = scan::live(tx, scan)?;
+            let last = last_of(&rows, |row| row.id);
+            let meant = rows.into_iter().filter(|row| row.state != State::Running && scan.means_live(row));
+            Ok(Step { last, done: inner.move_in(tx, effects, meant.collect(), target)? })
+        })
+        .await
+    }
+
+    /// Makes new jobs of finished ones that meet the filter, with the same payload and options. One whose unique key is taken
+    /// is left out.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`], [`Error::QueueFull`], [`Error::Store`].
+    pub async fn replay(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<u64, Error> {
+        let (inner, key) = (self.0.clone(), queue.clone());
+        self.steps(queue, scope, filter, move |tx, effects, scan| {
+            let rows = scan::done(tx, scan)?;
+            let last = last_of(&rows, |row| row.id);
+            let drafts = rows
+                .into_iter()
+                .filter(|row| scan.means_done(row))
+                .map(|row| again(tx, row))
+                .collect::<Result<Vec<_>, _>>()?;
+            let made = inner.insert_in(tx, effects, &key, scope, &drafts)?;
+            Ok(Step { last, done: made.iter().filter(|job| !job.existing).count() as u64 })
+        })
+        .await
+    }
+
+    /// Makes up to `limit` dead jobs that meet the filter due again, oldest first, with all their attempts. One whose
+    /// unique key was taken meanwhile stays dead.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnknown`], [`Error::Store`].
+    pub async fn retry_dead(
+        &self,
+        queue: &QueueKey,
+        scope: Scope,
+        filter: JobFilter,
+        limit: u64,
+    ) -> Result<u64, Error> {
+        let inner = self.0.clone();
+        let filter = JobFilter { status: Some(JobStatus::Dead), ..filter };
+        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(0) };
+        let mut total = 0;
+        while total < limit {
+            let (page, inner, left) = (scan.clone(), inner.clone(), limit - total);
+            let step = self
+                .0
+                .write(move |tx, effects| {
+                    let rows = scan::done(tx, &page)?;
+                    let (mut last, mut done) = (None, 0);
+                    let full = rows.len() as i64 >= page.limit;
+                    for row in rows {
+                        if done >= left {
+                            return Ok(Step { last: None, done });
+                        }
+                        last = Some(row.id);
+                        if page.means_done(&row) {
+                            match inner.retry_in(tx, effects, row) {
+                                Ok(_) => done += 1,
+                                Err(Error::Duplicate { .. }) => {}
+                                Err(error) => return Err(error),
+                            }
+                        }
+                    }
+                    Ok(Step { last: last.filter(|_| full), done })
+                })
+                .await?;
+            total += step.done;
+            match step.last {
+                Some(last) => scan.after = Some(last),
+                None => break,
+            }
+        }
+        Ok(total)
+    }
+
+    async fn steps<F>(&self, queue: &QueueKey, scope: Scope, filter: JobFilter, f: F) -> Result<u64, Error>
+    where
+        F: Fn(&mut SystemTx<'_>, &mut Vec<Effect>, &Scan) -> Result<Step, Error> + Send + Sync + 'static,
+    {
+        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(0) };
+        let f = Arc::new(f);
+        let mut total = 0;
+        loop {
+            let (page, f) = (scan.clone(), f.clone());
+            let step = self.0.write(move |tx, effects| f(tx, effects, &page)).await?;
+            total += step.done;
+            match step.last {
+                Some(last) => scan.after = Some(last),
+                None => return Ok(total),
+            }
+        }
+    }
+}
+
+/// The last of a page, if there may be another.
+fn last_of<T>(rows: &[T], id: impl Fn(&T) -> JobId) -> Option<JobId> {
+    rows.last().filter(|_| rows.len() as i64 >= STEP).map(id)
+}
+
+impl Inner {
+    /// What a filter asks of a queue; `None` when it can mean nothing.
+    fn scan(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<Option<Scan>, Error> {
+        let mut memory = self.memory.lock();
+        let slot = memory.find(queue, Some(scope))?;
+        let number = memory.queue(slot).map(|queue| queue.number).ok_or(Error::NotFound)?;
+        let tenant = match (scope.tenant(), filter.tenant) {
+            (Some(own), Some(wanted)) if own != wanted => return Ok(None),
+            (own, wanted) => own.or(wanted).map(|tenant| tenant.to_string()).unwrap_or_default(),
+        };
+        Ok(Some(Scan { queue: number, tenant, filter, after: None, newest_first: false, limit: STEP }))
+    }
+
+    fn list_live(&self, tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobDetail>, Error> {
+        let (mut details, mut scan) = (Vec::new(), scan.clone());
+        for _ in 0..PAGES_MAX {
+            let rows = scan::live(tx, &scan)?;
+            let ended = (rows.len() as i64) < scan.limit;
+            scan.after = rows.last().map(|row| row.id).or(scan.after);
+            for row in rows.into_iter().filter(|row| scan.means_live(row)) {
+                details.push(self.live_detail(tx, row)?);
+            }
+            if ended || details.len() as i64 >= scan.limit {
+                break;
+            }
+        }
+        Ok(details)
+    }
+
+    fn list_done(&self, tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobDetail>, Error> {
+        let (mut details, mut scan) = (Vec::new(), scan.clone());
+        for _ in 0..PAGES_MAX {
+            let rows = scan::done(tx, &scan)?;
+            let ended = (rows.len() as i64) < scan.limit;
+            scan.after = rows.last().map(|row| row.id).or(scan.after);
+            for row in rows.into_iter().filter(|row| scan.means_done(row)) {
+                details.push(self.done_detail(tx, row)?);
+            }
+            if ended || details.len() as i64 >= scan.limit {
+                break;
+            }
+        }
+        Ok(details)
+    }
+
+    /// Removes jobs that do not run, without a trace.
+    pub(crate) fn remove_in(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        rows: Vec<JobRow>,
+    ) -> Result<u64, Error> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let mut params = Rows::new(3, rows.len());
+        for row in &rows {
+            params.push([Param::Blob(row.id.as_bytes()), row.fence.into(), row.state.number().into()]);
+        }
+        let hits = scan::remove(tx, &params)?;
+        for (_, row) in rows.iter().enumerate().filter(|(index, _)| hits.is_hit(*index)) {
+            if row.has(flags::SLOW) {
+                self.remove_parts(tx, effects, row)?;
+            }
+            effects.push(away(row)?);
+        }
+        Ok(hits.count() as u64)
+    }
+
+    fn remove_parts(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        row: &JobRow,
+    ) -> Result<(), Error> {
+        let extras = Extras::read(row.options.as_deref())?;
+        done::forget_parts(tx, row.id, row.flags)?;
+        if let Some(key) = &extras.unique {
+            let key = parts::Key { queue: row.queue, tenant: &row.tenant, key };
+            parts::give_back_key(tx, key, row.id, true)?;
+        }
+        match extras.parent {
+            Some(parent) => self.tell_parent(tx, effects, parent, row.id, JobStatus::Cancelled),
+            None => Ok(()),
+        }
+    }
+
+    fn move_in(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        rows: Vec<JobRow>,
+        target: i64,
+    ) -> Result<u64, Error> {
+        let now = self.now();
+        let mut movable = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.has(flags::UNIQUE) {
+                let extras = Extras::read(row.options.as_deref())?;
+                let key = extras.unique.as_deref().unwrap_or_default();
+                let until = extras.within_ms.map(|within| row.created_at + std::time::Duration::from_millis(within));
+                let there = parts::Key { queue: target, tenant: &row.tenant, key };
+                if parts::take_key(tx, there, row.id, until, now)?.is_some() {
+                    continue;
+                }
+                let here = parts::Key { queue: row.queue, tenant: &row.tenant, key };
+                parts::give_back_key(tx, here, row.id, true)?;
+            }
+            movable.push(row);
+        }
+        if movable.is_empty() {
+            return Ok(0);
+        }
+        let mut params = Rows::new(4, movable.len());
+        for row in &movable {
+            params.push([
+                Param::Blob(row.id.as_bytes()),
+                row.fence.into(),
+                row.state.number().into(),
+                target.into(),
+            ]);
+        }
+        let hits = scan::requeue(tx, &params)?;
+        let memory = self.memory.lock();
+        for (index, mut row) in movable.into_iter().enumerate() {
+            if hits.is_hit(index) {
+                effects.push(away(&row)?);
+                row.queue = target;
+                let to = match row.state {
+                    State::Later => To::Later(row.run_at),
+                    State::Blocked | State::Running => To::Blocked,
+                    State::Ready => To::Ready(Box::new(memory.entry(&row))),
+                };
+                effects.push(super::ends::restored(&row, to)?);
+            }
+        }
+        Ok(hits.count() as u64)
+    }
+}
+
+fn away(row: &JobRow) -> Result<Effect, Error> {
+    Ok(Effect::Job(Box::new(Change {
+        id: row.id,
+        queue: row.queue,
+        tenant: tenant_of(&row.tenant)?,
+        bytes: row.bytes,
+        attempt: row.attempt,
+        fence: row.fence,
+        from: Some(row.state),
+        to: To::Away,
+        why: None,
+    })))
+}
+
+/// The same job once more, without its place in a flow.
+fn again(tx: &mut SystemTx<'_>, row: crate::store::done::DoneRow) -> Result<Draft, Error> {
+    let extras = Extras::read(row.options.as_deref())?;
+    let text = if row.has(flags::BIG) { parts::body(tx, row.id)? } else { row.payload };
+    let millis = std::time::Duration::from_millis;
+    Ok(Draft {
+        tenant: tenant_of(&row.tenant)?,
+        priority: Some(row.priority),
+        attempts: Some(row.attempts),
+        backoff: extras.backoff,
+        timeout: extras.timeout_ms.map(millis),
+        unique: extras.unique.map(|key| Unique {
+            key,
+            within: extras.within_ms.map(millis),
+            on_duplicate: OnDuplicate::Existing,
+        }),
+        key: row.key,
+        tags: extras.tags,
+        keep: extras.keep_ms.map(millis),
+        ..Draft::new(text.map_or_else(Payload::null, Payload::from_json))
+    })
+}
+
+impl TenantRows for Engine {
+    fn remove(&self, tx: &mut SystemTx<'_>, tenant: TenantId) -> Result<(), db::Error> {
+        let mut effects = Vec::new();
+        let gone = self.0.remove_tenant(tx, &mut effects, tenant);
+        let inner = self.0.clone();
+        tx.after_commit(move || inner.apply(effects));
+        gone.map_err(|error| match error {
+            Error::Store(error) => error,
+            other => db::Error::Decode(other.to_string()),
+        })
+    }
+}
+
+impl Inner {
+    fn remove_tenant(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        tenant: TenantId,
+    ) -> Result<(), Error> {
+        let text = tenant.to_string();
+        let mut after = Vec::new();
+        loop {
+            let rows = scan::live_of_tenant(tx, &text, &after, STEP)?;
+            let Some(last) = rows.last() else { break };
+            after = last.id.as_bytes().to_vec();
+            self.remove_in(tx, effects, rows)?;
+        }
+        after.clear();
+        loop {
+            let jobs = scan::done_of_tenant(tx, &text, &after, STEP)?;
+            let Some((last, _)) = jobs.last() else { return Ok(()) };
+            after = last.as_bytes().to_vec();
+            done::forget_many(tx, &jobs)?;
+        }
+    }
+}

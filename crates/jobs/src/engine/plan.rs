@@ -1,0 +1,281 @@
+//! What goes into one transaction: everything that waits when the store is free.
+//!
+//! Calls append here under the lock. A batch takes all of it, and lets the queues propose jobs to the claims that wait. The
+//! places of jobs that end in a batch are free for the claims of the same batch: both commit together.
+
+use std::sync::Arc;
+
+use base::{JobId, Timestamp};
+use tokio::sync::oneshot;
+
+use super::memory::Memory;
+use super::pick::Picked;
+use super::queue::Waiter;
+use crate::model::fair::LaneId;
+use crate::model::state::{Extras, State};
+use crate::{Error, Payload};
+
+/// Jobs that one batch claims at most: a transaction stays below some 50 ms.
+const CLAIMS_MAX: usize = 4_096;
+/// Windows that one batch fills at most, for the same reason.
+const REFILLS_MAX: usize = 32;
+/// Rows that may wait for the store.
+pub(crate) const PENDING_ROWS_MAX: usize = 65_536;
+/// Bytes that may wait for the store.
+pub(crate) const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// A job on its way into the store.
+#[derive(Debug)]
+pub(crate) struct NewRow {
+    pub(crate) slot: usize,
+    pub(crate) lane: LaneId,
+    pub(crate) queue: i64,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) id: JobId,
+    pub(crate) state: State,
+    pub(crate) priority: u8,
+    pub(crate) run_at: Timestamp,
+    pub(crate) attempts: u32,
+    pub(crate) created_at: Timestamp,
+    pub(crate) flags: i64,
+    pub(crate) pending: u32,
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) payload: Payload,
+    pub(crate) extras: Option<Arc<Extras>>,
+    pub(crate) options: Option<String>,
+}
+
+/// A job that ends well and has nothing beside its row.
+#[derive(Debug)]
+pub(crate) struct AckRow {
+    pub(crate) id: JobId,
+    pub(crate) fence: i64,
+    /// Microseconds; `None` keeps nothing.
+    pub(crate) keep_until: Option<i64>,
+    pub(crate) result: Option<Payload>,
+}
+
+/// A lease that is extended.
+#[derive(Debug)]
+pub(crate) struct BeatRow {
+    pub(crate) id: JobId,
+    pub(crate) fence: i64,
+    pub(crate) until: i64,
+}
+
+/// A job that is proposed for a claim.
+#[derive(Debug)]
+pub(crate) struct ClaimRow {
+    pub(crate) slot: usize,
+    pub(crate) picked: Picked,
+    pub(crate) lease: i64,
+    pub(crate) until: i64,
+    pub(crate) time_out_at: Option<i64>,
+    pub(crate) worker: Option<Arc<str>>,
+}
+
+/// A window that is filled.
+#[derive(Debug)]
+pub(crate) struct RefillRow {
+    pub(crate) slot: usize,
+    pub(crate) lane: LaneId,
+    pub(crate) queue: i64,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) after: Option<super::window::Place>,
+    pub(crate) limit: usize,
+}
+
+/// Which rows of a call were hit: `None` means all of them.
+pub(crate) type Hit = Option<Vec<bool>>;
+
+/// A call and how many rows of the batch are its own.
+pub(crate) struct Call<T> {
+    pub(crate) rows: usize,
+    pub(crate) reply: oneshot::Sender<Result<T, Error>>,
+}
+
+/// What waits for the next batch.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) inserts: Vec<NewRow>,
+    pub(crate) insert_calls: Vec<Call<()>>,
+    pub(crate) acks: Vec<AckRow>,
+    pub(crate) ack_calls: Vec<Call<Hit>>,
+    pub(crate) beats: Vec<BeatRow>,
+    pub(crate) beat_calls: Vec<Call<Vec<Option<i64>>>>,
+    pub(crate) bytes: usize,
+}
+
+impl Pending {
+    /// Whether there is room for more.
+    pub(crate) fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        self.inserts.len() + self.acks.len() + self.beats.len() + rows <= PENDING_ROWS_MAX
+            && self.bytes + bytes <= PENDING_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.insert_calls.is_empty() && self.ack_calls.is_empty() && self.beat_calls.is_empty()
+    }
+}
+
+/// What one transaction does.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) now: Timestamp,
+    pub(crate) inserts: Vec<NewRow>,
+    pub(crate) acks: Vec<AckRow>,
+    pub(crate) beats: Vec<BeatRow>,
+    pub(crate) claims: Vec<ClaimRow>,
+    pub(crate) refills: Vec<RefillRow>,
+    /// Queues whose limits other processes count as well, by number.
+    pub(crate) locks: Vec<i64>,
+}
+
+/// A claim and how many rows of the batch it was given.
+pub(crate) struct ClaimCall {
+    pub(crate) slot: usize,
+    pub(crate) rows: usize,
+    pub(crate) waiter: Waiter,
+}
+
+/// Who is to be answered after a transaction.
+pub(crate) struct Callers {
+    pub(crate) inserts: Vec<Call<()>>,
+    pub(crate) acks: Vec<Call<Hit>>,
+    pub(crate) beats: Vec<Call<Vec<Option<i64>>>>,
+    pub(crate) claims: Vec<ClaimCall>,
+}
+
+impl Memory {
+    /// Everything that can be done now, as one batch; `None` when there is nothing.
+    pub(crate) fn plan(&mut self, now: Timestamp) -> Option<(Plan, Callers)> {
+        let (mut claims, mut claim_calls) = (Vec::new(), Vec::new());
+        self.feed(now, &mut claims, &mut claim_calls);
+        let refills = self.refills();
+        if self.pending.is_empty() && claims.is_empty() && refills.is_empty() {
+            return None;
+        }
+        let locks = if self.processes > 1 { self.locks(&claims) } else { Vec::new() };
+        let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, bytes: _ } =
+            std::mem::take(&mut self.pending);
+        let plan = Plan { now, inserts, acks, beats, claims, refills, locks };
+        let callers =
+            Callers { inserts: insert_calls, acks: ack_calls, beats: beat_calls, claims: claim_calls };
+        Some((plan, callers))
+    }
+
+    /// Proposes jobs to claims that wait, in their order.
+    fn feed(&mut self, now: Timestamp, claims: &mut Vec<ClaimRow>, calls: &mut Vec<ClaimCall>) {
+        let mut hungry = std::mem::take(&mut self.hungry);
+        hungry.retain(|slot| {
+            self.feed_queue(*slot, now, claims, calls);
+            let Some(queue) = self.queue(*slot) else { return false };
+            queue.is_hungry = !queue.waiters.is_empty();
+            queue.is_hungry
+        });
+        self.hungry = hungry;
+    }
+
+    fn feed_queue(
+        &mut self,
+        slot: usize,
+        now: Timestamp,
+        claims: &mut Vec<ClaimRow>,
+        calls: &mut Vec<ClaimCall>,
+    ) {
+        let (share, window_max) = (self.processes, self.window_max);
+        let Self { low, .. } = self;
+        let mut wants = std::mem::take(low);
+        let Some(queue) = self.queue(slot) else {
+            self.low = wants;
+            return;
+        };
+        let mut waiting = std::mem::take(&mut queue.waiters);
+        let mut exhausted = false;
+        while let Some(waiter) = waiting.pop_front() {
+            if waiter.reply.is_closed() {
+                continue;
+            }
+            let before = claims.len();
+            let room = waiter.limit.min(CLAIMS_MAX.saturating_sub(before));
+            while claims.len() - before < room && !(exhausted && waiter.tenant.is_none()) {
+                let Some(picked) = queue.pick(waiter.tenant, now, share) else {
+                    exhausted |= waiter.tenant.is_none();
+                    break;
+                };
+                if queue.lanes[picked.lane as usize].window.wants(window_max / 2) {
+                    wants.push((slot, picked.lane));
+                }
+                claims.push(claim_row(slot, queue, picked, &waiter, now));
+            }
+            match claims.len() - before {
+                0 if waiter.at_once && !queue.is_unsure() => drop(waiter.reply.send(Ok(Vec::new()))),
+                0 => queue.waiters.push_back(waiter),
+                rows => calls.push(ClaimCall { slot, rows, waiter }),
+            }
+        }
+        self.low = wants;
+    }
+
+    fn refills(&mut self) -> Vec<RefillRow> {
+        let limit = self.window_max;
+        let mut low = std::mem::take(&mut self.low);
+        let mut refills = Vec::new();
+        low.retain(|(slot, lane)| {
+            if refills.len() >= REFILLS_MAX {
+                return true;
+            }
+            let Some(queue) = self.queue(*slot) else { return false };
+            let of = &mut queue.lanes[*lane as usize];
+            // Jobs whose keys are at their limits must not hide those behind them.
+            let below = if of.keys_block { 4 * limit } else { limit / 2 + 1 };
+            if of.window.wants(below) {
+                let (number, tenant) = (queue.number, of.text.clone());
+                let after = of.window.begin_refill();
+                refills.push(RefillRow { slot: *slot, lane: *lane, queue: number, tenant, after, limit });
+            }
+            false
+        });
+        self.low = low;
+        refills
+    }
+
+    /// Queues with limits of concurrency that are claimed from, in their order.
+    fn locks(&mut self, claims: &[ClaimRow]) -> Vec<i64> {
+        let mut slots: Vec<usize> = claims.iter().map(|claim| claim.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let mut locks: Vec<i64> = slots
+            .into_iter()
+            .filter_map(|slot| {
+                let queue = self.queue(slot)?;
+                let settings = &queue.settings;
+                let limited = settings.concurrency.or(settings.per_tenant.concurrency).is_some();
+                limited.then_some(queue.number)
+            })
+            .collect();
+        locks.sort_unstable();
+        locks
+    }
+}
+
+fn claim_row(
+    slot: usize,
+    queue: &super::queue::Queue,
+    picked: Picked,
+    waiter: &Waiter,
+    now: Timestamp,
+) -> ClaimRow {
+    let own = picked.entry.extras.as_ref().and_then(|extras| extras.timeout());
+    let timeout = own.or(queue.settings.timeout.map(|timeout| timeout.0));
+    let time_out_at = timeout.map(|timeout| (now + timeout).micros());
+    let until = now.micros().saturating_add(waiter.lease);
+    ClaimRow {
+        slot,
+        picked,
+        lease: waiter.lease,
+        until: time_out_at.map_or(until, |at| at.min(until)),
+        time_out_at,
+        worker: waiter.worker.clone(),
+    }
+}
