@@ -34,6 +34,7 @@ mod error;
 pub mod model;
 mod operator_key;
 pub mod ops;
+mod push_signature;
 mod service_token;
 mod signer;
 mod store;
@@ -58,6 +59,7 @@ pub use cli::verbs;
 pub use directory::{Directory, Rows};
 pub use error::Error;
 pub use operator_key::{OPERATOR_KEY_FILE, OperatorKey, OperatorKeyError, RESET_FILE};
+pub use push_signature::push_signature;
 pub use signer::{ISSUER, Signer};
 pub use uses::{FLUSH_EVERY, KeyUses, USES_MAX};
 

@@ -14,9 +14,11 @@ use base::{DeploymentId, ProjectId, Secret, ServiceId, SharedClock, TenantId};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use db::Db;
-use ports::{AuthError, ServiceIdentities, ServiceIdentity, TenantDirectory, TenantStatus};
+use ports::{AuthError, PushMessage, ServiceIdentities, ServiceIdentity, TenantDirectory, TenantStatus};
 use ring::hmac;
 use web::Recall;
+
+use crate::push_signature::{SECRET_PREFIX, signature};
 
 /// Bytes of a deployment's id.
 const ID_BYTES: usize = 16;
@@ -52,7 +54,14 @@ impl TokenKey {
     /// What a service verifies our requests with: 32 bytes, as `whsec_` and base64.
     pub(crate) fn push_secret(&self, service: ServiceId) -> Secret<String> {
         let mac = hmac::sign(&self.pushes, service.as_bytes());
-        Secret::from(format!("whsec_{}", STANDARD.encode(mac.as_ref())))
+        Secret::from(format!("{SECRET_PREFIX}{}", STANDARD.encode(mac.as_ref())))
+    }
+
+    /// The signature that a service verifies with it.
+    pub(crate) fn sign_push(&self, service: ServiceId, message: &PushMessage<'_>) -> String {
+        let secret = hmac::sign(&self.pushes, service.as_bytes());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref());
+        signature(&key, message.id, message.at, message.body)
     }
 
     /// The deployment that a token was made for; `None` when it was not made with this key.
@@ -172,6 +181,9 @@ mod tests {
         assert_eq!(secret.len(), "whsec_".len() + 44);
         assert_eq!(key.push_secret(service(1)).expose(), &secret);
         assert_ne!(key.push_secret(service(2)).expose(), &secret);
+        let message = PushMessage { id: "job_1", at: Timestamp::EPOCH, body: b"{}" };
+        let signed = crate::push_signature(&secret, "job_1", Timestamp::EPOCH, b"{}");
+        assert_eq!(Some(key.sign_push(service(1), &message)), signed);
         assert!(!telemetry::redact(&secret).contains(&secret[6..20]));
     }
 }

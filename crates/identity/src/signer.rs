@@ -11,7 +11,9 @@ use base::{DeploymentId, Secret, ServiceId, SharedClock, SharedRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::{Db, SystemTx};
-use ports::{ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner, ServiceTokens};
+use ports::{
+    ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner, PushMessage, ServiceTokens,
+};
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -179,6 +181,10 @@ impl ServiceTokens for Signer {
 
     fn push_secret(&self, service: ServiceId) -> Option<Secret<String>> {
         Some(self.current.as_ref()?.services.push_secret(service))
+    }
+
+    fn sign_push(&self, service: ServiceId, message: &PushMessage<'_>) -> Option<String> {
+        Some(self.current.as_ref()?.services.sign_push(service, message))
     }
 }
 

@@ -7,8 +7,6 @@
 //!   assume that each of them tries to reach what only Switchyard can reach (SPEC 19).
 //! - [`direct`] speaks to replicas, whose addresses Switchyard itself chose.
 //!
-//! What goes to programs of users is signed ([`WebhookSigner`]), so that they know who sends it.
-//!
 //! Life of a guarded request: the URL is parsed ([`Target`]), anything odd in it is refused; its name is resolved
 //! once; **all** addresses must be public, or within a range that the operator allows; the connection goes to one of
 //! these very addresses, so that a second answer of the name server has no say; the peer's address is looked at once
@@ -29,7 +27,6 @@ mod control;
 pub mod direct;
 mod guarded;
 mod lines;
-mod signature;
 mod target;
 
 pub use address::AddressPolicy;
@@ -40,5 +37,4 @@ pub use guarded::{
     Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
-pub use signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookSigner};
 pub use target::{Target, TargetError};

@@ -36,7 +36,8 @@ pub use jobs::{
 };
 pub use section::{ApplyError, Change, ChangeKind, SectionApply};
 pub use service::{
-    Endpoint, HealthCheck, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord, ServiceTokens,
+    Endpoint, HealthCheck, PushMessage, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord,
+    ServiceTokens,
 };
 pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
 

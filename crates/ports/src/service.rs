@@ -1,6 +1,6 @@
 //! What runs: services and their endpoints, as the gateway balances over them.
 
-use base::{DeploymentId, EnvironmentId, ReplicaId, Secret, ServiceId, Slug};
+use base::{DeploymentId, EnvironmentId, ReplicaId, Secret, ServiceId, Slug, Timestamp};
 use db::SystemTx;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +64,17 @@ pub struct ServiceIdentity {
     pub environment: EnvironmentId,
 }
 
+/// What is sent to a service and signed.
+#[derive(Debug, Clone, Copy)]
+pub struct PushMessage<'a> {
+    /// The same when it is sent again, so that the receiver can tell; visible ASCII without a dot.
+    pub id: &'a str,
+    /// When it is sent.
+    pub at: Timestamp,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
 /// Makes what services and Switchyard know each other by. The key is in memory.
 pub trait ServiceTokens: Send + Sync + 'static {
     /// The token of a deployment (`SWITCHYARD_TOKEN`), the same each time, so that replicas which outlive a restart
@@ -74,6 +85,10 @@ pub trait ServiceTokens: Send + Sync + 'static {
     /// of Standard Webhooks, `whsec_` and base64; the same for all deployments of the service. `None` while the store
     /// is sealed.
     fn push_secret(&self, service: ServiceId) -> Option<Secret<String>>;
+
+    /// The value of `webhook-signature` of a message to a service, under that secret: over the message's id, its time and
+    /// its body. `None` while the store is sealed.
+    fn sign_push(&self, service: ServiceId, message: &PushMessage<'_>) -> Option<String>;
 }
 
 /// Tells whether a deployment, and with it its token, still counts.

@@ -9,7 +9,9 @@ use deployments::{Built, Config, DeploymentView, Deps, Handle, ServiceView};
 use lifecycle::{Stop, StopHandle};
 use module::Task;
 use parking_lot::Mutex;
-use ports::{EnvironmentDirectory, EnvironmentRecord, LogSink, SectionApply, ServiceRecord, ServiceTokens};
+use ports::{
+    EnvironmentDirectory, EnvironmentRecord, LogSink, PushMessage, SectionApply, ServiceRecord, ServiceTokens,
+};
 use serde_json::Value;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
@@ -164,6 +166,10 @@ impl ServiceTokens for Tokens {
 
     fn push_secret(&self, service: ServiceId) -> Option<Secret<String>> {
         Some(Secret::new(format!("whsec_canary_{service}")))
+    }
+
+    fn sign_push(&self, _: ServiceId, _: &PushMessage<'_>) -> Option<String> {
+        None
     }
 }
 

@@ -19,10 +19,9 @@ use std::time::Duration;
 use base::{EnvironmentId, HumanDuration, JobId, SharedClock, Slug};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use outbound::WebhookSigner;
 use outbound::direct::{self, DirectError, DirectRequest, DirectResponse};
 use parking_lot::Mutex;
-use ports::{Cancelled, Endpoint, ServiceRecord, ServiceTokens};
+use ports::{Cancelled, Endpoint, PushMessage, ServiceRecord, ServiceTokens};
 use tokio::sync::watch;
 
 use super::Deps;
@@ -45,6 +44,12 @@ const RESULT_BYTES_MAX: usize = 256 << 10;
 /// Characters of an answer that a job's history shows.
 const SHOWN_CHARS_MAX: usize = 200;
 
+/// Names the message: the same in each attempt, so that the receiver can tell.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+/// When it was sent, in seconds since the epoch.
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+/// `v1,` and the signature in base64.
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 const QUEUE: HeaderName = HeaderName::from_static("switchyard-queue");
 const ATTEMPT: HeaderName = HeaderName::from_static("switchyard-attempt");
@@ -161,10 +166,14 @@ impl Pusher {
 
     /// What a job is sent with; `None` while nothing can be signed.
     fn headers(&self, service: &ServiceRecord, job: &Claimed) -> Option<HeaderMap> {
-        let secret = self.tokens.push_secret(service.id)?;
-        let signer = WebhookSigner::parse(secret.expose())?;
-        let body = job.payload.as_str().as_bytes();
-        let mut headers = signer.headers(&job.id.to_string(), self.clock.now(), body);
+        let id = job.id.to_string();
+        let at = self.clock.now();
+        let message = PushMessage { id: &id, at, body: job.payload.as_str().as_bytes() };
+        let signature = self.tokens.sign_push(service.id, &message)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(WEBHOOK_ID, HeaderValue::from_str(&id).ok()?);
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at.seconds()));
+        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::from_str(&signature).ok()?);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("Switchyard"));
         headers.insert(QUEUE, HeaderValue::from_str(self.queue.as_str()).ok()?);

@@ -19,7 +19,7 @@ use crate::stores::on_both_stores;
 
 /// A project without services and with one queue.
 pub fn with_queue(settings: &str) -> String {
-    format!("{BARE}[queues.work]\n{settings}\n")
+    format!("{BARE}[queues.tasks]\n{settings}\n")
 }
 
 /// A call with a credential at a listener; the process at the other end may die.
@@ -43,10 +43,10 @@ impl Project {
         answer.json()
     }
 
-    /// Claims jobs of the queue `work`.
+    /// Claims jobs of the queue `tasks`.
     pub fn claim(&self, limit: u32, wait: &str) -> Vec<Value> {
         let body = json!({"limit": limit, "lease": "30s", "wait": wait});
-        let claimed = self.post("/api/v1/queues/work/claim", &body);
+        let claimed = self.post("/api/v1/queues/tasks/claim", &body);
         claimed["data"].as_array().expect("a list").clone()
     }
 
@@ -70,12 +70,12 @@ fn id_of(job: &Value) -> String {
     job["id"].as_str().unwrap_or_else(|| panic!("a job: {job}")).to_owned()
 }
 
-/// Every job of the queue `work`: how often each payload's number is there.
+/// Every job of the queue `tasks`: how often each payload's number is there.
 fn numbers(project: &Project) -> BTreeMap<u64, usize> {
     let mut found = BTreeMap::new();
     let mut cursor = String::new();
     loop {
-        let path = format!("/api/v1/queues/work/jobs?limit=500{cursor}");
+        let path = format!("/api/v1/queues/tasks/jobs?limit=500{cursor}");
         let page = project.api("GET", &path, &Value::Null).json();
         for job in page["data"].as_array().unwrap_or_else(|| panic!("a list: {page}")) {
             assert_eq!((&job["status"], &job["attempt"]), (&json!("waiting"), &json!(0)), "{job}");
@@ -102,7 +102,7 @@ fn produce(project: &Project, running: &AtomicBool, next: &AtomicUsize, acknowle
             1 => job(first),
             _ => json!({"jobs": (first..first + count).map(job).collect::<Vec<_>>()}),
         };
-        match try_call(addr, &key, ("POST", "/api/v1/queues/work/jobs"), &body) {
+        match try_call(addr, &key, ("POST", "/api/v1/queues/tasks/jobs"), &body) {
             Ok(answer) if answer.status == 201 => {
                 acknowledged.lock().expect("not poisoned").extend(first..first + count);
             }
@@ -161,7 +161,7 @@ impl Worker {
         let mut child = Command::new(job_worker())
             .env("SWITCHYARD_URL", format!("http://{}", project.listener("control")))
             .env("SWITCHYARD_TOKEN", project.operator_key())
-            .env("QUEUE", "work")
+            .env("QUEUE", "tasks")
             .env("LEASE", lease)
             .env("PAUSE_AT", pause_at)
             .env("EFFECTS", &effects)
@@ -209,7 +209,7 @@ impl Drop for Worker {
 fn f2_a_worker_killed_between_claim_and_ack_leaves_its_job_to_the_next_and_the_attempt_counts() {
     on_both_stores(&with_queue(""), |project| {
         project.up();
-        let id = id_of(&project.post("/api/v1/queues/work/jobs", &json!({"payload": 1})));
+        let id = id_of(&project.post("/api/v1/queues/tasks/jobs", &json!({"payload": 1})));
         let first = Worker::start(project, "claimed", "1s");
         assert_eq!(first.tells("claimed"), [id.as_str(), "1"]);
         let killed = Instant::now();
@@ -236,7 +236,7 @@ fn f2_a_worker_killed_between_claim_and_ack_leaves_its_job_to_the_next_and_the_a
 fn f3_a_worker_killed_after_its_effect_repeats_it_under_the_same_id() {
     let mut project = Project::new(&with_queue(""));
     project.up();
-    let id = id_of(&project.post("/api/v1/queues/work/jobs", &json!({"payload": 1})));
+    let id = id_of(&project.post("/api/v1/queues/tasks/jobs", &json!({"payload": 1})));
     let first = Worker::start(&project, "done", "1s");
     first.tells("done");
     drop(first);
@@ -254,7 +254,7 @@ fn f3_a_worker_killed_after_its_effect_repeats_it_under_the_same_id() {
 fn f4_a_worker_frozen_past_its_lease_is_refused_when_it_wakes() {
     let mut project = Project::new(&with_queue(""));
     project.up();
-    let id = id_of(&project.post("/api/v1/queues/work/jobs", &json!({"payload": 1})));
+    let id = id_of(&project.post("/api/v1/queues/tasks/jobs", &json!({"payload": 1})));
     let mut frozen = Worker::start(&project, "done", "1s");
     frozen.tells("done");
     signal(frozen.child.id(), "STOP");
@@ -284,7 +284,7 @@ fn n10_a_flood_of_jobs_neither_delays_others_nor_writes_once_it_is_refused() {
     on_both_stores(&with_queue(&format!("tenant_max_jobs = {ROOM}")), |project| {
         project.up();
         ["acme", "globex"].iter().for_each(|tenant| project.make_tenant(tenant, "enterprise"));
-        let jobs = "/api/v1/queues/work/jobs";
+        let jobs = "/api/v1/queues/tasks/jobs";
         let job = |tenant: &str, n: usize| json!({"tenant": tenant, "payload": {"n": n}});
         let all: Vec<Value> = (0..ROOM).map(|n| job("acme", n)).collect();
         project.post(jobs, &json!({ "jobs": all }));
@@ -317,7 +317,7 @@ fn a_suspended_tenants_jobs_rest_and_go_on_within_a_second() {
         project.up();
         ["acme", "globex"].iter().for_each(|tenant| project.make_tenant(tenant, "free"));
         let add = |tenant: &str| {
-            id_of(&project.post("/api/v1/queues/work/jobs", &json!({"tenant": tenant, "payload": 1})))
+            id_of(&project.post("/api/v1/queues/tasks/jobs", &json!({"tenant": tenant, "payload": 1})))
         };
         let (theirs, other) = (add("acme"), add("globex"));
         set_status(project, "acme", "suspended");
