@@ -19,7 +19,7 @@ use crate::spec::{Access, StreamKind};
 use authority::{Caller, Origin};
 use axum::body::Body;
 use axum::response::Response;
-use base::{RequestId, SharedClock, SharedRandom, TenantId, codes};
+use base::{Random, RequestId, SharedClock, SharedRandom, TenantId, codes};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -29,6 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use hyper::upgrade::OnUpgrade;
 use lifecycle::Stop;
 use ports::{Authenticate, EnvironmentDirectory};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -58,11 +59,45 @@ pub(crate) struct Api {
     pub(crate) recorder: Recorder,
     pub(crate) clock: SharedClock,
     pub(crate) random: SharedRandom,
+    pub(crate) ids: Pool,
 }
 
-/// The methods of one path.
+/// The methods of one path, and the names of its parameters.
 pub(crate) struct Endpoint {
     pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) names: Vec<&'static str>,
+}
+
+/// Where a path leads; the parameters are `None` when they are not text that can be kept.
+pub(crate) type Found = (Arc<Endpoint>, Option<PathParams>);
+
+/// Random bytes for the ids of requests, taken from the source many at a time: a call of the system for each request would
+/// cost as much as reading its head. They are no secret.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    source: SharedRandom,
+    bytes: Mutex<VecDeque<u8>>,
+}
+
+/// Bytes taken at once.
+const POOL_BYTES: usize = 4 * 1024;
+
+impl Pool {
+    pub(crate) fn new(source: SharedRandom) -> Self {
+        Self { source, bytes: Mutex::default() }
+    }
+}
+
+impl Random for Pool {
+    fn fill(&self, buffer: &mut [u8]) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in buffer {
+            if bytes.is_empty() {
+                bytes.extend(self.source.array::<POOL_BYTES>());
+            }
+            *slot = bytes.pop_front().unwrap_or_default();
+        }
+    }
 }
 
 /// What is known of a request before it is routed.
@@ -78,8 +113,8 @@ pub(crate) struct Arrival {
 /// A connection's place for what follows when HTTP is over.
 pub(crate) type Switch = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
-/// What the record of a request tells besides its head; travels in the reply's extensions.
-#[derive(Clone, Default)]
+/// What the record of a request tells besides its head.
+#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) route: &'static str,
     pub(crate) tenant: Option<TenantId>,
@@ -96,63 +131,61 @@ impl Api {
         let text = given.next().and_then(|value| value.to_str().ok());
         text.filter(|_| given.next().is_none())
             .and_then(|text| RequestId::parse(text).ok())
-            .unwrap_or_else(|| RequestId::new(&*self.clock, &*self.random))
+            .unwrap_or_else(|| RequestId::new(&*self.clock, &self.ids))
     }
 
-    /// Answers a request by way of `route`, which finds the path's endpoint and calls [`Api::dispatch`].
-    pub(crate) async fn handle<F>(
-        &self,
+    /// Answers a request for what its path has led to.
+    pub(crate) async fn handle(
+        self: &Arc<Self>,
         mut request: Request<Body>,
         (peer, stop, switch): (Option<IpAddr>, Stop, Option<Switch>),
-        route: impl FnOnce(Request<Body>) -> F,
-    ) -> Response
-    where
-        F: Future<Output = Response>,
-    {
+        found: Option<Found>,
+    ) -> Response {
         let started = self.clock.monotonic();
         let id = self.request_id(request.headers());
         let id_text = id.to_string();
-        if let Ok(value) = HeaderValue::from_str(&id_text) {
-            request.headers_mut().insert(REQUEST_ID, value);
+        let id_value = HeaderValue::from_str(&id_text).ok();
+        if let Some(value) = &id_value {
+            request.headers_mut().insert(REQUEST_ID, value.clone());
         }
         let seen = Seen::of(&request, id, peer);
         let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES_MAX);
-        request.extensions_mut().insert(Arrival { id, peer, stop, switch });
-        let mut response = if too_long {
-            refuse(&Problem::new(&codes::URI_TOO_LONG), &id_text, Outcome::default())
-        } else {
-            // What panics here fails this request alone; the panic's message goes to the log by the hook.
-            AssertUnwindSafe(route(request)).catch_unwind().await.unwrap_or_else(|_| {
-                let problem = Problem::internal("the handler panicked");
-                self.recorder.fault(&seen, &problem);
-                refuse(&problem, &id_text, Outcome::default())
-            })
+        let arrival = Arrival { id, peer, stop, switch };
+        let (mut response, outcome) = match found {
+            _ if too_long => refuse(&Problem::new(&codes::URI_TOO_LONG), &id_text, Outcome::default()),
+            None => refuse(&nowhere(), &id_text, Outcome::default()),
+            Some((endpoint, path)) => {
+                // What panics here fails this request alone; the panic's message goes to the log by the hook.
+                let answering = self.dispatch(&endpoint, path, request, arrival);
+                AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|_| {
+                    let problem = Problem::internal("the handler panicked");
+                    self.recorder.fault(&seen, &problem);
+                    refuse(&problem, &id_text, Outcome::default())
+                })
+            }
         };
-        finish_headers(response.headers_mut(), &id_text);
-        let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
+        finish_headers(response.headers_mut(), id_value);
         let took = self.clock.monotonic().saturating_sub(started);
         self.recorder.record(&seen, &outcome, response.status(), took);
         response
     }
 
     /// Runs the route of an endpoint that has the request's method.
-    pub(crate) async fn dispatch(
-        self: Arc<Self>,
+    async fn dispatch(
+        self: &Arc<Self>,
         endpoint: &Endpoint,
-        path: Option<Vec<(String, String)>>,
+        path: Option<PathParams>,
         request: Request<Body>,
-    ) -> Response {
+        arrival: Arrival,
+    ) -> (Response, Outcome) {
         let (mut parts, body) = request.into_parts();
-        let Some(arrival) = parts.extensions.remove::<Arrival>() else {
-            return refuse(&Problem::internal("a request without its arrival"), "", Outcome::default());
-        };
         let Some(route) = endpoint.of(&parts.method) else {
             let problem = Problem::new(&codes::METHOD_NOT_ALLOWED).header(header::ALLOW, &endpoint.allowed());
             return refuse(&problem, &arrival.id.to_string(), endpoint.outcome());
         };
         let mut outcome = Outcome { route: route.spec.path, quiet: route.spec.hot, ..Outcome::default() };
         let result = match path {
-            Some(path) => self.run(route, PathParams(path), &parts, body, &arrival, &mut outcome).await,
+            Some(path) => self.run(route, path, &parts, body, &arrival, &mut outcome).await,
             None => Err(Problem::new(&codes::BAD_REQUEST)
                 .fault("/path", "percent-encoded UTF-8 without NUL is expected")),
         };
@@ -164,10 +197,7 @@ impl Api {
             Err(problem) => Err(problem),
         };
         match answered {
-            Ok(mut response) => {
-                response.extensions_mut().insert(outcome);
-                response
-            }
+            Ok(response) => (response, outcome),
             Err(problem) => {
                 self.recorder.fault(&Seen::of_parts(&parts, arrival.id, arrival.peer), &problem);
                 refuse(&problem, &arrival.id.to_string(), outcome)
@@ -290,6 +320,8 @@ impl Api {
             }
             None => Idempotency::none(),
         };
+        // The connection reads into the same memory again once nobody holds it.
+        drop(bytes);
         let watch = idempotency.clone();
         let request = request_meta(parts, arrival);
         let call = Call { caller, path, query, body, idempotency, if_match, environment, request };
@@ -355,14 +387,17 @@ impl Endpoint {
 }
 
 /// A refusal on the wire.
-pub(crate) fn refuse(problem: &Problem, request_id: &str, mut outcome: Outcome) -> Response {
+fn refuse(problem: &Problem, request_id: &str, mut outcome: Outcome) -> (Response, Outcome) {
     outcome.code = Some(problem.code().name);
     let (status, headers, document) = problem.render(request_id);
     let mut response = Response::new(Body::from(document));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response.extensions_mut().insert(outcome);
-    response
+    (response, outcome)
+}
+
+fn nowhere() -> Problem {
+    Problem::new(&codes::NOT_FOUND).detail("There is no such path; see /api/docs.")
 }
 
 /// Chunks until they end, the server stops or it is over; a stream of events is kept alive by comments.
@@ -393,7 +428,7 @@ fn with_pings(chunks: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
 }
 
 /// What every reply carries. A route's own value stands.
-fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
+fn finish_headers(headers: &mut HeaderMap, request_id: Option<HeaderValue>) {
     const FIXED: [(HeaderName, &str); 6] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -405,7 +440,7 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
     for (name, value) in FIXED {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    if let Ok(value) = HeaderValue::from_str(request_id) {
+    if let Some(value) = request_id {
         headers.insert(REQUEST_ID, value);
     }
 }

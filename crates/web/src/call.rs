@@ -81,7 +81,7 @@ pub fn check_revision(if_match: Option<&ETag>, current: i64) -> Result<(), Probl
 
 /// The parameters of a path, percent-decoded.
 #[derive(Debug, Clone, Default)]
-pub struct PathParams(pub(crate) Vec<(String, String)>);
+pub struct PathParams(pub(crate) Vec<(&'static str, String)>);
 
 impl PathParams {
     /// The parameter of this name, as in the route's path.
@@ -91,7 +91,7 @@ impl PathParams {
     pub fn get(&self, name: &str) -> Result<&str, Problem> {
         self.0
             .iter()
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| *key == name)
             .map(|(_, value)| value.as_str())
             .ok_or_else(|| Problem::internal(format_args!("the route has no path parameter `{name}`")))
     }

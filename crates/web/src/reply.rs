@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::any::TypeId;
 
+/// Room for the headers that every reply has, and a few of its own.
+const HEADERS: usize = 12;
+
 /// A successful answer with a body of type `R`; `()` means none.
 pub struct Reply<R> {
     status: StatusCode,
@@ -64,7 +67,7 @@ impl<R> Reply<R> {
     }
 
     fn new(status: StatusCode, content: Content<R>) -> Self {
-        Self { status, headers: HeaderMap::new(), content }
+        Self { status, headers: HeaderMap::with_capacity(HEADERS), content }
     }
 }
 

@@ -1,25 +1,24 @@
 //! The listener: connections, their limits, and their orderly end.
 
-use crate::api::{Api, Endpoint, Outcome, Switch, refuse};
+use crate::api::{Api, Endpoint, Found, Pool, Switch};
+use crate::call::PathParams;
 use crate::openapi::{self, ApiInfo};
-use crate::problem::Problem;
 use crate::record::Recorder;
 use crate::reference;
 use crate::routes::{Route, RouteMeta, Routes};
 use crate::spec::{Access, Surface};
 use crate::stalled::{Impatient, WRITE_TIME_MAX};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::any;
-use base::{SharedClock, SharedRandom, codes};
+use base::{SharedClock, SharedRandom};
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lifecycle::{Stop, Tasks};
+use lifecycle::{Stop, Tasks, spawn_local};
+use percent_encoding::percent_decode_str;
 use ports::{Authenticate, EnvironmentDirectory, LogSink};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,7 +29,6 @@ use std::time::Duration;
 use telemetry::Metrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower_service::Service;
 
 /// Time in which the head of a request must have arrived whole, counted also while a kept connection is idle.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -77,13 +75,16 @@ pub enum RouteError {
     /// A public route that is not in the list of public routes.
     #[error("{0} needs no permission and is not in web::PUBLIC")]
     NotListed(&'static str),
+    /// A path that cannot be matched.
+    #[error("{0} is no path: {1}")]
+    Path(&'static str, String),
 }
 
 /// The API, ready to serve. Clones share it.
 #[derive(Clone)]
 pub struct Server {
     api: Arc<Api>,
-    router: Router,
+    paths: Arc<Paths>,
     document: Arc<serde_json::Value>,
     metadata: Arc<Vec<RouteMeta>>,
 }
@@ -101,11 +102,12 @@ impl Server {
         description.fill(&document);
         routes.push(described);
         let recorder = Recorder::new(metrics, log, clock.clone());
-        let api = Arc::new(Api { authenticate, environments, recorder, clock, random });
+        let ids = Pool::new(Arc::clone(&random));
+        let api = Arc::new(Api { authenticate, environments, recorder, clock, random, ids });
         let served = routes.iter().flat_map(Routes::iter).filter(|route| surface.serves(route.spec.surface));
-        let router = router(&api, served)?;
+        let paths = Arc::new(Paths::of(served)?);
         let metadata = Arc::new(routes.iter().flat_map(Routes::metadata).collect());
-        Ok(Self { api, router, document, metadata })
+        Ok(Self { api, paths, document, metadata })
     }
 
     /// All routes, whatever the surface, with those that describe the others.
@@ -130,22 +132,52 @@ impl Server {
     /// # Errors
     /// When the listener cannot be used.
     pub async fn serve(&self, listener: std::net::TcpListener, tasks: Tasks, stop: Stop) -> io::Result<()> {
+        self.accept_all(listener, &stop, |connection| tasks.spawn(connection)).await?;
+        tokio::select! {
+            () = tasks.idle() => {}
+            () = stop.cut() => tasks.abort(),
+        }
+        Ok(())
+    }
+
+    /// As [`Server::serve`], on a thread with a runtime of its own (`Supervisor::runtime_thread`): no request ever goes to
+    /// another thread. Handlers must not keep the thread busy.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub async fn serve_local(&self, listener: std::net::TcpListener, stop: Stop) -> io::Result<()> {
+        let room = self.accept_all(listener, &stop, |connection| drop(spawn_local(connection))).await?;
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = room.acquire_many(all) => {}
+            () = stop.cut() => {}
+        }
+        Ok(())
+    }
+
+    /// Accepts until told to stop. Gives the room that connections take, which is whole again when all have ended.
+    async fn accept_all(
+        &self,
+        listener: std::net::TcpListener,
+        stop: &Stop,
+        spawn: impl Fn(BoxFuture<'static, ()>),
+    ) -> io::Result<Arc<Semaphore>> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = stop.stopped() => break,
+                () = stop.stopped() => return Ok(room),
                 accepted = accept(&listener, &room) => accepted,
             };
             match accepted {
                 Ok((stream, peer, place)) => {
                     let connection = self.clone().connection(stream, peer, stop.clone());
-                    tasks.spawn(async move {
+                    spawn(Box::pin(async move {
                         connection.await;
                         drop(place);
-                    });
+                    }));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the control API could not be accepted");
@@ -153,12 +185,6 @@ impl Server {
                 }
             }
         }
-        drop(listener);
-        tokio::select! {
-            () = tasks.idle() => {}
-            () = stop.cut() => tasks.abort(),
-        }
-        Ok(())
     }
 
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: Stop) {
@@ -196,12 +222,13 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Body>, from: (Option<IpAddr>, Stop, Option<Switch>)) -> Response {
-        let mut router = self.router.clone();
-        let route = |request: Request<Body>| async move {
-            router.call(request).await.unwrap_or_else(|never: Infallible| match never {})
-        };
-        self.api.handle(request, from, route).await
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        from: (Option<IpAddr>, Stop, Option<Switch>),
+    ) -> Response {
+        let found = self.paths.find(request.uri().path());
+        self.api.handle(request, from, found).await
     }
 }
 
@@ -215,24 +242,32 @@ async fn accept(
     Ok((stream, peer.ip().to_canonical(), place))
 }
 
-fn router<'a>(api: &Arc<Api>, routes: impl Iterator<Item = &'a Arc<Route>>) -> Result<Router, RouteError> {
-    let mut router = Router::new();
-    for (path, endpoint) in by_path(routes)? {
-        let (api, endpoint) = (Arc::clone(api), Arc::new(endpoint));
-        let handler = move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| {
-            let (api, endpoint) = (Arc::clone(&api), Arc::clone(&endpoint));
-            async move { api.dispatch(&endpoint, named(params.ok().as_ref()), request).await }
-        };
-        router = router.route(path, any(handler));
+/// All paths of a surface.
+struct Paths(matchit::Router<Arc<Endpoint>>);
+
+impl Paths {
+    fn of<'a>(routes: impl Iterator<Item = &'a Arc<Route>>) -> Result<Self, RouteError> {
+        let mut paths = matchit::Router::new();
+        for (path, endpoint) in by_path(routes)? {
+            let inserted = paths.insert(path, Arc::new(endpoint));
+            inserted.map_err(|error| RouteError::Path(path, error.to_string()))?;
+        }
+        Ok(Self(paths))
     }
-    Ok(router.fallback(nowhere))
+
+    fn find(&self, path: &str) -> Option<Found> {
+        let found = self.0.at(path).ok()?;
+        let endpoint = Arc::clone(found.value);
+        let values = endpoint.names.iter().zip(found.params.iter());
+        let params = values.map(|(name, (_, value))| Some((*name, decoded(value)?))).collect::<Option<Vec<_>>>();
+        Some((endpoint, params.map(PathParams)))
+    }
 }
 
-/// Path parameters; `None` when they are not text that can be kept.
-fn named(params: Option<&RawPathParams>) -> Option<Vec<(String, String)>> {
-    let params: Vec<(String, String)> =
-        params?.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    params.iter().all(|(_, value)| !value.contains('\0')).then_some(params)
+/// A parameter of a path as text; `None` for what cannot be kept.
+fn decoded(value: &str) -> Option<String> {
+    let text = percent_decode_str(value).decode_utf8().ok()?;
+    (!text.contains('\0')).then(|| text.into_owned())
 }
 
 fn by_path<'a>(
@@ -249,7 +284,10 @@ fn by_path<'a>(
         if first != path {
             return Err(RouteError::Ambiguous(first, path));
         }
-        let endpoint = paths.entry(path).or_insert_with(|| Endpoint { routes: Vec::new() });
+        let endpoint = paths.entry(path).or_insert_with(|| Endpoint {
+            routes: Vec::new(),
+            names: route.spec.path_parameters().collect(),
+        });
         if endpoint.routes.iter().any(|other| other.spec.method == route.spec.method) {
             return Err(RouteError::Twice(route.spec.method.to_string(), path));
         }
@@ -262,14 +300,4 @@ fn by_path<'a>(
 fn nameless(path: &str) -> String {
     let part = |part: &str| if part.starts_with('{') { "{}".to_owned() } else { part.to_owned() };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
-}
-
-async fn nowhere(request: Request) -> Response {
-    let arrival = request.extensions().get::<crate::api::Arrival>();
-    let id = arrival.map(|arrival| arrival.id.to_string()).unwrap_or_default();
-    refuse(
-        &Problem::new(&codes::NOT_FOUND).detail("There is no such path; see /api/docs."),
-        &id,
-        Outcome::default(),
-    )
 }
