@@ -50,9 +50,10 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
     let found = examine(&head)?;
     let target = target(head.method, head.target)?;
     job.path = kept_path(target.path);
-    job.agent = found.user_agent.map(|index| remembered.agent(kept_agent(head.headers[index].value)));
+    job.agent =
+        found.user_agent.map(|index| remembered.agent(&thread.common, kept_agent(head.headers[index].value)));
     let named = named_host(&head, &found, &target)?;
-    let host = remembered.host(named.host());
+    let host = remembered.host(&thread.common, named.host());
     job.host = Some(host.clone());
     note_framing(&head, &found, job);
     if matches!(head.method, "CONNECT" | "TRACE") {
@@ -307,7 +308,7 @@ impl Request<'_> {
             None => return Err(mismatch()),
         }
         let shared = &self.thread.shared;
-        let key = self.remembered.key(entry, || {
+        let key = self.remembered.key(&self.thread.common, entry, || {
             let text = id_text(&entry.id());
             let text = std::str::from_utf8(&text).unwrap_or_default().into();
             let role = shared.world.keys.grant(entry).map_or_else(|| "".into(), |grant| grant.role);

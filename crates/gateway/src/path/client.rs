@@ -210,7 +210,8 @@ impl Client {
             Ok(()) => exchange(self, &mut job).await,
             Err(refusal) => self.refuse(&mut job, &refusal).await,
         };
-        thread.records.push(&mut job, &mut self.remembered);
+        let origin = self.remembered.origin(&thread.common, &job);
+        thread.records.push(&mut job, origin);
         thread.give_job(job);
         after
     }
@@ -223,7 +224,8 @@ impl Client {
         job.client = self.peer;
         job.begin(&thread);
         let after = self.refuse(&mut job, &refusal).await;
-        thread.records.push(&mut job, &mut self.remembered);
+        let origin = self.remembered.origin(&thread.common, &job);
+        thread.records.push(&mut job, origin);
         thread.give_job(job);
         after
     }

@@ -1,13 +1,12 @@
 //! What is kept of each request: a record, from which metrics, usage and the access log are made, in batches.
 
 use super::job::Job;
-use super::remember::Remembered;
 use super::shared::Shared;
 use crate::metrics::Handles;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::AccessRecord;
+use telemetry::{AccessOrigin, AccessRecord};
 
 /// Records after which a batch is handed on at once; else it is at the next tick of the flusher.
 const BATCH: usize = 256;
@@ -30,10 +29,10 @@ impl Records {
     }
 
     /// Makes the record of a request that has ended. What was never understood enough to have an id has none.
-    pub(crate) fn push(&self, job: &mut Job, remembered: &mut Remembered) {
+    pub(crate) fn push(&self, job: &mut Job, origin: Arc<AccessOrigin>) {
         let Some(request) = job.request else { return };
         let record = AccessRecord {
-            origin: remembered.origin(job),
+            origin,
             at: job.at,
             request,
             replica: job.replica,

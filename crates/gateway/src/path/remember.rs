@@ -3,7 +3,13 @@
 use super::admit::Key;
 use super::assertion::{Signed, Subject};
 use super::job::Job;
+use crate::hash::Fold;
 use crate::snapshot::{KeyEntry, key_hash};
+use base::KeyId;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use telemetry::{AccessOrigin, AccessParts};
 
@@ -20,23 +26,22 @@ pub(crate) struct Remembered {
     hash: [u8; 32],
     key: Option<(KeyEntry, Key)>,
     assertion: Option<(Subject, Signed)>,
-    /// As they were given, by which they are known again, and without secrets.
-    origin: Option<(AccessParts, Arc<AccessOrigin>)>,
+    origin: Option<Arc<Origin>>,
 }
 
 impl Remembered {
-    pub(crate) fn host(&mut self, host: &str) -> Arc<str> {
+    pub(crate) fn host(&mut self, common: &Common, host: &str) -> Arc<str> {
         match &self.host {
             Some(known) if &**known == host => known.clone(),
-            _ => self.host.insert(host.into()).clone(),
+            _ => self.host.insert(common.text(host)).clone(),
         }
     }
 
     /// `kept` is the part of a user agent that records keep.
-    pub(crate) fn agent(&mut self, kept: &[u8]) -> Arc<str> {
+    pub(crate) fn agent(&mut self, common: &Common, kept: &[u8]) -> Arc<str> {
         match &self.agent {
             Some(known) if known.as_bytes() == kept => known.clone(),
-            _ => self.agent.insert(String::from_utf8_lossy(kept).into()).clone(),
+            _ => self.agent.insert(common.text(&String::from_utf8_lossy(kept))).clone(),
         }
     }
 
@@ -53,10 +58,10 @@ impl Remembered {
     }
 
     /// What applications are told of a key that was found valid just now.
-    pub(crate) fn key(&mut self, entry: &KeyEntry, tell: impl FnOnce() -> Key) -> Key {
+    pub(crate) fn key(&mut self, common: &Common, entry: &KeyEntry, tell: impl FnOnce() -> Key) -> Key {
         match &self.key {
             Some((known, key)) if known == entry => key.clone(),
-            _ => self.key.insert((*entry, tell())).1.clone(),
+            _ => self.key.insert((*entry, common.key(entry, tell))).1.clone(),
         }
     }
 
@@ -71,14 +76,93 @@ impl Remembered {
     }
 
     /// What records say of all requests like this one.
-    pub(crate) fn origin(&mut self, job: &Job) -> Arc<AccessOrigin> {
+    pub(crate) fn origin(&mut self, common: &Common, job: &Job) -> Arc<AccessOrigin> {
         match &self.origin {
-            Some((known, origin)) if is_of(known, job) => origin.clone(),
-            _ => {
-                let parts = parts_of(job);
-                self.origin.insert((parts.clone(), AccessOrigin::new(parts))).1.clone()
-            }
+            Some(origin) if is_of(&origin.given, job) => origin.written.clone(),
+            _ => self.origin.insert(common.origin(job)).written.clone(),
         }
+    }
+}
+
+/// What connections of one thread have in common: one copy of it, which stays in the cache, serves them all.
+#[derive(Default)]
+pub(crate) struct Common {
+    texts: RefCell<HashSet<Arc<str>, Fold>>,
+    keys: RefCell<HashMap<KeyId, (KeyEntry, Key), Fold>>,
+    origins: RefCell<HashMap<Places, Arc<Origin>, Fold>>,
+}
+
+/// Entries of one sort that a thread keeps. When there are more, all are forgotten; who holds one keeps it.
+const COMMON_MAX: usize = 1_024;
+
+/// The parts as they were given, by which they are known again, and what is recorded of them.
+struct Origin {
+    given: AccessParts,
+    written: Arc<AccessOrigin>,
+}
+
+/// Where the parts are, with those that are nowhere else. An entry holds its parts, so that a place is never another's.
+#[derive(PartialEq, Eq, Hash)]
+struct Places {
+    places: [usize; 8],
+    client: IpAddr,
+    method: Cow<'static, str>,
+}
+
+impl Common {
+    fn text(&self, text: &str) -> Arc<str> {
+        let mut texts = self.texts.borrow_mut();
+        if let Some(known) = texts.get(text) {
+            return known.clone();
+        }
+        if texts.len() >= COMMON_MAX {
+            texts.clear();
+        }
+        let fresh: Arc<str> = text.into();
+        texts.insert(fresh.clone());
+        fresh
+    }
+
+    fn key(&self, entry: &KeyEntry, tell: impl FnOnce() -> Key) -> Key {
+        let mut keys = self.keys.borrow_mut();
+        if let Some((known, key)) = keys.get(&entry.id())
+            && known == entry
+        {
+            return key.clone();
+        }
+        if keys.len() >= COMMON_MAX {
+            keys.clear();
+        }
+        let key = tell();
+        keys.insert(entry.id(), (*entry, key.clone()));
+        key
+    }
+
+    fn origin(&self, job: &Job) -> Arc<Origin> {
+        let given = parts_of(job);
+        let place = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.as_ptr() as usize);
+        let texts = [
+            &given.tenant,
+            &given.tenant_slug,
+            &given.environment,
+            &given.route,
+            &given.service,
+            &given.principal,
+            &given.agent,
+            &job.host,
+        ];
+        let places = Places { places: texts.map(place), client: given.client, method: given.method.clone() };
+        let mut origins = self.origins.borrow_mut();
+        if let Some(known) = origins.get(&places) {
+            return known.clone();
+        }
+        if origins.len() >= COMMON_MAX {
+            origins.clear();
+        }
+        let written = AccessOrigin::new(given.clone());
+        let origin = Arc::new(Origin { given, written });
+        origins.insert(places, origin.clone());
+        origin
     }
 }
 
@@ -128,8 +212,28 @@ mod tests {
         for token in ["a", "a", "b", ""] {
             assert_eq!(remembered.hash(token.as_bytes()), key_hash(token.as_bytes()));
         }
+        let common = Common::default();
         for host in ["a", "a", "b"] {
-            assert_eq!((&*remembered.host(host), &*remembered.agent(host.as_bytes())), (host, host));
+            let agent = remembered.agent(&common, host.as_bytes());
+            assert_eq!((&*remembered.host(&common, host), &*agent), (host, host));
         }
+    }
+
+    #[test]
+    fn connections_share_what_they_say_alike_and_a_thread_keeps_so_much() {
+        let (common, mut one, mut other) = (Common::default(), Remembered::default(), Remembered::default());
+        let host = one.host(&common, "a.example");
+        let job = Job { host: Some(host.clone()), ..Job::default() };
+        let origin = one.origin(&common, &job);
+        let job = Job { host: Some(other.host(&common, "a.example")), status: 404, ..Job::default() };
+        assert!(Arc::ptr_eq(&origin, &other.origin(&common, &job)));
+        let job = Job { method: "POST".into(), ..job };
+        assert_eq!((&*other.origin(&common, &job).method, &*origin.method), ("POST", ""));
+        for number in 0..2 * COMMON_MAX {
+            let job = Job { host: Some(other.host(&common, &format!("{number}"))), ..Job::default() };
+            assert_eq!(*other.origin(&common, &job).host, *format!("{number}"));
+        }
+        assert!(common.texts.borrow().len() <= COMMON_MAX && common.origins.borrow().len() <= COMMON_MAX);
+        assert_eq!(&*host, "a.example");
     }
 }

@@ -6,6 +6,7 @@ use super::deadline::Deadlines;
 use super::job::Job;
 use super::pool::Pools;
 use super::record::Records;
+use super::remember::Common;
 use crate::balance::Services;
 use crate::config::Config;
 use crate::limits::{Limits, Subject};
@@ -109,6 +110,7 @@ pub(crate) struct Thread {
     pub(crate) answers: Outputs,
     pub(crate) pools: Pools,
     pub(crate) records: Records,
+    pub(crate) common: Common,
     /// For ids and choices, never for secrets.
     pub(crate) random: SeededRandom,
     #[expect(clippy::vec_box, reason = "a job is half a KB and moves with its request")]
@@ -125,6 +127,7 @@ impl Thread {
         let seed = shared.random.u64();
         let thread = Self {
             records: Records::new(&shared),
+            common: Common::default(),
             shared,
             deadlines: Rc::default(),
             buffers: Buffers::default(),
