@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     beats: Vec<Option<i64>>,
     claims: Option<Hits>,
     bodies: HashMap<usize, Payload>,
+    /// What ran of queues with limits before this batch, in all processes.
+    active: Vec<(i64, Vec<(String, u64)>)>,
     refills: Vec<Vec<JobRow>>,
 }
 
@@ -158,13 +160,13 @@ fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
     for (index, row) in live::beat(tx, &rows)? {
         beats[index] = Some(row.get(0)?);
     }
-    let (claims, bodies) = claim(tx, plan)?;
+    let (claims, bodies, active) = claim(tx, plan)?;
     let refills = plan
         .refills
         .iter()
         .map(|refill| live::window(tx, refill.queue, &refill.tenant, refill.after, refill.limit))
         .collect::<Result<_, _>>()?;
-    Ok(Outcome { acks, beats, claims, bodies, refills })
+    Ok(Outcome { acks, beats, claims, bodies, active, refills })
 }
 
 fn insert(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(), Error> {
@@ -238,19 +240,22 @@ fn ack(tx: &mut SystemTx<'_>, acks: &[AckRow], now: Timestamp) -> Result<Vec<boo
     Ok(hit)
 }
 
-fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(Option<Hits>, HashMap<usize, Payload>), Error> {
+/// Hits of the claims, payloads that were read, and what runs of queues with limits.
+type ClaimsOutcome = (Option<Hits>, HashMap<usize, Payload>, Vec<(i64, Vec<(String, u64)>)>);
+
+fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<ClaimsOutcome, Error> {
     if plan.claims.is_empty() {
-        return Ok((None, HashMap::new()));
+        return Ok((None, HashMap::new(), Vec::new()));
     }
-    for number in &plan.locks {
-        queues::lock(tx, *number)?;
-    }
+    let (allowed, active) = within_limits(tx, plan)?;
     let mut rows = Rows::new(5, plan.claims.len());
-    for claim in &plan.claims {
+    for (claim, allowed) in plan.claims.iter().zip(&allowed) {
         let entry = &claim.picked.entry;
+        // No job has this fence, so that one beyond a limit is a miss like any other.
+        let fence = if *allowed { entry.fence } else { -1 };
         rows.push([
             Param::Blob(entry.id.as_bytes()),
-            Param::Int(entry.fence),
+            Param::Int(fence),
             Param::Int(claim.until),
             Param::Int(plan.now.micros()),
             claim.worker.as_deref().map_or(Param::Null, Param::Text),
@@ -267,7 +272,33 @@ fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(Option<Hits>, HashMap<us
         Ok((unread[at], text.map_or_else(Payload::null, Payload::from_json)))
     };
     let bodies = live::bodies(tx, &rows)?.into_iter().map(body).collect::<Result<_, Error>>()?;
-    Ok((Some(hits), bodies))
+    Ok((Some(hits), bodies, active))
+}
+
+/// Which claims are within limits that all processes count together. Each queue is kept from the others meanwhile.
+fn within_limits(
+    tx: &mut SystemTx<'_>,
+    plan: &Plan,
+) -> Result<(Vec<bool>, Vec<(i64, Vec<(String, u64)>)>), Error> {
+    let mut allowed = vec![true; plan.claims.len()];
+    let mut found = Vec::with_capacity(plan.locks.len());
+    for lock in &plan.locks {
+        queues::lock(tx, lock.queue)?;
+        let active = live::active(tx, lock.queue)?;
+        let mut total: u64 = active.iter().map(|(_, count)| count).sum();
+        let mut each: HashMap<&str, u64> =
+            active.iter().map(|(tenant, count)| (tenant.as_str(), *count)).collect();
+        for (claim, allowed) in plan.claims.iter().zip(&mut allowed).filter(|(claim, _)| claim.slot == lock.slot) {
+            let own = each.entry(&claim.tenant).or_default();
+            *allowed = total < lock.concurrency && *own < lock.per_tenant;
+            if *allowed {
+                total += 1;
+                *own += 1;
+            }
+        }
+        found.push((lock.queue, active));
+    }
+    Ok((allowed, found))
 }
 
 impl Memory {
@@ -348,6 +379,8 @@ impl Memory {
     ) -> Vec<(super::queue::Waiter, Vec<Claimed>)> {
         let Some(hits) = &outcome.claims else { return Vec::new() };
         let share = self.processes;
+        // What is proposed here is counted here and not in what was found.
+        outcome.active.iter().for_each(|(number, active)| self.set_elsewhere(*number, active, plan));
         let mut answers = Vec::with_capacity(calls.len());
         let mut index = 0;
         for ClaimCall { slot, rows, waiter } in calls {
@@ -357,8 +390,11 @@ impl Memory {
                 if hits.is_hit(at) {
                     jobs.extend(self.begin(claim, outcome.bodies.get(&at), plan.now));
                 } else if let Some(queue) = self.queue(slot) {
-                    // Somebody was faster, or it was cancelled.
+                    // Somebody was faster, it was cancelled, or others run as many as may. Reading tells which.
                     queue.unpick(&claim.picked, share);
+                    if !plan.locks.is_empty() {
+                        self.distrust(slot, claim.picked.lane);
+                    }
                 }
             }
             index += rows;
@@ -369,6 +405,27 @@ impl Memory {
             }
         }
         answers
+    }
+
+    /// What other processes run of a queue: all that was found before this batch, less what runs here.
+    fn set_elsewhere(&mut self, number: i64, active: &[(String, u64)], plan: &Plan) {
+        let Some(slot) = self.slot(number) else { return };
+        let mut proposed: HashMap<crate::model::fair::LaneId, u64> = HashMap::new();
+        for claim in plan.claims.iter().filter(|claim| claim.slot == slot) {
+            *proposed.entry(claim.picked.lane).or_default() += 1;
+        }
+        let Some(queue) = self.queue(slot) else { return };
+        let total: u64 = active.iter().map(|(_, count)| count).sum();
+        let own = queue.active.saturating_sub(proposed.values().sum());
+        queue.active_elsewhere = total.saturating_sub(own);
+        for (tenant, count) in active {
+            let Some(lane) = super::memory::tenant_of(tenant).ok().and_then(|tenant| queue.find_lane(tenant)) else {
+                continue;
+            };
+            let of = &mut queue.lanes[lane as usize];
+            let own = of.active.saturating_sub(proposed.get(&lane).copied().unwrap_or(0));
+            of.active_elsewhere = count.saturating_sub(own);
+        }
     }
 
     fn wait_again(&mut self, slot: usize, waiter: super::queue::Waiter) {

@@ -139,6 +139,12 @@ impl Engine {
         self.0.now()
     }
 
+    /// How many processes share the store's queues, as far as this one has heard of them in the last seconds.
+    #[must_use]
+    pub fn processes(&self) -> u32 {
+        self.0.memory.lock().processes
+    }
+
     /// Declares a built-in queue, for a handler that became known after [`Engine::open`]. Nothing happens when it is there.
     ///
     /// # Errors

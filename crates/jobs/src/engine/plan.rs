@@ -67,6 +67,8 @@ pub(crate) struct BeatRow {
 #[derive(Debug)]
 pub(crate) struct ClaimRow {
     pub(crate) slot: usize,
+    /// As the store has it.
+    pub(crate) tenant: Arc<str>,
     pub(crate) picked: Picked,
     pub(crate) lease: i64,
     pub(crate) until: i64,
@@ -83,6 +85,15 @@ pub(crate) struct RefillRow {
     pub(crate) tenant: Arc<str>,
     pub(crate) after: Option<super::window::Place>,
     pub(crate) limit: usize,
+}
+
+/// Limits of concurrency that are counted over all processes, in the transaction.
+#[derive(Debug)]
+pub(crate) struct LockRow {
+    pub(crate) slot: usize,
+    pub(crate) queue: i64,
+    pub(crate) concurrency: u64,
+    pub(crate) per_tenant: u64,
 }
 
 /// Which rows of a call were hit: `None` means all of them.
@@ -128,7 +139,7 @@ pub(crate) struct Plan {
     pub(crate) claims: Vec<ClaimRow>,
     pub(crate) refills: Vec<RefillRow>,
     /// Queues whose limits other processes count as well, by number.
-    pub(crate) locks: Vec<i64>,
+    pub(crate) locks: Vec<LockRow>,
 }
 
 /// A claim and how many rows of the batch it was given.
@@ -241,20 +252,19 @@ impl Memory {
     }
 
     /// Queues with limits of concurrency that are claimed from, in their order.
-    fn locks(&mut self, claims: &[ClaimRow]) -> Vec<i64> {
+    fn locks(&mut self, claims: &[ClaimRow]) -> Vec<LockRow> {
         let mut slots: Vec<usize> = claims.iter().map(|claim| claim.slot).collect();
         slots.sort_unstable();
         slots.dedup();
-        let mut locks: Vec<i64> = slots
-            .into_iter()
-            .filter_map(|slot| {
-                let queue = self.queue(slot)?;
-                let settings = &queue.settings;
-                let limited = settings.concurrency.or(settings.per_tenant.concurrency).is_some();
-                limited.then_some(queue.number)
-            })
-            .collect();
-        locks.sort_unstable();
+        let lock = |slot| {
+            let queue = self.queue(slot)?;
+            let (all, each) = (queue.settings.concurrency, queue.settings.per_tenant.concurrency);
+            let limit = |limit: Option<u32>| limit.map_or(u64::MAX, u64::from);
+            let row = LockRow { slot, queue: queue.number, concurrency: limit(all), per_tenant: limit(each) };
+            all.or(each).map(|_| row)
+        };
+        let mut locks: Vec<LockRow> = slots.into_iter().filter_map(lock).collect();
+        locks.sort_unstable_by_key(|lock| lock.queue);
         locks
     }
 }
@@ -272,6 +282,7 @@ fn claim_row(
     let until = now.micros().saturating_add(waiter.lease);
     ClaimRow {
         slot,
+        tenant: queue.lanes[picked.lane as usize].text.clone(),
         picked,
         lease: waiter.lease,
         until: time_out_at.map_or(until, |at| at.min(until)),

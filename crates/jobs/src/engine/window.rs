@@ -84,11 +84,6 @@ impl Window {
         self.levels.iter().any(|(at, level_of)| *at == level && !level_of.is_empty())
     }
 
-    /// The levels at which there is something.
-    pub(crate) fn levels(&self) -> impl Iterator<Item = u8> + '_ {
-        self.levels.iter().filter(|(_, level)| !level.is_empty()).map(|(at, _)| *at)
-    }
-
     /// Since when the oldest of the first jobs of each level has been due.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
         let first = |level: &Level| {
@@ -277,7 +272,7 @@ mod tests {
 
     fn drain(window: &mut Window) -> Vec<u8> {
         let mut out = Vec::new();
-        while let Some(level) = window.levels().next() {
+        while let Some(level) = (0..=9).find(|level| window.has(*level)) {
             let popped = window.pop(level, |_| true).expect("the level has one");
             out.push(popped.id.as_bytes()[0]);
         }

@@ -132,11 +132,6 @@ impl Fair {
         }
     }
 
-    /// Whether a lane is held back.
-    pub(crate) fn is_resting(&self, lane: LaneId) -> bool {
-        self.shares.get(lane as usize).is_some_and(|share| share.resting)
-    }
-
     fn take_out(&mut self, lane: LaneId) {
         let Some(share) = self.shares.get(lane as usize) else { return };
         for (level, at) in self.levels.iter_mut().enumerate() {

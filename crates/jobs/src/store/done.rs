@@ -157,13 +157,6 @@ pub(crate) fn remove(tx: &mut SystemTx<'_>, id: JobId) -> Result<bool, Error> {
     Ok(tx.execute(&REMOVE, &params![id.as_bytes().as_slice()])? > 0)
 }
 
-/// Forgets a job that has ended and all that belongs to it.
-pub(crate) fn forget(tx: &mut SystemTx<'_>, id: JobId, of: i64) -> Result<bool, Error> {
-    let there = remove(tx, id)?;
-    forget_parts(tx, id, of)?;
-    Ok(there)
-}
-
 /// Forgets what belongs to a job beside its row.
 pub(crate) fn forget_parts(tx: &mut SystemTx<'_>, id: JobId, of: i64) -> Result<(), Error> {
     const BODY: Sql = Sql::One("DELETE FROM jobs_payloads WHERE id = $1");

@@ -1,0 +1,106 @@
+//! Operations on many jobs.
+
+use jobs::{Draft, Error, JobFilter, JobStatus, QueueSettings};
+
+use super::{draft, numbers, secs, yards};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_filtered_and_retried() {
+    yards(QueueSettings::default(), |yard| async move {
+        let once = |number: usize| Draft {
+            attempts: Some(1),
+            tags: vec![if number % 2 == 0 { "even" } else { "odd" }.into()],
+            ..draft(number)
+        };
+        yard.add((0..10).map(once).collect()).await;
+        for job in yard.claim(10).await {
+            yard.fail(&job, if job.payload.as_str().contains('7') { "seven" } else { "other" }).await;
+        }
+        let dead = |filter: JobFilter| JobFilter { status: Some(JobStatus::Dead), ..filter };
+        let list = async |filter, after| yard.engine.list(&yard.queue, yard.all, filter, after, 4).await.unwrap();
+        let first = list(dead(JobFilter::default()), None).await;
+        assert_eq!(first.len(), 4);
+        assert!(first[0].view.id > first[3].view.id, "newest first");
+        let second = list(dead(JobFilter::default()), Some(first[3].view.id)).await;
+        assert!(second[0].view.id < first[3].view.id);
+        let seven = JobFilter { error: Some("sev".into()), ..JobFilter::default() };
+        assert_eq!(list(dead(seven.clone()), None).await.len(), 1);
+        assert_eq!(yard.engine.retry_dead(&yard.queue, yard.all, seven, 100).await, Ok(1));
+        assert_eq!(numbers(&yard.claim(10).await), [7]);
+        let even = JobFilter { tag: Some("even".into()), ..JobFilter::default() };
+        assert_eq!(yard.engine.retry_dead(&yard.queue, yard.all, even.clone(), 3).await, Ok(3));
+        assert_eq!(numbers(&yard.claim(10).await), [0, 2, 4]);
+        assert_eq!(yard.engine.purge(&yard.queue, yard.all, even).await, Ok(2));
+        assert_eq!(yard.status().await.dead, 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_empties_what_waits_and_leaves_what_runs() {
+    yards(QueueSettings::default(), |yard| async move {
+        yard.add((0..1_000).map(draft).collect()).await;
+        yard.add((0..500).map(|n| Draft { delay: Some(secs(60)), ..draft(n) }).collect()).await;
+        let running = yard.claim(5).await;
+        assert_eq!(yard.engine.drain(&yard.queue, yard.all).await, Ok(1_495));
+        assert!(yard.claim(10).await.is_empty());
+        let status = yard.status().await;
+        assert_eq!((status.waiting, status.delayed, status.active, status.bytes), (0, 0, 5, 0));
+        assert_eq!(yard.done(&running[0]).await, Ok(JobStatus::Completed));
+        yard.add_one(draft(1)).await;
+        assert_eq!(yard.claim(10).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_move_to_another_queue() {
+    yards(QueueSettings::default(), |yard| async move {
+        let other = yard.other_queue("other", QueueSettings::default()).await;
+        let tagged = |n: usize| Draft { tags: vec![format!("t{}", n % 2)], ..draft(n) };
+        yard.add((0..10).map(tagged).collect()).await;
+        let odd = JobFilter { tag: Some("t1".into()), ..JobFilter::default() };
+        assert_eq!(yard.engine.move_to(&yard.queue, yard.all, odd, &other).await, Ok(5));
+        let request = jobs::ClaimRequest { limit: 10, ..jobs::ClaimRequest::one(other, yard.all) };
+        assert_eq!(numbers(&yard.engine.claim(request).await.unwrap()), [1, 3, 5, 7, 9]);
+        assert_eq!(numbers(&yard.claim(10).await), [0, 2, 4, 6, 8]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_is_replayed() {
+    yards(QueueSettings::default(), |yard| async move {
+        let start = yard.engine.now();
+        for number in 0..6 {
+            yard.add_one(draft(number)).await;
+            let job = yard.claim_one().await;
+            yard.done(&job).await.unwrap();
+            yard.clock.advance(secs(10));
+        }
+        let window = JobFilter {
+            from: Some(start + secs(10)),
+            to: Some(start + secs(40)),
+            ..JobFilter::default()
+        };
+        assert_eq!(yard.engine.replay(&yard.queue, yard.all, window).await, Ok(3));
+        assert_eq!(numbers(&yard.claim(10).await), [1, 2, 3]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_with_jobs_is_removed_by_force_only() {
+    yards(QueueSettings::default(), |yard| async move {
+        let ctx = yard.store.system();
+        yard.add_one(draft(1)).await;
+        let refused = yard.engine.delete_queue(&ctx, &yard.queue, false).await;
+        assert!(matches!(refused, Err(Error::HoldsJobs { jobs: 1, .. })), "{refused:?}");
+        let job = yard.claim_one().await;
+        yard.engine.delete_queue(&ctx, &yard.queue, true).await.unwrap();
+        assert!(yard.engine.queue(&yard.queue).is_err());
+        assert_eq!(yard.done(&job).await, Err(Error::NotFound));
+        assert!(matches!(yard.engine.delete_queue(&ctx, &yard.queue, true).await, Err(Error::QueueUnknown { .. })));
+    })
+    .await;
+}

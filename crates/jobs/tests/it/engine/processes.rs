@@ -1,0 +1,207 @@
+//! Other transactions and other processes.
+
+use std::collections::HashSet;
+
+use base::{EnvironmentId, ManualClock};
+use db::{Db, Kind, Options, SystemTx};
+use jobs::{Claimed, Deps, Draft, Engine, JobStatus, Limits, QueueKey, QueueSettings, Scope};
+use lifecycle::Stop;
+use ports::{Enqueue, EnqueueError, NewJob, QueueRef};
+use serde_json::json;
+use testkit::Store;
+
+use super::{draft, secs, slug, yards};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_commits_or_vanishes_with_its_transaction() {
+    yards(QueueSettings::default(), |yard| async move {
+        let ctx = yard.store.system();
+        let add = |fails: bool| {
+            let (engine, queue) = (yard.engine.clone(), QueueRef::Of(yard.environment, slug("work")));
+            move |tx: &mut SystemTx<'_>| {
+                let id = Enqueue::enqueue(&engine, tx, NewJob::new(queue.clone(), json!({"a": 1})).unique("u"))?;
+                if fails { Err(EnqueueError::Invalid("on purpose".into())) } else { Ok(id) }
+            }
+        };
+        assert!(yard.store.db.write_system(&ctx, add(true)).await.is_err());
+        assert!(yard.claim(1).await.is_empty());
+        let id = yard.store.db.write_system(&ctx, add(false)).await.unwrap();
+        assert_eq!(yard.store.db.write_system(&ctx, add(false)).await, Err(EnqueueError::Duplicate(id)));
+        let finished = async || {
+            let engine = yard.engine.clone();
+            yard.store.db.read_system(&ctx, move |tx| engine.is_finished(tx, id)).await.unwrap()
+        };
+        assert!(!finished().await);
+        let job = yard.claim_one().await;
+        assert_eq!((job.id, job.payload.as_str()), (id, "{\"a\":1}"));
+        yard.done(&job).await.unwrap();
+        assert!(finished().await);
+        let engine = yard.engine.clone();
+        let missing = move |tx: &mut SystemTx<'_>| {
+            let known = engine.queue_exists(tx, &QueueRef::BuiltIn("cleanup"))?;
+            let unknown = engine.queue_exists(tx, &QueueRef::BuiltIn("nothing"))?;
+            Ok::<_, db::Error>((known, unknown))
+        };
+        assert_eq!(yard.store.db.read_system(&ctx, missing).await, Ok((true, false)));
+    })
+    .await;
+}
+
+/// A second process on the same PostgreSQL.
+struct Other {
+    engine: Engine,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+async fn other(store: &Store, clock: &ManualClock) -> Other {
+    let random = base::SeededRandom::shared(4_711);
+    let options = Options::new(
+        store.location.clone(),
+        clock.shared(),
+        random.clone(),
+        store.vault.clone(),
+        vec![jobs::MIGRATIONS],
+    );
+    let db = Db::open(options).await.unwrap();
+    let deps = Deps {
+        db,
+        clock: clock.shared(),
+        random,
+        metrics: telemetry::Metrics::new(),
+        tenants: None,
+        built_in: Vec::new(),
+    };
+    let engine = Engine::open(deps).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    let runs = engine.clone();
+    tasks.spawn(async move { runs.run(Stop::never()).await });
+    Other { engine, _tasks: tasks }
+}
+
+/// Until `limit` jobs came out; each process claims in turn.
+async fn drain(engines: [&Engine; 2], queue: &QueueKey, scope: Scope, wanted: usize) -> Vec<Claimed> {
+    let mut seen = Vec::new();
+    while seen.len() < wanted {
+        for engine in engines {
+            let request = jobs::ClaimRequest {
+                limit: 7,
+                wait: std::time::Duration::from_millis(5),
+                ..jobs::ClaimRequest::one(queue.clone(), scope)
+            };
+            seen.extend(engine.claim(request).await.unwrap());
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_a_queue_and_no_job_runs_twice() {
+    yards(QueueSettings::default(), |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        let other = other(&yard.store, &yard.clock).await;
+        yard.add((0..300).map(draft).collect()).await;
+        let made = other.engine.enqueue(&yard.queue, yard.all, (300..400).map(draft).collect()).await.unwrap();
+        assert_eq!(made.len(), 100);
+        let runs = yard.engine.clone();
+        let run = tokio::spawn(async move { runs.run(Stop::never()).await });
+        let seen = drain([&yard.engine, &other.engine], &yard.queue, yard.all, 400).await;
+        let ids: HashSet<_> = seen.iter().map(|job| job.id).collect();
+        assert_eq!((seen.len(), ids.len()), (400, 400));
+        // A worker may say to any process what it did.
+        let ack = jobs::Ack { id: seen[0].id, fence: seen[0].fence, result: None };
+        for engine in [&yard.engine, &other.engine] {
+            let beat = engine.heartbeat(yard.all, vec![(seen[1].id, seen[1].fence)]).await.unwrap();
+            assert!(beat[0].is_ok(), "{beat:?}");
+        }
+        let ended = other.engine.complete(yard.all, vec![ack.clone()], None).await.unwrap().0;
+        assert_eq!(ended, [Ok(JobStatus::Completed)]);
+        let again = yard.engine.complete(yard.all, vec![ack], None).await.unwrap().0;
+        assert!(again[0].is_err(), "{again:?}");
+        run.abort();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_keep_one_limit() {
+    let settings = QueueSettings {
+        concurrency: Some(5),
+        per_tenant: Limits { concurrency: Some(3), rate: None },
+        ..QueueSettings::default()
+    };
+    yards(settings, |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        let other = other(&yard.store, &yard.clock).await;
+        let runs = yard.engine.clone();
+        let run = tokio::spawn(async move { runs.run(Stop::never()).await });
+        while yard.engine.processes() < 2 || other.engine.processes() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let tenants = [yard.tenant(), yard.tenant()];
+        let drafts = (0..40).map(|n| Draft { tenant: Some(tenants[n % 2]), ..draft(n) });
+        yard.add(drafts.collect()).await;
+        let mut held = Vec::new();
+        for _ in 0..5 {
+            for engine in [&yard.engine, &other.engine] {
+                let request = jobs::ClaimRequest {
+                    limit: 7,
+                    wait: std::time::Duration::from_millis(50),
+                    ..jobs::ClaimRequest::one(yard.queue.clone(), yard.all)
+                };
+                held.extend(engine.claim(request).await.unwrap());
+            }
+        }
+        assert_eq!(held.len(), 5);
+        for tenant in tenants {
+            assert!(held.iter().filter(|job| job.tenant == Some(tenant)).count() <= 3);
+        }
+        run.abort();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_notices_an_expired_lease_and_a_new_queue() {
+    yards(QueueSettings::default(), |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        let other = other(&yard.store, &yard.clock).await;
+        yard.add_one(draft(1)).await;
+        let held = yard.claim_one().await;
+        yard.clock.advance(secs(31));
+        let request = jobs::ClaimRequest { wait: secs(10), ..yard.request(1) };
+        let claimed = other.engine.claim(request).await.unwrap();
+        assert_eq!((claimed[0].id, claimed[0].attempt), (held.id, 2));
+        assert!(yard.done(&held).await.is_err());
+        let fresh = yard.other_queue("fresh", QueueSettings::default()).await;
+        let add = async || other.engine.enqueue(&fresh, yard.all, vec![draft(2)]).await;
+        while add().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_tenants_jobs_go_with_it() {
+    yards(QueueSettings::default(), |yard| async move {
+        let (gone, stays) = (yard.tenant(), yard.tenant());
+        let of = |tenant, n| Draft { tenant: Some(tenant), ..draft(n) };
+        yard.add(vec![of(gone, 1), of(gone, 2), of(stays, 3), of(gone, 4)]).await;
+        let first = yard.claim_one().await;
+        yard.done(&first).await.unwrap();
+        let engine = yard.engine.clone();
+        let remove = move |tx: &mut SystemTx<'_>| ports::TenantRows::remove(&engine, tx, gone);
+        yard.store.db.write_system(&yard.store.system(), remove).await.unwrap();
+        assert_eq!(super::numbers(&yard.claim(10).await), [3]);
+        assert!(yard.engine.get(yard.all, first.id).await.is_err());
+        let unknown = EnvironmentId::new(&yard.clock, &*yard.store.random);
+        assert!(yard.engine.queue(&QueueKey::of(unknown, slug("work"))).is_err());
+    })
+    .await;
+}
