@@ -46,7 +46,7 @@ pub use api::{FiringView, FiringsView, PreviewSchedule, PreviewView, RunView, Sc
 pub use cli::verbs;
 pub use error::Error;
 pub use ops::{BuiltIn, Tools};
-pub use scheduler::Scheduler;
+pub use scheduler::{Prepared, Scheduler};
 pub use section::{SECTION, SchedulesApply};
 
 /// What the installation knows of this capability before it is built.

@@ -56,6 +56,17 @@ pub struct Scheduler {
     standings: HashMap<TenantId, bool>,
 }
 
+/// What a scheduler means to do, and under which lease.
+#[derive(Debug)]
+pub struct Prepared {
+    planned: Vec<Planned>,
+    resting: Vec<(ScheduleId, i64)>,
+    unreadable: Vec<Schedule>,
+    epoch: Option<Epoch>,
+    /// Whether there may be more than was read.
+    full: bool,
+}
+
 /// When to do what next, by the monotonic clock.
 struct Agenda {
     read_at: Duration,
@@ -135,6 +146,25 @@ impl Scheduler {
         Ok(ahead.min(SLEEP_MAX))
     }
 
+    /// Reads and thinks out what is due, as [`Scheduler::fire_due`] does first; `None` when another scheduler leads.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn prepare(&mut self) -> Result<Option<Prepared>, Error> {
+        match self.leads().await? {
+            Some(epoch) => self.think(epoch).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same without asking who leads: what a scheduler does that is wrong about it. For tests of what holds even then.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn prepare_unled(&mut self) -> Result<Prepared, Error> {
+        self.think(None).await
+    }
+
     /// Fires all that is due now, if this scheduler leads; `None` when another does.
     ///
     /// # Errors
@@ -142,11 +172,9 @@ impl Scheduler {
     pub async fn fire_due(&mut self) -> Result<Option<Passed>, Error> {
         let mut total = Passed::default();
         loop {
-            let Some(epoch) = self.leads().await? else { return Ok(None) };
-            let now = self.tools.now();
-            let due = self.load(now).await?;
-            let full = due.len() == LOAD_MAX as usize;
-            let Some(passed) = self.fire_loaded(due, now, epoch).await? else { return Ok(None) };
+            let Some(prepared) = self.prepare().await? else { return Ok(None) };
+            let full = prepared.full;
+            let Some(passed) = self.finish(prepared).await? else { return Ok(None) };
             total.add(passed);
             // Who fired nothing of what was due has nothing to do: another was quicker with all of it.
             if passed.looked_at == passed.lost && !full {
@@ -173,28 +201,33 @@ impl Scheduler {
         Ok(epoch.map(Some))
     }
 
-    /// Fires what was read; `None` when the lease was lost meanwhile.
-    async fn fire_loaded(
-        &mut self,
-        due: Vec<Schedule>,
-        now: Timestamp,
-        epoch: Option<Epoch>,
-    ) -> Result<Option<Passed>, Error> {
-        let mut total = Passed::default();
+    /// Reads what is due and thinks out what to do.
+    async fn think(&mut self, epoch: Option<Epoch>) -> Result<Prepared, Error> {
+        let now = self.tools.now();
+        let due = self.load(now).await?;
+        let full = due.len() == LOAD_MAX as usize;
         let (mut planned, mut resting, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for schedule in due {
-            let named = (schedule.id, schedule.turn);
             if !self.is_served(&schedule).await? {
-                resting.push(named);
+                resting.push((schedule.id, schedule.turn));
                 continue;
             }
-            let stuck = schedule.clone();
             match Planned::of(schedule, &self.tools, now) {
-                Some(one) => planned.push(one),
-                None => unreadable.push(stuck),
+                Ok(one) => planned.push(one),
+                Err(schedule) => unreadable.push(*schedule),
             }
         }
-        total.looked_at += u32::try_from(resting.len() + unreadable.len()).unwrap_or(u32::MAX);
+        Ok(Prepared { planned, resting, unreadable, epoch, full })
+    }
+
+    /// Does what was prepared; `None` when the lease was lost meanwhile.
+    ///
+    /// # Errors
+    /// When the store fails; what was fired stays fired.
+    pub async fn finish(&mut self, prepared: Prepared) -> Result<Option<Passed>, Error> {
+        let Prepared { planned, resting, unreadable, epoch, full: _ } = prepared;
+        let aside = u32::try_from(resting.len() + unreadable.len()).unwrap_or(u32::MAX);
+        let mut total = Passed { looked_at: aside, ..Passed::default() };
         self.put_aside(resting, unreadable).await?;
         for batch in batches(planned) {
             match self.fire_batch(batch, epoch).await {
@@ -260,7 +293,10 @@ impl Scheduler {
     }
 
     /// Wakes schedules whose tenants are served again; answers how many.
-    async fn wake_served(&self) -> Result<u64, Error> {
+    ///
+    /// # Errors
+    /// When the store or the directory of tenants fails.
+    pub async fn wake_served(&self) -> Result<u64, Error> {
         let ctx = SystemCtx::because("wake the schedules of tenants that are served again");
         let (mut after, mut woken) = (None, 0);
         loop {
@@ -312,7 +348,11 @@ impl Scheduler {
         Ok(self.tools.db.read_system(&ctx, move |tx| store::due(tx, now, LOAD_MAX)).await?)
     }
 
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
+    /// When the next schedule has to be looked at; `None` when none ever has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
         let ctx = SystemCtx::because("read when the next schedule is due");
         Ok(self.tools.db.read_system(&ctx, store::next_wake).await?)
     }

@@ -21,8 +21,18 @@ const PLATFORM: [&str; 12] = [
 /// What only tests, benchmarks and this tool use.
 const TEST_KIT: [&str; 3] = ["faults", "pgserver", "testkit"];
 /// Capabilities: none depends on another, not even in tests.
-const CAPABILITIES: [&str; 8] =
-    ["tenants", "identity", "plans", "gateway", "deployments", "logs", "audit", "backups"];
+const CAPABILITIES: [&str; 10] = [
+    "tenants",
+    "identity",
+    "plans",
+    "gateway",
+    "jobs",
+    "schedules",
+    "deployments",
+    "logs",
+    "audit",
+    "backups",
+];
 /// Above the capabilities, from the lowest up.
 const TOP: [&str; 2] = ["cli", "server"];
 /// Programs beside the product; they may use everything.

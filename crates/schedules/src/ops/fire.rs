@@ -54,21 +54,23 @@ impl Passed {
 }
 
 impl Planned {
-    /// What to do at `now` about a schedule that has to be looked at. `None` when its zone is gone from the database: it waits
-    /// until somebody changes it.
-    #[must_use]
-    pub fn of(schedule: Schedule, tools: &Tools, now: Timestamp) -> Option<Self> {
+    /// What to do at `now` about a schedule that has to be looked at. The schedule is given back when it cannot be read any
+    /// more, such as when its zone is gone from the database: it waits until somebody changes it.
+    ///
+    /// # Errors
+    /// The schedule.
+    pub fn of(schedule: Schedule, tools: &Tools, now: Timestamp) -> Result<Self, Box<Schedule>> {
         let clockwork = match schedule.clockwork(&tools.zones) {
             Ok(clockwork) => clockwork,
             Err(faults) => {
-                tracing::warn!(schedule.id = %schedule.id, %faults, "a schedule cannot be read any more");
-                return None;
+                tracing::warn!(schedule.id = %schedule.id, %faults, "a schedule cannot be read any more and waits");
+                return Err(Box::new(schedule));
             }
         };
         let due = schedule.place.due.filter(|due| clockwork.fires_at(*due) <= now);
         let (catch_up, allowance) = (schedule.definition.catch_up, schedule.place.allowance);
         let reckoning = due.map(|due| reckon(&clockwork, due, now, catch_up, allowance));
-        Some(Self { schedule, clockwork, reckoning, now })
+        Ok(Self { schedule, clockwork, reckoning, now })
     }
 
     /// Firings that it may make; what batches are measured by.
