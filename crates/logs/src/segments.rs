@@ -19,7 +19,7 @@ use parking_lot::{Mutex, RwLock};
 /// Bytes that are read of one segment at most: sixteen times its size by default. More is no segment of ours.
 const RAW_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// zstd's level.
+/// zstd's level: 1 makes two million requests some 50 MiB.
 const ZSTD_LEVEL: i32 = 1;
 
 const OPEN_SUFFIX: &str = ".open.jsonl";
