@@ -42,7 +42,7 @@ async fn serve(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
             return Ok(());
         }
         filled += count;
-        while let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") {
+        while let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
             stream.write_all(answer).await?;
             buffer.copy_within(end + 4..filled, 0);
             filled -= end + 4;
