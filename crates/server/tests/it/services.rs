@@ -48,6 +48,7 @@ fn a_service_calls_back_over_restarts_and_for_its_tenants_only() {
         }
         assert_eq!(status(&url, "sy_svc_x", "/api/v1/me"), 401);
         // At the gateway the token is never passed on.
+        eventually("acme is served", || project.get("acme", "/who").status == 200);
         let at_gateway = [("authorization", format!("Bearer {token}")), ("x-api-key", token.clone())];
         for (name, value) in &at_gateway {
             let answer = project.gateway("acme", "/who", &[(name, value)]).expect("an answer");
