@@ -52,6 +52,9 @@ struct Shared {
 /// The installation's own queues: each is worked off by a handler of some capability.
 const BUILT_IN_QUEUES: &[&str] = &[];
 
+/// The installation's own schedules, on the clock of UTC.
+static BUILT_IN_SCHEDULES: &[schedules::BuiltIn] = &[];
+
 /// Builds everything. Nothing runs yet.
 ///
 /// # Errors
@@ -83,9 +86,9 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
     let audit = audit::build(audit::Deps { db: db.clone(), tenants: shared.tenants.clone() });
-    let jobs = work(ground, &shared);
+    let (jobs, schedules) = (work(ground, &shared), times(ground, &shared));
     let mut modules =
-        vec![plans, identity.module, deployments, gateway_module, jobs, logs, audit, copies(ground)];
+        vec![plans, identity.module, deployments, gateway_module, jobs, schedules, logs, audit, copies(ground)];
     modules.insert(0, tenancy(ground, &shared, &modules));
     let hands = workers::Hands {
         engine: shared.queues.clone(),
@@ -186,6 +189,23 @@ fn work(ground: &Ground, shared: &Shared) -> Module {
         clock: clock.clone(),
         tenants: shared.tenants.clone(),
         environments: shared.environments.clone(),
+    })
+}
+
+/// Schedules, which make jobs.
+fn times(ground: &Ground, shared: &Shared) -> Module {
+    let Ground { db, clock, random, metrics, .. } = ground;
+    schedules::build(schedules::Deps {
+        tools: schedules::Tools {
+            db: db.clone(),
+            random: random.clone(),
+            zones: schedules::model::Zones::system(),
+            enqueue: Arc::new(shared.queues.clone()),
+            built_in: BUILT_IN_SCHEDULES,
+        },
+        clock: clock.clone(),
+        tenants: shared.tenants.clone(),
+        metrics: metrics.clone(),
     })
 }
 

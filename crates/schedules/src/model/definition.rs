@@ -212,6 +212,9 @@ impl Definition {
 
     /// Jitter that reaches beyond the next firing would change their order.
     fn jitter_fault(&self, clockwork: &Clockwork, now: Timestamp) -> Option<Fault> {
+        if clockwork.jitter.is_zero() {
+            return None;
+        }
         let coming = clockwork.next(now, GAPS_CHECKED);
         let shortest = coming.windows(2).map(|pair| pair[1].since(pair[0])).min()?;
         (clockwork.jitter > shortest).then(|| {

@@ -65,7 +65,8 @@ async fn j5_what_cannot_be_is_refused_with_what_to_do_and_nothing_changes() {
             let operator = operator.clone();
             async move { operator.put(&path("x"), body).await }
         };
-        let never = put(json!({"cron": "0 0 30 2 *", "queue": "runs"})).await.problem(&codes::CRON_NEVER_FIRES);
+        let never =
+            put(json!({"cron": "0 0 30 2 *", "queue": "runs"})).await.problem(&codes::CRON_NEVER_FIRES);
         assert_eq!(never["errors"][0]["pointer"], "/cron");
         assert!(never["detail"].as_str().unwrap().contains("`L` is a month's last day"), "{never}");
         let zone = json!({"cron": "@daily", "timezone": "Berlin", "queue": "runs"});
@@ -87,8 +88,14 @@ async fn j5_what_cannot_be_is_refused_with_what_to_do_and_nothing_changes() {
             put(wrong).await.problem(&codes::INVALID);
         }
         put(json!({"every": "1m", "queue": "runs", "retries": 3})).await.problem(&codes::INVALID);
-        operator.put(&path("preview"), json!({"every": "1m", "queue": "runs"})).await.problem(&codes::METHOD_NOT_ALLOWED);
-        operator.put(&path("UPPER"), json!({"every": "1m", "queue": "runs"})).await.problem(&codes::NOT_FOUND);
+        operator
+            .put(&path("preview"), json!({"every": "1m", "queue": "runs"}))
+            .await
+            .problem(&codes::METHOD_NOT_ALLOWED);
+        operator
+            .put(&path("UPPER"), json!({"every": "1m", "queue": "runs"}))
+            .await
+            .problem(&codes::NOT_FOUND);
         operator.get(&path("x")).await.problem(&codes::NOT_FOUND);
         put(json!({"every": "1m", "queue": "runs"})).await.ok(201);
         operator.patch(&path("x"), json!({"cron": "@daily"})).await.problem(&codes::INVALID);
@@ -106,15 +113,25 @@ async fn firings_are_previewed_without_saving_anything() {
             let operator = operator.clone();
             async move { operator.post(&path("preview"), body).await }
         };
-        let daily = json!({"cron": "30 2 * * *", "timezone": "Europe/Berlin", "after": "2026-03-28T00:00:00Z"});
+        let daily =
+            json!({"cron": "30 2 * * *", "timezone": "Europe/Berlin", "after": "2026-03-28T00:00:00Z"});
         let daily = preview(daily).await.ok(200);
         assert_eq!(daily["daylight_saving"], "local_times");
-        let local: Vec<&str> =
-            daily["data"].as_array().unwrap().iter().map(|one| one["local"].as_str().unwrap()).take(3).collect();
-        let expected = ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"];
+        let local: Vec<&str> = daily["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["local"].as_str().unwrap())
+            .take(3)
+            .collect();
+        let expected =
+            ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"];
         assert_eq!(local, expected);
         let often = preview(json!({"cron": "*/10 * * * * *"})).await.ok(200);
-        assert_eq!((often["data"].as_array().unwrap().len(), &often["daylight_saving"]), (10, &json!("elapsed_time")));
+        assert_eq!(
+            (often["data"].as_array().unwrap().len(), &often["daylight_saving"]),
+            (10, &json!("elapsed_time"))
+        );
         assert_eq!(often["data"][0]["at"], "2026-01-01T00:00:10Z");
         preview(json!({"cron": "0 0 31 4 *"})).await.problem(&codes::CRON_NEVER_FIRES);
         preview(json!({"cron": "0 0 * *"})).await.problem(&codes::INVALID);
@@ -130,7 +147,10 @@ async fn a_schedule_is_paused_resumed_and_run_by_hand() {
         let operator = app.app.operator();
         operator.put(&path("beat"), json!({"every": "1h", "queue": "runs"})).await.ok(201);
         let paused = operator.post(&path("beat/pause"), json!(null)).await.ok(200);
-        assert_eq!((&paused["state"], &paused["next_at"], &paused["next"]), (&json!("paused"), &Value::Null, &json!([])));
+        assert_eq!(
+            (&paused["state"], &paused["next_at"], &paused["next"]),
+            (&json!("paused"), &Value::Null, &json!([]))
+        );
         operator.post(&path("beat/pause"), json!(null)).await.ok(200);
         let once = operator.clone().with("idempotency-key", "a-run");
         let ran = once.post(&path("beat/run"), json!(null)).await.ok(201);
@@ -139,10 +159,16 @@ async fn a_schedule_is_paused_resumed_and_run_by_hand() {
         let jobs = app.bench.jobs().await;
         assert_eq!((jobs.len(), json!(jobs[0].id)), (1, ran["job"].clone()));
         let resumed = operator.post(&path("beat/resume"), json!(null)).await.ok(200);
-        assert_eq!((&resumed["state"], &resumed["next_at"]), (&json!("active"), &json!("2026-01-01T01:00:00Z")));
+        assert_eq!(
+            (&resumed["state"], &resumed["next_at"]),
+            (&json!("active"), &json!("2026-01-01T01:00:00Z"))
+        );
         assert_eq!((&resumed["fired"], &resumed["last_job"]), (&json!(1), &ran["job"]));
         let history = operator.get(&path("beat/firings")).await.ok(200);
-        assert_eq!((history["data"].as_array().unwrap().len(), &history["data"][0]["outcome"]), (1, &json!("manual")));
+        assert_eq!(
+            (history["data"].as_array().unwrap().len(), &history["data"][0]["outcome"]),
+            (1, &json!("manual"))
+        );
         for (name, queue, code) in
             [("gone", "missing", &codes::QUEUE_UNKNOWN), ("burst", "full", &codes::QUEUE_FULL)]
         {
@@ -184,7 +210,10 @@ async fn the_installations_own_schedules_can_be_paused_and_run_only() {
             log.wait_beyond(0).await;
         }
         let list = operator.get(&format!("{SCHEDULES}?built_in=true")).await.ok(200);
-        assert_eq!((list["data"][0]["name"].as_str(), &list["data"][0]["managed_by"]), (Some("cleanup"), &json!("built_in")));
+        assert_eq!(
+            (list["data"][0]["name"].as_str(), &list["data"][0]["managed_by"]),
+            (Some("cleanup"), &json!("built_in"))
+        );
         assert_eq!(list["data"][0]["next_at"], json!(at("2026-01-01T02:00:00Z")));
         assert_eq!(operator.post(&own("/pause"), json!(null)).await.ok(200)["state"], "paused");
         operator.post(&own("/run"), json!(null)).await.ok(201);

@@ -21,8 +21,7 @@ use testkit::{Client, Parts, Store, TestApp};
 use web::Surface;
 
 /// The schedule that comes along in tests.
-pub(crate) static BUILT_IN: &[BuiltIn] =
-    &[BuiltIn { name: "cleanup", cron: "0 2 * * *", queue: "cleanup" }];
+pub(crate) static BUILT_IN: &[BuiltIn] = &[BuiltIn { name: "cleanup", cron: "0 2 * * *", queue: "cleanup" }];
 
 pub(crate) const RECORDER: MigrationSet = MigrationSet {
     capability: "recorder",
@@ -41,7 +40,8 @@ const PUT: Sql = Sql::One(
 );
 const FINISHED: Sql = Sql::One("SELECT finished FROM recorder_jobs WHERE id = $1");
 const FINISH: Sql = Sql::One("UPDATE recorder_jobs SET finished = $2 WHERE id = $1 AND finished = 0");
-const ALL: Sql = Sql::One("SELECT id, queue, tenant, payload, tags, due_at, finished FROM recorder_jobs ORDER BY id");
+const ALL: Sql =
+    Sql::One("SELECT id, queue, tenant, payload, tags, due_at, finished FROM recorder_jobs ORDER BY id");
 
 const END_LEASE: Sql = Sql::One("UPDATE sy_leases SET until_at = 0 WHERE name = 'schedules'");
 
@@ -122,7 +122,10 @@ impl World {
             resolve: Vec::new(),
             default_plan: slug("free"),
         };
-        World { environments: vec![environment("development"), environment("production")], ..World::default() }
+        World {
+            environments: vec![environment("development"), environment("production")],
+            ..World::default()
+        }
     }
 
     /// The environment that calls are about.
@@ -217,7 +220,12 @@ where
 {
     testkit::stores(&sets(), |store| {
         let world = Arc::new(World::new(&store));
-        test(Bench { tools: tools(&store, store.db.clone(), Zones::system()), system: store.system(), world, store })
+        test(Bench {
+            tools: tools(&store, store.db.clone(), Zones::system()),
+            system: store.system(),
+            world,
+            store,
+        })
     })
     .await;
 }
@@ -274,10 +282,8 @@ impl Bench {
         let environment = Some(self.world.environment());
         let wanted = Wanted { environment, name: slug(name), definition, tenant, by: ManagedBy::Api };
         let tools = self.tools.clone();
-        let write = self
-            .store
-            .db
-            .write_system(&self.system, move |tx| change::put(tx, &tools, &wanted, |_| true));
+        let write =
+            self.store.db.write_system(&self.system, move |tx| change::put(tx, &tools, &wanted, |_| true));
         write.await.unwrap().0
     }
 
@@ -289,10 +295,8 @@ impl Bench {
 
     pub(crate) async fn history(&self, name: &str) -> Vec<Firing> {
         let (name, environment) = (slug(name), Some(self.world.environment()));
-        let read = self
-            .store
-            .db
-            .read_system(&self.system, move |tx| ops::history(tx, environment, &name, 100));
+        let read =
+            self.store.db.read_system(&self.system, move |tx| ops::history(tx, environment, &name, 100));
         let mut firings = read.await.unwrap();
         firings.reverse();
         firings
@@ -329,10 +333,7 @@ impl Bench {
 
     /// A worker is done with a job.
     pub(crate) async fn finish(&self, job: JobId) {
-        let write = self
-            .store
-            .db
-            .write_system(&self.system, move |tx| tx.execute(&FINISH, &params![job, 1]));
+        let write = self.store.db.write_system(&self.system, move |tx| tx.execute(&FINISH, &params![job, 1]));
         assert_eq!(write.await.unwrap(), 1);
     }
 

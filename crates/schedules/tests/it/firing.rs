@@ -35,7 +35,10 @@ async fn a_due_schedule_fires_once_and_moves_on() {
         assert_eq!((after.tally.fired, after.tally.last_job), (1, Some(jobs[0].id)));
         assert_eq!(after.revision, made.revision, "firing is no change");
         let history = bench.history("report").await;
-        assert_eq!((history.len(), history[0].outcome, history[0].job), (1, Outcome::Fired, Some(jobs[0].id)));
+        assert_eq!(
+            (history.len(), history[0].outcome, history[0].job),
+            (1, Outcome::Fired, Some(jobs[0].id))
+        );
     })
     .await;
 }
@@ -68,7 +71,10 @@ async fn each_policy_makes_up_for_a_downtime_in_its_way() {
             assert_eq!(schedule.place.due, Some(at("2026-01-01T07:00:00Z")), "{name}");
         }
         let missed = &bench.history("once").await[0];
-        assert_eq!((missed.outcome, missed.count, missed.due_at), (Outcome::Missed, 5, at("2026-01-01T01:00:00Z")));
+        assert_eq!(
+            (missed.outcome, missed.count, missed.due_at),
+            (Outcome::Missed, 5, at("2026-01-01T01:00:00Z"))
+        );
     })
     .await;
 }
@@ -172,7 +178,8 @@ async fn z17_a_suspended_tenants_schedule_rests_and_catches_up() {
         let all: Vec<String> = (1..=4).map(|hour| format!("2026-01-01T0{hour}:00:00Z")).collect();
         assert_eq!(bench.dues("all").await, all);
         // Its rows go with the tenant.
-        let write = bench.store.db.write_system(&bench.system, move |tx| change::remove_of_tenant(tx, tenant));
+        let write =
+            bench.store.db.write_system(&bench.system, move |tx| change::remove_of_tenant(tx, tenant));
         write.await.unwrap();
         bench.to("2026-01-01T05:30:00Z");
         assert_eq!(bench.scheduler().await.fire_due().await.unwrap().unwrap().looked_at, 0);

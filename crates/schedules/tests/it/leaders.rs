@@ -73,7 +73,8 @@ async fn f29_two_that_both_think_to_lead_make_each_firing_once() {
         for round in 1..=5 {
             bench.store.clock.set(at("2026-01-01T00:00:00Z") + Duration::from_secs(round * 120));
             // Both read the same rows as due, and both write without asking for a lease.
-            let (mine, theirs) = (first.prepare_unled().await.unwrap(), second.prepare_unled().await.unwrap());
+            let (mine, theirs) =
+                (first.prepare_unled().await.unwrap(), second.prepare_unled().await.unwrap());
             let (mine, theirs) = tokio::join!(first.finish(mine), second.finish(theirs));
             let (mine, theirs) = (mine.unwrap().unwrap(), theirs.unwrap().unwrap());
             assert_eq!(mine.fired + theirs.fired, 300);

@@ -31,7 +31,10 @@ async fn the_file_manages_its_schedules_and_no_others() {
         bench.advance(60);
         assert_eq!(apply(&bench, section).await.unwrap(), [], "the same again changes nothing");
         let beat = bench.get("beat").await;
-        assert_eq!((beat.definition.catch_up, beat.place.due), (CatchUp::Once, Some(at("2026-01-01T00:05:00Z"))));
+        assert_eq!(
+            (beat.definition.catch_up, beat.place.due),
+            (CatchUp::Once, Some(at("2026-01-01T00:05:00Z")))
+        );
         // What is paused by hand stays so.
         let (tools, environment) = (bench.tools.clone(), Some(bench.world.environment()));
         let pausing = bench.store.db.write_system(&bench.system, move |tx| {

@@ -170,7 +170,9 @@ fn expected(sample: &Sample, dues: &[i64], fires: impl Fn(i64) -> i64) -> Vec<i6
     let made_up: Vec<i64> = match sample.catch_up {
         CatchUp::All => missed,
         CatchUp::Once => missed.last().copied().into_iter().collect(),
-        CatchUp::Skip => missed.last().copied().filter(|due| to - fires(*due) <= 60 * micros).into_iter().collect(),
+        CatchUp::Skip => {
+            missed.last().copied().filter(|due| to - fires(*due) <= 60 * micros).into_iter().collect()
+        }
     };
     let mut fired: Vec<i64> = due.into_iter().filter(|due| !is_missed(due)).chain(made_up).collect();
     fired.sort_unstable();
@@ -184,13 +186,20 @@ fn expected(sample: &Sample, dues: &[i64], fires: impl Fn(i64) -> i64) -> Vec<i6
 async fn set(bench: &Bench, samples: &[Sample]) {
     // Environments as an installation has them: each may have 20,000 schedules.
     for (batch, part) in samples.chunks(100).enumerate() {
-        let (tools, definitions): (_, Vec<Definition>) = (bench.tools.clone(), part.iter().map(definition).collect());
+        let (tools, definitions): (_, Vec<Definition>) =
+            (bench.tools.clone(), part.iter().map(definition).collect());
         let environment = environment(batch);
         let write = bench.store.db.write_system(&bench.system, move |tx| -> Result<(), schedules::Error> {
             for (number, definition) in definitions.iter().enumerate() {
                 let name = slug(&format!("s{}", batch * 100 + number));
                 let definition = definition.clone();
-                let wanted = Wanted { environment: Some(environment), name, definition, tenant: None, by: ManagedBy::Api };
+                let wanted = Wanted {
+                    environment: Some(environment),
+                    name,
+                    definition,
+                    tenant: None,
+                    by: ManagedBy::Api,
+                };
                 change::put(tx, &tools, &wanted, |_| true)?;
             }
             Ok(())
@@ -222,10 +231,8 @@ async fn live(bench: &Bench) {
 
 async fn jitter(bench: &Bench, number: usize, zones: &Zones) -> impl Fn(i64) -> i64 + use<> {
     let (environment, name) = (Some(environment(number / 100)), slug(&format!("s{number}")));
-    let read = bench
-        .store
-        .db
-        .read_system(&bench.system, move |tx| schedules::ops::get(tx, environment, &name));
+    let read =
+        bench.store.db.read_system(&bench.system, move |tx| schedules::ops::get(tx, environment, &name));
     let schedule: Schedule = read.await.unwrap();
     let clockwork = schedule.clockwork(zones).unwrap();
     move |due| clockwork.fires_at(Timestamp::from_micros(due * 1_000_000)).micros()
@@ -237,11 +244,8 @@ async fn a_week_of_ten_thousand_schedules_fires_as_each_policy_says() {
         // PostgreSQL answers each statement over a socket: fewer there, of the same kinds.
         let samples = samples(if bench.store.kind() == Kind::Sqlite { 10_000 } else { 400 });
         bench.to(START);
-        let clock = base::SystemClock::new();
         set(&bench, &samples).await;
-        println!("set {:?}", base::Clock::monotonic(&clock));
         live(&bench).await;
-        println!("live {:?}", base::Clock::monotonic(&clock));
         let mut fired: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for job in bench.jobs().await {
             fired.entry(job.schedule().to_owned()).or_default().push(job.due.seconds());
@@ -261,7 +265,6 @@ async fn a_week_of_ten_thousand_schedules_fires_as_each_policy_says() {
             total += found.len();
             assert_eq!(found, expected, "{sample:?}");
         }
-        println!("compared {:?}, {total} firings, {:?}", base::Clock::monotonic(&clock), bench.store.db.stats());
         assert!(fired.is_empty(), "{fired:?}");
         assert!(total > samples.len() * 4, "{total} firings");
     })
