@@ -89,7 +89,7 @@ fn constants_of<'a>(walk: &Walk<'a>, branches: &[&'a Value]) -> Option<Vec<&'a V
 /// A tag and the branch that its value chooses, or the values that would have chosen one.
 type Tagged<'a> = (&'a str, Result<&'a Value, Vec<&'a Value>>);
 
-/// Chooses by a property that is a constant in every branch of objects (serde's `tag`).
+/// Chooses by a property that is there and a constant in every branch of objects (serde's `tag`).
 fn by_tag<'a>(walk: &Walk<'a>, branches: &[&'a Value], value: &Value) -> Option<Tagged<'a>> {
     let object = value.as_object()?;
     let constants = |branch: &'a Value, tag: &str| -> Option<Vec<&'a Value>> {
@@ -99,7 +99,8 @@ fn by_tag<'a>(walk: &Walk<'a>, branches: &[&'a Value], value: &Value) -> Option<
     let objects: Vec<&Value> =
         branches.iter().copied().filter(|branch| branch.get("properties").is_some()).collect();
     let first = objects.first()?.get("properties")?.as_object()?;
-    let tag = first.keys().find(|key| objects.iter().all(|branch| constants(branch, key).is_some()))?;
+    let decides = |branch: &'a Value, key: &str| requires(branch, key) && constants(branch, key).is_some();
+    let tag = first.keys().find(|key| objects.iter().all(|branch| decides(branch, key)))?;
     let found = object.get(tag).unwrap_or(&Value::Null);
     let meant = objects.iter().find(|branch| constants(branch, tag).is_some_and(|all| all.contains(&found)));
     Some((
@@ -108,6 +109,11 @@ fn by_tag<'a>(walk: &Walk<'a>, branches: &[&'a Value], value: &Value) -> Option<
             .copied()
             .ok_or_else(|| objects.iter().filter_map(|branch| constants(branch, tag)).flatten().collect()),
     ))
+}
+
+/// Whether a property must be there; one that may be left out cannot tell shapes apart.
+fn requires(branch: &Value, key: &str) -> bool {
+    branch.get("required").and_then(Value::as_array).is_some_and(|all| all.iter().any(|name| name == key))
 }
 
 /// A value that is none of the allowed ones.

@@ -35,6 +35,7 @@ pub use ask::{
 };
 pub use drafts::{ChildFailure, Duplicate, Enqueue, NewJob, UniqueKey, UniqueRules};
 pub use json::{Json, Lease};
+pub use queues::SettingsPatch;
 pub(crate) use routes::routes;
 pub use status::QueuesStatus;
 pub use views::{

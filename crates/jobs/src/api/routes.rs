@@ -24,7 +24,14 @@ const AGAIN_ENDS: &str = "a second time the lease is over, and the answer says s
 const AGAIN_SAME: &str = "a second time it finds all as it should be";
 
 pub(crate) fn routes(state: &Arc<State>) -> Routes {
-    of_queues(state).and(of_work(state)).and(of_many(state)).and(of_jobs(state))
+    of_queues(state)
+        .and(of_settings(state))
+        .and(of_work(state))
+        .and(of_leases(state))
+        .and(of_lists(state))
+        .and(of_many(state))
+        .and(of_jobs(state))
+        .and(of_attempts(state))
 }
 
 /// A route of an environment that apps' services reach as well.
@@ -34,7 +41,6 @@ fn app(spec: Spec) -> Spec {
 
 fn of_queues(state: &Arc<State>) -> Routes {
     let s = || Arc::clone(state);
-    let settings = r#"{"concurrency": 10, "per_tenant": {"concurrency": 2, "rate": "100/min"}, "retry": {"attempts": 5}}"#;
     Routes::new("jobs")
         .route(
             app(Spec::get(QUEUES, QUEUES_READ))
@@ -55,6 +61,12 @@ fn of_queues(state: &Arc<State>) -> Routes {
             s(),
             queues::get,
         )
+}
+
+fn of_settings(state: &Arc<State>) -> Routes {
+    let s = || Arc::clone(state);
+    let settings = r#"{"concurrency": 10, "per_tenant": {"concurrency": 2, "rate": "100/min"}, "retry": {"attempts": 5}}"#;
+    Routes::new("jobs")
         .route(
             app(Spec::put(QUEUE, QUEUES_WRITE))
                 .summary("Declare a queue")
@@ -161,6 +173,11 @@ fn of_work(state: &Arc<State>) -> Routes {
             s(),
             work::complete_many,
         )
+}
+
+fn of_leases(state: &Arc<State>) -> Routes {
+    let s = || Arc::clone(state);
+    Routes::new("jobs")
         .hot(
             app(Spec::post("/api/v1/queues/{q}/heartbeat", JOBS_WRITE))
                 .summary("Hold jobs longer")
@@ -208,9 +225,8 @@ fn of_work(state: &Arc<State>) -> Routes {
         )
 }
 
-fn of_many(state: &Arc<State>) -> Routes {
+fn of_lists(state: &Arc<State>) -> Routes {
     let s = || Arc::clone(state);
-    let filter = r#"{"tag": "import", "from": "2026-11-01T00:00:00Z"}"#;
     Routes::new("jobs")
         .route(
             app(Spec::get("/api/v1/queues/{q}/jobs", JOBS_READ))
@@ -251,6 +267,12 @@ fn of_many(state: &Arc<State>) -> Routes {
             s(),
             many::drain,
         )
+}
+
+fn of_many(state: &Arc<State>) -> Routes {
+    let s = || Arc::clone(state);
+    let filter = r#"{"tag": "import", "from": "2026-11-01T00:00:00Z"}"#;
+    Routes::new("jobs")
         .route(
             app(Spec::post("/api/v1/queues/{q}/purge", JOBS_WRITE))
                 .summary("Forget finished jobs")
@@ -309,6 +331,31 @@ fn of_jobs(state: &Arc<State>) -> Routes {
             s(),
             job::wait,
         )
+        .route(
+            app(Spec::post("/api/v1/jobs/{j}/retry", JOBS_WRITE))
+                .summary("Retry a job")
+                .details("A dead or cancelled one is due again with all its attempts, a delayed one at once.")
+                .repeatable("what is due again is not retried")
+                .success(200)
+                .codes(&[&codes::CONFLICT, &codes::JOB_DUPLICATE]),
+            s(),
+            job::retry,
+        )
+        .route(
+            app(Spec::post("/api/v1/jobs/{j}/cancel", JOBS_WRITE))
+                .summary("Cancel a job")
+                .details("One that waits ends at once; the worker of one that runs is told with its next heartbeat.")
+                .repeatable(AGAIN_SAME)
+                .success(200)
+                .codes(&[&codes::CONFLICT]),
+            s(),
+            job::cancel,
+        )
+}
+
+fn of_attempts(state: &Arc<State>) -> Routes {
+    let s = || Arc::clone(state);
+    Routes::new("jobs")
         .hot(
             app(Spec::post("/api/v1/jobs/{j}/complete", JOBS_WRITE))
                 .summary("Complete a job")
@@ -361,25 +408,5 @@ fn of_jobs(state: &Arc<State>) -> Routes {
                 .example(r#"{"lease": "1"}"#),
             s(),
             work::release,
-        )
-        .route(
-            app(Spec::post("/api/v1/jobs/{j}/retry", JOBS_WRITE))
-                .summary("Retry a job")
-                .details("A dead or cancelled one is due again with all its attempts, a delayed one at once.")
-                .repeatable("what is due again is not retried")
-                .success(200)
-                .codes(&[&codes::CONFLICT, &codes::JOB_DUPLICATE]),
-            s(),
-            job::retry,
-        )
-        .route(
-            app(Spec::post("/api/v1/jobs/{j}/cancel", JOBS_WRITE))
-                .summary("Cancel a job")
-                .details("One that waits ends at once; the worker of one that runs is told with its next heartbeat.")
-                .repeatable(AGAIN_SAME)
-                .success(200)
-                .codes(&[&codes::CONFLICT]),
-            s(),
-            job::cancel,
         )
 }

@@ -5,15 +5,16 @@
 //! its own until the leases are over, since it may well go on and complete by another connection; only jobs that never
 //! reached it are given back at once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{HumanDuration, JobId};
+use base::{HumanDuration, JobId, codes};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use web::{Call, HotBody, Problem, Socket, SocketReply};
 
@@ -33,45 +34,98 @@ const FAULT_PAUSE: Duration = Duration::from_secs(1);
 const SLOTS_MAX: u32 = 10_000;
 
 /// What a worker says.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Said {
-    /// There is room for so many more jobs.
-    Ready {
-        slots: u32,
-        #[serde(default)]
-        lease: Option<HumanDuration>,
-        #[serde(default)]
-        worker: Option<String>,
-    },
-    /// Jobs are done.
-    Complete { jobs: Vec<Done> },
-    /// An attempt failed.
-    Fail {
-        id: JobId,
-        lease: Lease,
-        error: String,
-        #[serde(default = "yes")]
-        retry: bool,
-        #[serde(default)]
-        retry_in: Option<HumanDuration>,
-    },
-    /// The worker is still at it.
-    Heartbeat { jobs: Vec<Held> },
-    /// A job is so far.
-    Progress {
-        id: JobId,
-        lease: Lease,
-        percent: u8,
-        #[serde(default)]
-        note: Option<String>,
-    },
-    /// Jobs are given back.
-    Release { jobs: Vec<Held> },
+    Ready(Ready),
+    Complete(Complete),
+    Fail(Fail),
+    Heartbeat(Several),
+    Progress(Progress),
+    Release(Several),
+}
+
+/// The type of a message; the rest is read once it is known, and letter by letter, which a tagged enum cannot.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+/// There is room for so many more jobs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ready {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    slots: u32,
+    #[serde(default)]
+    lease: Option<HumanDuration>,
+    #[serde(default)]
+    worker: Option<String>,
+}
+
+/// Jobs are done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Complete {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    jobs: Vec<Done>,
+}
+
+/// An attempt failed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fail {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    id: JobId,
+    lease: Lease,
+    error: String,
+    #[serde(default = "yes")]
+    retry: bool,
+    #[serde(default)]
+    retry_in: Option<HumanDuration>,
+}
+
+/// The worker is still at these, or gives them back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Several {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    jobs: Vec<Held>,
+}
+
+/// A job is so far.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    id: JobId,
+    lease: Lease,
+    percent: u8,
+    #[serde(default)]
+    note: Option<String>,
 }
 
 const fn yes() -> bool {
     true
+}
+
+/// Reads a message; what is wrong with it in words.
+fn read(text: &str) -> Result<Said, String> {
+    let words = |error: serde_json::Error| error.to_string();
+    let Kind { kind } = serde_json::from_str(text).map_err(words)?;
+    match kind.as_ref() {
+        "ready" => serde_json::from_str(text).map(Said::Ready).map_err(words),
+        "complete" => serde_json::from_str(text).map(Said::Complete).map_err(words),
+        "fail" => serde_json::from_str(text).map(Said::Fail).map_err(words),
+        "heartbeat" => serde_json::from_str(text).map(Said::Heartbeat).map_err(words),
+        "progress" => serde_json::from_str(text).map(Said::Progress).map_err(words),
+        "release" => serde_json::from_str(text).map(Said::Release).map_err(words),
+        _ => Err("a `type` of ready, complete, fail, heartbeat, progress or release is expected".to_owned()),
+    }
 }
 
 /// What the server says.
@@ -203,44 +257,50 @@ impl Session {
     }
 
     async fn answer(&mut self, text: &str) -> Option<Answer> {
-        let said: Said = match serde_json::from_str(text) {
+        let said = match read(text) {
             Ok(said) => said,
-            Err(error) => return Some(refusal(&base::codes::INVALID, error.to_string())),
+            Err(detail) => return Some(refusal(&codes::INVALID, detail)),
         };
         match said {
-            Said::Ready { slots, lease, worker } => self.ready(slots, lease, worker),
-            Said::Complete { jobs } => Some(self.complete(jobs).await),
-            Said::Fail { id, lease, error, retry, retry_in } => {
-                self.held.remove(&id);
-                let failure = Failure { error, retry, retry_in: retry_in.map(|time| time.0) };
-                let answer = self.engine.fail(self.scope, id, lease.0, failure).await;
-                Some(Answer::Jobs { data: vec![outcome(id, answer)] })
-            }
-            Said::Heartbeat { jobs } => {
-                let leases = Leases { jobs };
-                if !leases.is_within() {
-                    return Some(too_many());
-                }
-                Some(match self.engine.heartbeat(self.scope, leases.pairs()).await {
-                    Ok(answers) => Answer::Leases {
-                        data: leases.jobs.iter().zip(answers).map(|(held, a)| beat(held.id, a)).collect(),
-                    },
-                    Err(error) => Answer::Error { error: Refusal::of(&error) },
-                })
-            }
-            Said::Progress { id, lease, percent, note } => {
+            Said::Ready(said) => self.ready(said),
+            Said::Complete(said) => Some(self.complete(said.jobs).await),
+            Said::Fail(said) => Some(self.fail(said).await),
+            Said::Heartbeat(said) => Some(self.heartbeat(Leases { jobs: said.jobs }).await),
+            Said::Progress(said) => {
+                let Progress { _kind: _, id, lease, percent, note } = said;
                 let answer = self.engine.progress(self.scope, id, lease.0, percent, note).await;
                 Some(Answer::Leases { data: vec![beat(id, answer)] })
             }
-            Said::Release { jobs } => Some(self.release(Leases { jobs }).await),
+            Said::Release(said) => Some(self.release(Leases { jobs: said.jobs }).await),
         }
     }
 
-    fn ready(&mut self, slots: u32, lease: Option<HumanDuration>, worker: Option<String>) -> Option<Answer> {
+    async fn fail(&mut self, said: Fail) -> Answer {
+        let Fail { _kind: _, id, lease, error, retry, retry_in } = said;
+        self.held.remove(&id);
+        let failure = Failure { error, retry, retry_in: retry_in.map(|time| time.0) };
+        let answer = self.engine.fail(self.scope, id, lease.0, failure).await;
+        Answer::Jobs { data: vec![outcome(id, answer)] }
+    }
+
+    async fn heartbeat(&mut self, leases: Leases) -> Answer {
+        if !leases.is_within() {
+            return too_many();
+        }
+        match self.engine.heartbeat(self.scope, leases.pairs()).await {
+            Ok(answers) => Answer::Leases {
+                data: leases.jobs.iter().zip(answers).map(|(held, a)| beat(held.id, a)).collect(),
+            },
+            Err(error) => Answer::Error { error: Refusal::of(&error) },
+        }
+    }
+
+    fn ready(&mut self, said: Ready) -> Option<Answer> {
+        let Ready { _kind: _, slots, lease, worker } = said;
         let body = ClaimBody { limit: 1, lease, wait: None, worker };
         if slots > SLOTS_MAX || !body.is_within() {
             return Some(refusal(
-                &base::codes::INVALID,
+                &codes::INVALID,
                 format!("at most {SLOTS_MAX} slots, and a worker's name of 1 to 128 bytes, are expected"),
             ));
         }
@@ -258,7 +318,7 @@ impl Session {
             return too_many();
         }
         let ids: Vec<JobId> = jobs.iter().map(|done| done.id).collect();
-        ids.iter().for_each(|id| drop(self.held.remove(id)));
+        self.held.retain(|id, _| !ids.contains(id));
         let acks = jobs.into_iter().map(|done| Ack {
             id: done.id,
             fence: done.lease.0,
@@ -276,7 +336,7 @@ impl Session {
         if !leases.is_within() {
             return too_many();
         }
-        leases.jobs.iter().for_each(|held| drop(self.held.remove(&held.id)));
+        self.held.retain(|id, _| leases.jobs.iter().all(|given| given.id != *id));
         match self.engine.release(self.scope, leases.pairs()).await {
             Ok(answers) => Answer::Jobs {
                 data: leases.jobs.iter().zip(answers).map(|(held, a)| outcome(held.id, a)).collect(),
@@ -302,5 +362,5 @@ fn refusal(code: &base::Code, detail: String) -> Answer {
 }
 
 fn too_many() -> Answer {
-    refusal(&base::codes::INVALID, format!("at most {} jobs are expected", super::ask::LEASES_MAX))
+    refusal(&codes::INVALID, format!("at most {} jobs are expected", super::ask::LEASES_MAX))
 }

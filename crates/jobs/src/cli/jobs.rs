@@ -36,7 +36,7 @@ pub(crate) fn command() -> Command {
                         .value_parser(clap::value_parser!(u32)),
                 )
                 .arg(option("unique", "KEY", "Refused while a job of this key has not ended"))
-                .arg(option("key", "KEY", "What the queue's limits per key count it under"))
+                .arg(option("limit-key", "KEY", "What the queue's limits per key count it under"))
                 .arg(
                     option("tag", "TAG", "A word to find it by; may be given again")
                         .action(ArgAction::Append),
@@ -89,7 +89,7 @@ fn new_job(arguments: &ArgMatches) -> Result<Value, CliError> {
     })?;
     let mut job = Map::from_iter([("payload".to_owned(), payload)]);
     for (option, field) in
-        [("tenant", "tenant"), ("delay", "delay"), ("run-at", "run_at"), ("unique", "unique"), ("key", "key")]
+        [("tenant", "tenant"), ("delay", "delay"), ("run-at", "run_at"), ("unique", "unique"), ("limit-key", "key")]
     {
         if let Some(text) = text_of(arguments, option) {
             job.insert(field.to_owned(), text.into());

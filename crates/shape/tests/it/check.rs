@@ -116,6 +116,18 @@ fn a_tag_chooses_whose_faults_are_told() {
 }
 
 #[test]
+fn a_choice_between_a_text_and_a_table_has_no_tag() {
+    let table = json!({
+        "type": "object", "required": ["key"], "additionalProperties": false,
+        "properties": { "key": { "type": "string" }, "then": { "enum": ["stop", "go"], "default": "stop" } }
+    });
+    let schema = json!({ "anyOf": [{ "type": "string" }, table] });
+    assert!(check(&schema, &json!({ "key": "a" })).is_empty());
+    let missing: Vec<String> = check(&schema, &json!({})).into_iter().map(|fault| fault.pointer).collect();
+    assert_eq!(missing, ["/key"]);
+}
+
+#[test]
 fn missing_keys_are_pointed_at_as_if_they_were_there() {
     assert_eq!(
         told(json!({ "limits": { "x": {} } })),

@@ -663,6 +663,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Jobs that are there and have not ended.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &Job> {
+        let is_left = |job: &&Job| job.sent == Sent::Acknowledged && !matches!(job.expect, Expect::Ended(_));
+        self.jobs.values().filter(is_left)
+    }
+
     /// Jobs that satisfy a condition, by number and id.
     pub(crate) fn some(&self, is_wanted: impl Fn(&Job) -> bool) -> Vec<(u64, JobId)> {
         self.jobs

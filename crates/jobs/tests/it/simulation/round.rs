@@ -24,6 +24,8 @@ const REPLIES_LOST: u64 = 5;
 /// Turns of working off after which what is left is stuck. Each lets more than the longest pause pass.
 const TURNS_MAX: u32 = 60;
 const TURN: Duration = Duration::from_secs(61);
+/// No request of this size takes as long, by the real clock.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A claim while working off.
 const CLAIM: u32 = 50;
 
@@ -307,13 +309,16 @@ impl Round {
             let ((db, engine), names) =
                 (self.world.node(self.index(self.world.nodes()))?, self.world.names.clone());
             asked.spawn(async move {
-                let answer = perform(&engine, &db, &names, &op).await;
+                let answer = tokio::time::timeout(ANSWER_MAX, perform(&engine, &db, &names, &op)).await;
                 (order, op, answer, is_lost)
             });
         }
         let mut answers = Vec::new();
         while let Some(ended) = asked.join_next().await {
-            answers.push(ended.map_err(|error| format!("a request panicked: {error}"))?);
+            let (order, op, answer, is_lost) =
+                ended.map_err(|error| format!("a request panicked: {error}"))?;
+            let answer = answer.map_err(|_| format!("{op:?} is never answered"))?;
+            answers.push((order, op, answer, is_lost));
         }
         // First what is not known, then what makes jobs, what frees them, what takes them.
         answers.sort_by_key(|(order, op, ..)| (rank(op), *order));
@@ -347,7 +352,9 @@ impl Round {
 
     async fn tick(&mut self) -> Result<(), Broken> {
         for node in 0..self.world.nodes() {
-            let ticked = self.world.engine(node)?.tick().await;
+            let engine = self.world.engine(node)?;
+            let ticked = tokio::time::timeout(ANSWER_MAX, engine.tick()).await;
+            let ticked = ticked.map_err(|_| "a tick never ends".to_owned())?;
             if let Err(jobs::Error::Store(error)) = &ticked
                 && !error.is_transient()
                 && !self.fenced
@@ -478,12 +485,11 @@ impl Round {
                 self.serve(queue).await?;
             }
             self.compare().await?;
-            if self.ledger.jobs.values().all(|job| matches!(job.expect, Expect::Ended(_))) {
+            if self.ledger.left().next().is_none() {
                 return self.is_well();
             }
         }
-        let left: Vec<_> =
-            self.ledger.jobs.values().filter(|job| !matches!(job.expect, Expect::Ended(_))).take(3).collect();
+        let left: Vec<_> = self.ledger.left().take(3).collect();
         Err(format!("jobs never end: {left:?}"))
     }
 
@@ -513,6 +519,9 @@ impl Round {
     /// All has ended; how?
     fn is_well(&mut self) -> Result<(), Broken> {
         for (number, job) in &self.ledger.jobs {
+            if job.sent == Sent::Refused {
+                continue;
+            }
             match job.expect {
                 Expect::Ended(JobStatus::Completed) if job.sketch.is_poison => {
                     return Err(format!("job {number} kills every worker and was completed"));
