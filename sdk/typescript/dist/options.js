@@ -31,7 +31,7 @@ function milliseconds(value) {
 }
 /** A new job as the API takes it. */
 function newJob(name, data, options) {
-    const job = { payload: data === undefined ? null : data };
+    const job = { payload: data === undefined ? {} : data };
     const tags = [...(name === exports.NAME_DEFAULT ? [] : [NAME_TAG + name]), ...(options.tags ?? [])];
     if (tags.length > 0)
         job.tags = tags;

@@ -70,7 +70,7 @@ export function milliseconds(value: Duration): number {
 
 /** A new job as the API takes it. */
 export function newJob(name: string, data: unknown, options: JobOptions): NewJobWire {
-  const job: NewJobWire = { payload: data === undefined ? null : data };
+  const job: NewJobWire = { payload: data === undefined ? {} : data };
   const tags = [...(name === NAME_DEFAULT ? [] : [NAME_TAG + name]), ...(options.tags ?? [])];
   if (tags.length > 0) job.tags = tags;
   if (options.tenant !== undefined) job.tenant = options.tenant;

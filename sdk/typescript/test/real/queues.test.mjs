@@ -111,7 +111,8 @@ test('what is more urgent, and what is due, comes first', async () => {
   const order = queue('order');
   await order.add('later', {}, { delay: '150ms', priority: 0 });
   for (const [name, priority] of [['c', 9], ['b', 5], ['a', 1]]) await order.add(name, {}, { priority });
-  assert.deepEqual(await order.getJobCounts(), { waiting: 3, delayed: 1, active: 0, completed: 0, dead: 0 });
+  const { waiting, delayed, active } = await order.getJobCounts();
+  assert.deepEqual([waiting, delayed, active], [3, 1, 0]);
   const seen = [];
   const worker = keep(work('order', (job) => { seen.push(job.name); }));
   await until('all are done', () => seen.length === 4);
