@@ -124,7 +124,7 @@ impl Walk<'_> {
             faults.push(format!("{} is at the service listener, and no service may", operation.name()));
         }
         for listener in ["control", "service"] {
-            let answer = operation.call_at(listener, self.project, &path, Some(&self.token), body);
+            let answer = operation.call_at(self.project.listener(listener), &path, Some(&self.token), body);
             let status = answer.status;
             let fits = match (listener, is_theirs) {
                 ("service", false) => status == 404 || status == 405,

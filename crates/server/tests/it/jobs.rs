@@ -96,7 +96,7 @@ fn produce(project: &Project, running: &AtomicBool, next: &AtomicUsize, acknowle
     let (addr, key) = (project.listener("control"), project.operator_key());
     while running.load(Ordering::SeqCst) {
         let first = next.fetch_add(1, Ordering::SeqCst) as u64 * BULK;
-        let count = if first % (3 * BULK) == 0 { BULK } else { 1 };
+        let count = if first.is_multiple_of(3 * BULK) { BULK } else { 1 };
         let job = |n: u64| json!({"payload": {"n": n}});
         let body = match count {
             1 => job(first),
@@ -139,7 +139,7 @@ fn f1_kill_9_amid_enqueues_loses_no_acknowledged_job() {
         let lost: Vec<_> = acknowledged.iter().filter(|n| !found.contains_key(n)).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         assert!(acknowledged.len() > 100, "only {} were acknowledged", acknowledged.len());
-        for first in found.keys().filter(|n| **n % (3 * BULK) == 0) {
+        for first in found.keys().filter(|n| n.is_multiple_of(3 * BULK)) {
             let whole = (*first..first + BULK).all(|n| found.contains_key(&n));
             assert!(whole, "half of a bulk is there, from {first} on");
         }

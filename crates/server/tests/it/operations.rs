@@ -1,5 +1,7 @@
 //! The operations of the API as the running binary describes them, so that a new route cannot be forgotten by the walks.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Project, Response, request};
@@ -33,24 +35,17 @@ impl Operation {
 
     /// A call of it on the control listener, with this body as it is.
     pub fn call(&self, project: &Project, path: &str, key: Option<&str>, body: &str) -> Response {
-        self.call_at("control", project, path, key, body)
+        self.call_at(project.listener("control"), path, key, body)
     }
 
     /// A call of it on a listener.
-    pub fn call_at(
-        &self,
-        listener: &str,
-        project: &Project,
-        path: &str,
-        key: Option<&str>,
-        body: &str,
-    ) -> Response {
+    pub fn call_at(&self, listener: SocketAddr, path: &str, key: Option<&str>, body: &str) -> Response {
         let bearer = key.map(|k| format!("Bearer {k}")).unwrap_or_default();
         let mut headers = vec![("content-type", "application/json")];
         if key.is_some() {
             headers.push(("authorization", &bearer));
         }
-        request(project.listener(listener), &self.method, ("localhost", path), &headers, body)
+        request(listener, &self.method, ("localhost", path), &headers, body)
             .unwrap_or_else(|e| panic!("{} {path}: {e}", self.method))
     }
 
