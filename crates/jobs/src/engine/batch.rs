@@ -128,10 +128,14 @@ impl Inner {
     }
 
     fn fail_all(&self, plan: &Plan, callers: Callers, error: &Error) {
-        {
+        let in_vain = {
             let mut memory = self.memory.lock();
             memory.in_flight -= 1;
             memory.undo(plan);
+            memory.asked_in_vain(plan)
+        };
+        for waiter in in_vain {
+            drop(waiter.reply.send(Err(error.clone())));
         }
         for call in callers.inserts {
             drop(call.reply.send(Err(error.clone())));
@@ -512,6 +516,10 @@ impl Memory {
         for ack in &plan.acks {
             if let Some(running) = self.running.get_mut(&ack.id).filter(|running| running.fence == ack.fence) {
                 running.ending = false;
+                let running = running.clone();
+                if let Some(queue) = self.numbered(running.queue) {
+                    queue.begin_again(&running);
+                }
             }
         }
         for claim in &plan.claims {
@@ -528,6 +536,19 @@ impl Memory {
             }
             self.low_later.push((refill.slot, refill.lane));
         }
+    }
+
+    /// Claims that wait for nothing but a window whose reading failed.
+    fn asked_in_vain(&mut self, plan: &Plan) -> Vec<super::queue::Waiter> {
+        let mut in_vain = Vec::new();
+        for refill in &plan.refills {
+            let Some(queue) = self.queue(refill.slot) else { continue };
+            let (at_once, patient) =
+                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.at_once);
+            queue.waiters = patient;
+            in_vain.extend::<Vec<super::queue::Waiter>>(at_once);
+        }
+        in_vain
     }
 
     /// Gives back the room that a job was promised.

@@ -323,7 +323,12 @@ impl Memory {
             return Told::Slow(index);
         }
         running.ending = true;
-        let keep = self.numbered(queue).map_or(Duration::ZERO, |queue| queue.settings.keep.completed.0);
+        let running = running.clone();
+        // Its places are free for the claims of the same batch.
+        let keep = self.numbered(queue).map_or(Duration::ZERO, |queue| {
+            queue.end_running(&running, now, true);
+            queue.settings.keep.completed.0
+        });
         let keep_until = (!keep.is_zero()).then(|| (now + keep).micros());
         self.pending.acks.push(AckRow { id: ack.id, fence: ack.fence, keep_until, result: ack.result.clone() });
         Told::Batch(ack.id)
@@ -346,6 +351,10 @@ impl Memory {
     /// Puts a claim at the end of its queue's line.
     fn enlist(&mut self, request: ClaimRequest) -> Result<Waiting, Error> {
         let slot = self.find(&request.queue, Some(request.scope))?;
+        // Whoever asks tries the store anew, whether it failed a moment ago or not.
+        let (own, others) = std::mem::take(&mut self.low_later).into_iter().partition(|(of, _)| *of == slot);
+        self.low_later = others;
+        self.low.extend::<Vec<_>>(own);
         self.next_waiter += 1;
         let number = self.next_waiter;
         let at_once = request.wait.is_zero() || self.closed;

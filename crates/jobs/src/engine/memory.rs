@@ -287,7 +287,9 @@ impl Memory {
         }
         let Some(running) = self.running.remove(&id) else { return false };
         self.call_off(id);
-        if let Some(queue) = self.numbered(running.queue) {
+        if !running.ending
+            && let Some(queue) = self.numbered(running.queue)
+        {
             queue.end_running(&running, now, counts);
         }
         true

@@ -160,6 +160,16 @@ impl Queue {
         self.end_active(running.lane, running.key.as_ref());
     }
 
+    /// A job runs after all: its end was not written.
+    pub(crate) fn begin_again(&mut self, running: &Running) {
+        self.active += 1;
+        let of = &mut self.lanes[running.lane as usize];
+        of.active += 1;
+        if let Some(used) = running.key.as_ref().and_then(|key| of.keys.get_mut(key)) {
+            used.active += 1;
+        }
+    }
+
     fn end_active(&mut self, lane: LaneId, key: Option<&std::sync::Arc<str>>) {
         self.active = self.active.saturating_sub(1);
         let of = &mut self.lanes[lane as usize];

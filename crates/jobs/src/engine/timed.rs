@@ -45,8 +45,10 @@ impl Engine {
         let mut ready = inner.db.signals(READY_TOPIC);
         let mut changed = inner.db.signals(QUEUES_TOPIC);
         let mut tidied = Duration::ZERO;
+        let mut looks = true;
         loop {
-            let mut result = inner.pass_time().await;
+            let mut result = if looks { inner.look_around().await } else { Ok(()) };
+            result = result.and(inner.pass_time().await);
             let now = inner.clock.monotonic();
             if now >= tidied + TIDY_EVERY || tidied.is_zero() {
                 tidied = now;
@@ -59,15 +61,19 @@ impl Engine {
                     FAILED_PAUSE
                 }
             };
-            tokio::select! {
-                () = stop.stopped() => break,
-                () = tokio::time::sleep(pause) => {}
-                () = inner.timer.notified() => {}
-                signal = ready.recv() => inner.hear_ready(&signal.payload),
-                signal = changed.recv() => inner.hear_queues(&signal.payload).await,
-            }
+            let sleep = tokio::time::sleep(pause);
+            tokio::pin!(sleep);
+            looks = loop {
+                // A signal is taken in at once, and is no reason to look at the clock: our own come back to us as well.
+                tokio::select! {
+                    () = stop.stopped() => return self.close(),
+                    () = &mut sleep => break true,
+                    () = inner.timer.notified() => break false,
+                    signal = ready.recv() => inner.hear_ready(&signal.payload),
+                    signal = changed.recv() => inner.hear_queues(&signal.payload).await,
+                }
+            };
         }
-        self.close();
     }
 
     /// Does the timed work that is due by the clock, once. [`Engine::run`] calls it; tests with a clock that stands
@@ -76,6 +82,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Store`].
     pub async fn tick(&self) -> Result<(), Error> {
+        self.0.look_around().await?;
         self.0.pass_time().await?;
         self.0.tidy().await
     }
@@ -97,9 +104,6 @@ impl Engine {
 impl Inner {
     async fn pass_time(self: &Arc<Self>) -> Result<(), Error> {
         let shared = self.db.kind() == Kind::Postgres;
-        if shared {
-            self.look_around().await?;
-        }
         let now = self.now();
         let (due, over) = {
             let mut memory = self.memory.lock();
@@ -258,6 +262,9 @@ impl Inner {
 
     /// What only others can know: who lives, and what waits where claims wait here.
     async fn look_around(self: &Arc<Self>) -> Result<(), Error> {
+        if self.db.kind() == Kind::Sqlite {
+            return Ok(());
+        }
         self.db.signal(QUEUES_TOPIC, &format!("{} alive", self.name));
         let now = self.clock.monotonic();
         let hungry: Vec<i64> = {

@@ -4,6 +4,7 @@ mod api_app;
 mod api_jobs;
 mod api_live;
 mod api_queues;
+mod engine;
 mod faults;
 mod kills;
 mod seeds;
