@@ -121,6 +121,7 @@ pub struct Enqueue {
     #[schemars(length(min = 1, max = 1_000))]
     pub jobs: Option<Vec<NewJob>>,
     /// What the worker is given: any JSON of at most 256 KiB, passed on as it is.
+    #[serde(deserialize_with = "super::json::given")]
     pub payload: Option<Json>,
     /// Whose work it is, by id or slug; a tenant's key leaves it out.
     #[schemars(length(min = 1, max = 64))]

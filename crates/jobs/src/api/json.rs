@@ -40,6 +40,11 @@ impl JsonSchema for Json {
     }
 }
 
+/// A field that is there: `null` is a value like any other.
+pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
+
 /// What proves a lease. Its text means nothing to whoever holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease(pub i64);

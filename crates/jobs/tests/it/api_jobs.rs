@@ -54,6 +54,9 @@ async fn payloads_are_passed_on_letter_by_letter() {
         assert!(claimed.text.contains(payload), "{}", claimed.text);
         let shown = service.get(&format!("/api/v1/jobs/{}", made["id"].as_str().unwrap())).await;
         assert!(shown.text.contains(payload), "{}", shown.text);
+        // Nothing is something, too.
+        app.add(&service, json!({"payload": null})).await;
+        assert_eq!(app.claim(&service).await["payload"], Value::Null);
     })
     .await;
 }
