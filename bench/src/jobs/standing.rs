@@ -159,13 +159,14 @@ impl Ours {
     fn start(folder: &Path, name: &'static str, database_url: Option<String>) -> Result<Ours, String> {
         fs::create_dir_all(folder).map_err(|error| format!("make a folder: {error}"))?;
         let mut switchyard = Switchyard::start_with(folder, &Setup { project: project(), database_url })?;
+        let data = folder.join(".switchyard");
+        // The project is applied once its service runs.
+        switchyard.process.wait(|| service_access(&data).is_some())?;
         for tenant in (0..TENANTS).map(|index| format!("tenant-{index}")) {
             switchyard.tenant(&tenant, "pro")?;
         }
         switchyard.tenant("quiet", "pro")?;
         switchyard.tenant("loud", "pro")?;
-        let data = folder.join(".switchyard");
-        switchyard.process.wait(|| service_access(&data).is_some())?;
         let access = service_access(&data).ok_or("the service's environment is gone")?;
         let driver = |queue: &str| Driver { access: access.clone(), queue: queue.to_owned() };
         Ok(Ours { name, driver: driver(QUEUE), filled: driver(FILLED), switchyard })
