@@ -356,6 +356,36 @@ async fn a_worker_that_is_stopped_gives_back_what_it_cannot_finish() {
 }
 
 #[tokio::test]
+async fn a_worker_in_another_process_gets_its_work_at_once() {
+    worlds(|world| async move {
+        let store = &world.store;
+        if store.kind() == db::Kind::Sqlite {
+            // The embedded store belongs to one process.
+            return;
+        }
+        let sets = vec![jobs::MIGRATIONS];
+        let (clock, random) = (store.shared_clock(), store.random.clone());
+        let options = db::Options::new(store.location.clone(), clock, random, store.vault.clone(), sets);
+        let other = Store { db: db::Db::open(options).await.expect("the store opens"), ..store.clone() };
+        let beside = World::new(other).await;
+        beside.work(Config::default());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let watch = base::SystemClock::shared();
+        for n in 0..5 {
+            let since = watch.monotonic();
+            let ids = world.chores(vec![draft(json!({ "n": n }))]).await;
+            let job = world.end_of(&chores(), ids[0]).await;
+            assert_eq!(job.view.status, JobStatus::Completed);
+            let took = watch.monotonic() - since;
+            assert!(took < Duration::from_secs(3), "{took:?}");
+        }
+        assert_eq!(beside.doer.seen.lock().len(), 5, "the other process did all");
+        beside.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_queues_that_were_named_are_worked_off() {
     worlds(|world| async move {
         let other = [Slug::parse("others").unwrap()].into_iter().collect();
