@@ -541,12 +541,16 @@ impl Memory {
     /// Claims that wait for nothing but a window whose reading failed.
     fn asked_in_vain(&mut self, plan: &Plan) -> Vec<super::queue::Waiter> {
         let mut in_vain = Vec::new();
-        for refill in &plan.refills {
-            let Some(queue) = self.queue(refill.slot) else { continue };
-            let (at_once, patient) =
-                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.at_once);
-            queue.waiters = patient;
-            in_vain.extend::<Vec<super::queue::Waiter>>(at_once);
+        let inserts = plan.inserts.iter().map(|row| row.slot);
+        let mut slots: Vec<usize> = plan.refills.iter().map(|refill| refill.slot).chain(inserts).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            let Some(queue) = self.queue(slot) else { continue };
+            let waiters = std::mem::take(&mut queue.waiters);
+            let (at_once, patient): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.at_once);
+            queue.waiters = patient.into();
+            in_vain.extend(at_once);
         }
         in_vain
     }
