@@ -12,6 +12,7 @@ use telemetry::Metrics;
 use vault::Vault;
 
 use crate::capabilities;
+use crate::cleanup;
 use crate::error::failed;
 use crate::workers;
 
@@ -50,10 +51,10 @@ struct Shared {
 }
 
 /// The installation's own queues: each is worked off by a handler of some capability.
-const BUILT_IN_QUEUES: &[&str] = &[];
+const BUILT_IN_QUEUES: &[&str] = &["onboarding", cleanup::QUEUE];
 
 /// The installation's own schedules, on the clock of UTC.
-static BUILT_IN_SCHEDULES: &[schedules::BuiltIn] = &[];
+static BUILT_IN_SCHEDULES: &[schedules::BuiltIn] = &[cleanup::SCHEDULE];
 
 /// Builds everything. Nothing runs yet.
 ///
@@ -90,6 +91,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     let mut modules =
         vec![plans, identity.module, deployments, gateway_module, jobs, schedules, logs, audit, copies(ground)];
     modules.insert(0, tenancy(ground, &shared, &modules));
+    modules.push(cleanup::module(db, clock));
     let hands = workers::Hands {
         engine: shared.queues.clone(),
         handlers: modules.iter().flat_map(|module| module.handlers.iter().cloned()).collect(),
@@ -236,6 +238,7 @@ fn tenancy(ground: &Ground, shared: &Shared, others: &[Module]) -> Module {
         random: random.clone(),
         environments: shared.environments.clone(),
         plans: Arc::new(plans::Lookup),
+        enqueue: Arc::new(shared.queues.clone()),
         rows: others.iter().flat_map(|m| m.tenant_rows.iter().cloned()).collect(),
         sections: own.into_iter().chain(sections).collect(),
         schemas: capabilities::sections(),

@@ -6,6 +6,7 @@
 
 mod build;
 mod capabilities;
+mod cleanup;
 mod error;
 mod health;
 mod platform;

@@ -22,8 +22,6 @@ use crate::health::{self, Seeing, StoreFigures};
 use crate::roles::Roles;
 use crate::{service_port, status, store};
 
-/// Expired replies to idempotent requests are removed so often.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// How long the last lines of the log may take to get out.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -271,16 +269,6 @@ impl Starting<'_> {
             let db = db.clone();
             async move {
                 db.run_clock(stop).await;
-                Ok(())
-            }
-        });
-        let (db, clock) = (self.ground.db.clone(), self.ground.clock.clone());
-        self.supervisor.restartable(TaskKind::Worker, "db.sweep", move |stop| {
-            let (db, clock) = (db.clone(), clock.clone());
-            async move {
-                while !stop.sleep(SWEEP_EVERY).await {
-                    db.sweep_idempotency(clock.now()).await?;
-                }
                 Ok(())
             }
         });

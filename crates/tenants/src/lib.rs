@@ -17,7 +17,7 @@
 //! # Deliberately absent
 //! Limits and plans (asked through [`ports::PlanLookup`] inside the transaction), keys and members
 //! (`identity`; removed through [`ports::TenantRows`] when a tenant is deleted), proof of domains, erasure with
-//! its certificate, onboarding.
+//! its certificate.
 //!
 //! # Life of the main operation
 //! `PATCH /api/v1/tenants/acme {"status": "suspended"}`: the handler opens a system transaction with the
@@ -31,6 +31,7 @@ mod cli;
 mod directory;
 mod error;
 pub mod model;
+mod onboarding;
 pub mod ops;
 mod section;
 mod store;
@@ -43,12 +44,13 @@ use config::SectionSchema;
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{PlanLookup, SectionApply, TenantRows};
+use ports::{PlanLookup, SectionApply, SharedEnqueue, TenantRows};
 
 pub use api::{
     AddDomain, Configuration, ConfigurationReply, CreateTenant, DomainView, EnvironmentView, PatchTenant,
     ProjectView, TenantView,
 };
+pub use api::{OnboardingView, StepView};
 pub use cli::verbs;
 pub use directory::{Directory, Environments, PlanCensus, Projects};
 pub use error::Error;
@@ -60,12 +62,15 @@ pub const MANIFEST: Manifest = Manifest {
     summary: "projects, environments and tenants",
     migrations: MigrationSet {
         capability: "tenants",
-        migrations: &[Migration {
-            number: 1,
-            name: "tenants",
-            sql: include_str!("../migrations/0001_tenants.sql"),
-        }],
-        tenant_tables: &["tenants_tenants", "tenants_domains"],
+        migrations: &[
+            Migration { number: 1, name: "tenants", sql: include_str!("../migrations/0001_tenants.sql") },
+            Migration {
+                number: 2,
+                name: "onboarding",
+                sql: include_str!("../migrations/0002_onboarding.sql"),
+            },
+        ],
+        tenant_tables: &["tenants_tenants", "tenants_domains", "tenants_onboarding"],
         system_tables: &[
             ("tenants_projects", "projects belong to the installation"),
             ("tenants_environments", "environments belong to projects; every tenant exists in all of them"),
@@ -114,6 +119,8 @@ pub struct Deps {
     pub environments: Arc<Environments>,
     /// Plans, to ask whether one exists.
     pub plans: Arc<dyn PlanLookup>,
+    /// Takes the job of a new tenant's onboarding.
+    pub enqueue: SharedEnqueue,
     /// Capabilities that keep rows of tenants, to be removed with them.
     pub rows: Vec<Arc<dyn TenantRows>>,
     /// Every capability's part of the project file, in the order in which they are applied. [`own_sections`]
@@ -134,11 +141,20 @@ pub fn own_sections(clock: &SharedClock) -> Vec<Arc<dyn SectionApply>> {
 
 /// Builds routes and tasks.
 pub fn build(deps: Deps) -> Module {
-    let Deps { db, clock, random, environments, plans, rows, sections, schemas } = deps;
+    let Deps { db, clock, random, environments, plans, enqueue, rows, sections, schemas } = deps;
+    let sources = ops::Sources { clock: Arc::clone(&clock), random };
+    let onboarding = onboarding::Onboarding {
+        db: db.clone(),
+        sources: sources.clone(),
+        plans: Arc::clone(&plans),
+        enqueue: Arc::clone(&enqueue),
+        environments: Arc::clone(&environments) as _,
+    };
     let state = Arc::new(api::State {
         db: db.clone(),
-        sources: ops::Sources { clock: Arc::clone(&clock), random },
+        sources,
         plans,
+        enqueue,
         rows,
         sections,
         schemas,
@@ -149,5 +165,5 @@ pub fn build(deps: Deps) -> Module {
     let follow = Task::new(TaskKind::Reconciler, "tenants.environments", move |stop| {
         tasks::follow(db.clone(), Arc::clone(&environments), stop)
     });
-    Module::new("tenants", routes).task(follow)
+    Module::new("tenants", routes).task(follow).handler(Arc::new(onboarding))
 }

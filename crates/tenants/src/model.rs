@@ -346,3 +346,45 @@ mod tests {
         assert_eq!(Value::Object(target), serde_json::json!({"keep": 1, "add": {"a": null}}));
     }
 }
+
+/// One step of what is done for a new tenant, in the order in which they are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Its data key seals and opens.
+    DataKey,
+    /// Its plan is there.
+    Plan,
+    /// The project is told: a job in each environment that declares a queue `onboarding`.
+    Hooks,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Step; 3] = [Step::DataKey, Step::Plan, Step::Hooks];
+
+    /// The word in API and store.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Step::DataKey => "data_key",
+            Step::Plan => "plan",
+            Step::Hooks => "hooks",
+        }
+    }
+
+    /// The value for a stored word.
+    pub fn parse(word: &str) -> Option<Step> {
+        Step::ALL.into_iter().find(|step| step.word() == word)
+    }
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepState {
+    /// Which.
+    pub step: Step,
+    /// When it was done.
+    pub done_at: Option<Timestamp>,
+    /// What came of it.
+    pub note: Option<String>,
+}

@@ -2,25 +2,91 @@
 
 use std::sync::Arc;
 
-use base::{Slug, TenantId, codes};
+use base::{HumanDuration, Slug, TenantId, codes};
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use web::{Call, Problem, Reply};
 
 use super::views::{RunView, ScheduleView};
 use super::{SCHEDULE, State, Which, name, place};
 use crate::error::Error;
-use crate::model::{Definition, ManagedBy, Schedule};
+use crate::model::{CatchUp, Definition, ManagedBy, Overlap, Schedule};
 use crate::ops::{self, Wanted, change};
 use crate::scheduler::served;
 use crate::section::name_fault;
 
-/// A merge patch of a schedule's definition: the fields that `PUT` takes; `null` removes one.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub(crate) struct PatchSchedule(Map<String, Value>);
+/// A merge patch of a schedule (RFC 7396): what is absent stays; `null` is as if `PUT` had not been given the field.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchSchedule {
+    /// Another cron; `null` for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    cron: Option<Option<String>>,
+    /// Another interval; `null` for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HumanDuration>")]
+    every: Option<Option<HumanDuration>>,
+    /// Another zone; `null` for UTC.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    timezone: Option<Option<String>>,
+    /// Another queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Slug")]
+    queue: Option<Slug>,
+    /// Another tenant, by id or slug; `null` for none.
+    #[serde(default, deserialize_with = "given", skip_serializing)]
+    #[schemars(with = "Option<String>")]
+    tenant: Option<Option<String>>,
+    /// Another payload.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Value")]
+    payload: Option<Option<Value>>,
+    /// Another priority; `null` for the queue's.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u8>")]
+    priority: Option<Option<u8>>,
+    /// Other attempts; `null` for as many as the queue says.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u32>")]
+    attempts: Option<Option<u32>>,
+    /// Another time-out; `null` for the queue's.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HumanDuration>")]
+    timeout: Option<Option<HumanDuration>>,
+    /// Another text to be unique under; `null` for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    unique: Option<Option<String>>,
+    /// Other tags, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>")]
+    tags: Option<Vec<String>>,
+    /// Another jitter; `null` for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HumanDuration>")]
+    jitter: Option<Option<HumanDuration>>,
+    /// Another policy for missed firings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CatchUp")]
+    catch_up: Option<CatchUp>,
+    /// Another policy for overlapping firings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Overlap")]
+    overlap: Option<Overlap>,
+}
+
+/// Tells `null` (given) from absent.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
 
 pub(crate) async fn put(state: Arc<State>, call: Call<Definition>) -> Result<Reply<ScheduleView>, Problem> {
     let (environment, ctx) = place(&call, false, "set a schedule")?;
@@ -56,14 +122,12 @@ pub(crate) async fn patch(
 ) -> Result<Reply<ScheduleView>, Problem> {
     let (environment, ctx) = place(&call, false, "change a schedule")?;
     let name = name(&call)?;
-    let mut patch = call.body.0.clone();
-    // `None`: the patch says nothing of it.
-    let tenant = match patch.remove("tenant") {
+    let tenant = match &call.body.tenant {
         None => None,
-        Some(Value::Null) => Some(None),
-        Some(Value::String(text)) => Some(Some(tenant(&state, &call, &text).await?)),
-        Some(_) => return Err(Problem::new(&codes::INVALID).fault("/tenant", "an id or slug is expected")),
+        Some(None) => Some(None),
+        Some(Some(text)) => Some(Some(tenant(&state, &call, text).await?)),
     };
+    let patch = serde_json::to_value(&call.body).map_err(Problem::internal)?;
     let if_match = call.if_match.clone();
     let tools = state.tools.clone();
     let write = state.tools.db.write_system(&ctx, move |tx| -> Result<Schedule, Problem> {
@@ -164,9 +228,9 @@ async fn tenant<B, Q>(state: &State, call: &Call<B, Q>, text: &str) -> Result<Te
 }
 
 /// RFC 7396, on one level: what is `null` in the patch goes, what else is there takes its place.
-fn merged(definition: &Definition, patch: &Map<String, Value>) -> Result<Definition, Problem> {
+fn merged(definition: &Definition, patch: &Value) -> Result<Definition, Problem> {
     let mut whole = serde_json::to_value(definition).map_err(Problem::internal)?;
-    if let Some(fields) = whole.as_object_mut() {
+    if let (Some(fields), Some(patch)) = (whole.as_object_mut(), patch.as_object()) {
         for (key, value) in patch {
             match value {
                 // A payload may be null; so it is without one.

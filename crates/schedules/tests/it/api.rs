@@ -99,7 +99,7 @@ async fn j5_what_cannot_be_is_refused_with_what_to_do_and_nothing_changes() {
         operator.get(&path("x")).await.problem(&codes::NOT_FOUND);
         put(json!({"every": "1m", "queue": "runs"})).await.ok(201);
         operator.patch(&path("x"), json!({"cron": "@daily"})).await.problem(&codes::INVALID);
-        operator.patch(&path("x"), json!({"every": "1m", "nonsense": 1})).await;
+        operator.patch(&path("x"), json!({"every": "1m", "nonsense": 1})).await.problem(&codes::INVALID);
         assert_eq!(operator.get(&path("x")).await.header("etag"), "\"r1\"");
     })
     .await;

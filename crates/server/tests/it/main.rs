@@ -16,6 +16,7 @@ mod jobs;
 mod jobs_roles;
 mod moving;
 mod operations;
+mod schedules;
 mod sdk;
 mod services;
 mod stores;

@@ -3,6 +3,7 @@
 mod configuration;
 mod domains;
 mod environments;
+mod onboarding;
 mod tenants;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use base::{ProjectId, codes};
 use config::SectionSchema;
 use db::Db;
-use ports::{EnvironmentDirectory, PlanLookup, SectionApply, TenantDirectory, TenantRows};
+use ports::{EnvironmentDirectory, PlanLookup, SectionApply, SharedEnqueue, TenantDirectory, TenantRows};
 use web::{Call, ETag, Problem, Routes};
 
 use crate::directory::Environments;
@@ -21,6 +22,7 @@ use crate::ops::Sources;
 pub use configuration::{Configuration, ConfigurationReply};
 pub use domains::{AddDomain, DomainView};
 pub use environments::{EnvironmentView, ProjectView};
+pub use onboarding::{OnboardingView, StepView};
 pub use tenants::{CreateTenant, PatchTenant, TenantView};
 
 /// What the handlers work with.
@@ -28,6 +30,7 @@ pub(crate) struct State {
     pub(crate) db: Db,
     pub(crate) sources: Sources,
     pub(crate) plans: Arc<dyn PlanLookup>,
+    pub(crate) enqueue: SharedEnqueue,
     pub(crate) rows: Vec<Arc<dyn TenantRows>>,
     pub(crate) sections: Vec<Arc<dyn SectionApply>>,
     pub(crate) schemas: Vec<SectionSchema>,
@@ -38,6 +41,7 @@ pub(crate) struct State {
 pub(crate) fn routes(state: &Arc<State>) -> Routes {
     tenants::routes(state)
         .and(domains::routes(state))
+        .and(onboarding::routes(state))
         .and(environments::routes(state))
         .and(configuration::routes(state))
 }

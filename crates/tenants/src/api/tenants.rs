@@ -343,7 +343,8 @@ async fn create(state: Arc<State>, call: Call<CreateTenant>) -> Result<Reply<Ten
         .db
         .write_system(&ctx, move |tx| {
             once.once(tx, |tx| {
-                ops::tenants::create(tx, &shared.sources, &*shared.plans, &command).map(TenantView::from)
+                let hands = (&*shared.plans, &*shared.enqueue);
+                ops::onboarding::create(tx, &shared.sources, hands, &command).map(TenantView::from)
             })
         })
         .await?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Sources;
 use crate::error::Error;
 use crate::model::{FieldFault, Fields, Isolation, Status, Tenant, merge_map};
-use crate::store::{domains, tenants};
+use crate::store::{domains, onboarding, tenants};
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -237,6 +237,7 @@ pub fn delete(
     }
     let mut own = tx.for_tenant(tenant);
     domains::delete_all(&mut own)?;
+    onboarding::delete_all(&mut own)?;
     tenants::delete(&mut own)?;
     own.emit(NewEvent {
         kind: "tenant.deleted",
@@ -315,7 +316,7 @@ fn changed(before: Value, after: Value) -> (Map<String, Value>, Map<String, Valu
     (before, after)
 }
 
-fn check_plan(
+pub(super) fn check_plan(
     tx: &mut SystemTx,
     plans: &dyn PlanLookup,
     project: ProjectId,

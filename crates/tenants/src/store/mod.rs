@@ -2,6 +2,7 @@
 
 pub(crate) mod domains;
 pub(crate) mod environments;
+pub(crate) mod onboarding;
 pub(crate) mod projects;
 pub(crate) mod tenants;
 

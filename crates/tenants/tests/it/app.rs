@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use base::{EnvironmentId, ProjectId, Slug, TenantId};
+use base::{EnvironmentId, JobId, ProjectId, Slug, TenantId};
 use config::SectionSchema;
 use db::{Event, SystemTx};
-use ports::{ApplyError, Change, EnvironmentDirectory, PlanLookup, SectionApply, TenantRows};
+use ports::{
+    ApplyError, Change, Enqueue, EnqueueError, EnvironmentDirectory, JobHandler, NewJob, PlanLookup,
+    QueueRef, SectionApply, TenantRows,
+};
 use serde_json::{Value, json};
 use tenants::{Deps, Environments};
 use testkit::{Answer, Client, Parts, Store, TestApp};
@@ -22,6 +26,50 @@ pub(crate) struct Plans;
 impl PlanLookup for Plans {
     fn exists(&self, _: &mut SystemTx, _: ProjectId, plan: &Slug) -> Result<bool, db::Error> {
         Ok(["free", "starter", "pro", "enterprise", "team"].contains(&plan.as_str()))
+    }
+}
+
+/// Queues that keep what they are given; a test may have them fail.
+#[derive(Default)]
+pub(crate) struct Queues {
+    /// Queue, payload and key of each job. A transaction that is undone leaves its jobs here.
+    pub(crate) jobs: Mutex<Vec<(QueueRef, Value, Option<String>)>>,
+    /// Environments with a queue `onboarding` of their own.
+    pub(crate) own: Mutex<BTreeSet<EnvironmentId>>,
+    /// Whether jobs for environments are refused.
+    pub(crate) full: AtomicBool,
+}
+
+impl Queues {
+    pub(crate) fn of(&self, queue: &QueueRef) -> Vec<Value> {
+        let jobs = self.jobs.lock().unwrap();
+        jobs.iter().filter(|(known, ..)| known == queue).map(|(_, payload, _)| payload.clone()).collect()
+    }
+}
+
+impl Enqueue for Queues {
+    fn enqueue(&self, _: &mut SystemTx<'_>, job: NewJob) -> Result<JobId, EnqueueError> {
+        if self.full.load(Ordering::SeqCst) && matches!(job.queue, QueueRef::Of(..)) {
+            return Err(EnqueueError::Full { queue: "onboarding".to_owned() });
+        }
+        let mut jobs = self.jobs.lock().unwrap();
+        jobs.push((job.queue, job.payload, job.unique));
+        Ok(JobId::from_uuid_bytes([u8::try_from(jobs.len()).unwrap_or(0); 16]))
+    }
+
+    fn is_finished(&self, _: &mut SystemTx<'_>, _: JobId) -> Result<bool, db::Error> {
+        Ok(true)
+    }
+
+    fn cancel(&self, _: &mut SystemTx<'_>, _: JobId) -> Result<bool, db::Error> {
+        Ok(false)
+    }
+
+    fn queue_exists(&self, _: &mut SystemTx<'_>, queue: &QueueRef) -> Result<bool, db::Error> {
+        Ok(match queue {
+            QueueRef::BuiltIn(_) => true,
+            QueueRef::Of(environment, _) => self.own.lock().unwrap().contains(environment),
+        })
     }
 }
 
@@ -82,6 +130,8 @@ impl SectionApply for Widgets {
 struct Built {
     environments: Arc<Environments>,
     rows: Rows,
+    queues: Arc<Queues>,
+    handlers: Vec<Arc<dyn JobHandler>>,
 }
 
 /// An app with its stand-ins.
@@ -89,6 +139,8 @@ pub(crate) struct App {
     pub(crate) app: TestApp,
     pub(crate) environments: Arc<Environments>,
     pub(crate) rows: Rows,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) handlers: Vec<Arc<dyn JobHandler>>,
 }
 
 /// Runs a test on both stores. The environment `development` of the project `agents` is there.
@@ -119,8 +171,7 @@ where
                 let rows = Rows::default();
                 let development = slug("development");
                 let environments = Environments::load(store.db.clone(), development).await.unwrap();
-                *built.lock().unwrap() =
-                    Some(Built { environments: Arc::clone(&environments), rows: rows.clone() });
+                let queues = Arc::<Queues>::default();
                 let clock = store.shared_clock();
                 let mut sections = tenants::own_sections(&clock);
                 sections.push(Arc::new(Widgets(Arc::default())));
@@ -132,9 +183,16 @@ where
                     random: store.random.clone(),
                     environments: Arc::clone(&environments),
                     plans: Arc::new(Plans),
-                    rows: vec![Arc::new(rows)],
+                    enqueue: Arc::clone(&queues) as _,
+                    rows: vec![Arc::new(rows.clone())],
                     sections,
                     schemas,
+                });
+                *built.lock().unwrap() = Some(Built {
+                    environments: Arc::clone(&environments),
+                    rows,
+                    queues,
+                    handlers: module.handlers.clone(),
                 });
                 let environments: Arc<dyn EnvironmentDirectory> = environments;
                 Parts {
@@ -146,8 +204,8 @@ where
             }
         },
         |app: TestApp| {
-            let Built { environments, rows } = built.lock().unwrap().take().unwrap();
-            test(App { app, environments, rows })
+            let Built { environments, rows, queues, handlers } = built.lock().unwrap().take().unwrap();
+            test(App { app, environments, rows, queues, handlers })
         },
     )
     .await;

@@ -6,4 +6,5 @@ mod configuration;
 mod domains;
 mod life;
 mod list;
+mod onboarding;
 mod ports;
