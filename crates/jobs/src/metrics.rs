@@ -12,7 +12,7 @@ const QUEUE: &[&str] = &["environment", "queue"];
 const TENANT: &[&str] = &["environment", "queue", "tenant_id"];
 
 /// What this crate registers.
-pub const METRICS: &[MetricDoc] = &[
+pub(crate) const METRICS: &[MetricDoc] = &[
     doc("jobs_added", MetricKind::Counter, QUEUE, "Jobs made."),
     doc("jobs_completed", MetricKind::Counter, TENANT, "Jobs that ended well."),
     doc("jobs_failed", MetricKind::Counter, TENANT, "Attempts that did not end well."),

@@ -86,7 +86,8 @@ fn of_settings(state: &Arc<State>) -> Routes {
             queues::patch,
         )
         .route(
-            app(Spec::delete(QUEUE, QUEUES_DELETE))
+            Spec::delete(QUEUE, QUEUES_DELETE)
+                .in_environment()
                 .summary("Remove a queue")
                 .details("With its finished jobs; with those that have not ended only by `force`.")
                 .codes(&[

@@ -88,9 +88,13 @@ fn new_job(arguments: &ArgMatches) -> Result<Value, CliError> {
         CliError::usage(format!("--payload is no JSON: {error}")).next("A text needs its quotes: '\"text\"'.")
     })?;
     let mut job = Map::from_iter([("payload".to_owned(), payload)]);
-    for (option, field) in
-        [("tenant", "tenant"), ("delay", "delay"), ("run-at", "run_at"), ("unique", "unique"), ("limit-key", "key")]
-    {
+    for (option, field) in [
+        ("tenant", "tenant"),
+        ("delay", "delay"),
+        ("run-at", "run_at"),
+        ("unique", "unique"),
+        ("limit-key", "key"),
+    ] {
         if let Some(text) = text_of(arguments, option) {
             job.insert(field.to_owned(), text.into());
         }

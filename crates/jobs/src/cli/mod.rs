@@ -40,8 +40,8 @@ fn filters(command: Command) -> Command {
         .arg(option("tenant", "TENANT", "Of this tenant, by id or slug"))
         .arg(option("tag", "TAG", "With this tag"))
         .arg(option("error", "TEXT", "Whose error contains this text"))
-        .arg(option("from", "TIME", "Made or ended at or after, such as 2026-11-20T08:00:00Z"))
-        .arg(option("to", "TIME", "Made or ended before"))
+        .arg(option("since", "TIME", "Made or ended at or after, such as 2026-11-20T08:00:00Z"))
+        .arg(option("until", "TIME", "Made or ended before"))
 }
 
 fn status() -> Arg {
@@ -57,8 +57,15 @@ fn status() -> Arg {
 
 /// What the options of a filter say.
 fn filter(arguments: &ArgMatches) -> Map<String, Value> {
-    let names = ["status", "tenant", "tag", "error", "from", "to"];
-    let given = names.iter().filter_map(|name| Some((*name, text_of(arguments, name)?)));
+    let names = [
+        ("status", "status"),
+        ("tenant", "tenant"),
+        ("tag", "tag"),
+        ("error", "error"),
+        ("since", "from"),
+        ("until", "to"),
+    ];
+    let given = names.iter().filter_map(|(option, field)| Some((*field, text_of(arguments, option)?)));
     given.map(|(name, text)| (name.to_owned(), Value::from(text))).collect()
 }
 

@@ -190,8 +190,18 @@ fn foreign_ids(project: &Project) -> Vec<(&'static str, String)> {
     let key = make("keys", &json!({"name": "theirs"}));
     let member = make("members", &json!({"email": "them@globex.example", "role": "owner"}));
     make("domains", &json!({"host": "shop.globex.example"}));
+    let declared = project.api("PUT", "/api/v1/queues/walk", &json!({}));
+    assert_eq!(declared.status, 201, "{}", declared.body);
+    let job = json!({"payload": "theirs", "tenant": "globex"});
+    let job = project.api("POST", "/api/v1/queues/walk/jobs", &job);
+    assert_eq!(job.status, 201, "{}", job.body);
     let id = |value: &Value| value["id"].as_str().expect("an id").to_owned();
-    vec![("k", id(&key)), ("m", id(&member)), ("host", "shop.globex.example".to_owned())]
+    vec![
+        ("k", id(&key)),
+        ("m", id(&member)),
+        ("host", "shop.globex.example".to_owned()),
+        ("j", id(&job.json())),
+    ]
 }
 
 /// The matrix that stands in the repository, which a change of a right has to change too.
