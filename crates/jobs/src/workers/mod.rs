@@ -123,68 +123,82 @@ struct Crew {
 
 /// A pool that runs.
 struct Running {
+    queue: QueueKey,
     stop: StopHandle,
     /// What it was started for; another push is another pool.
     push: Option<Push>,
+    /// Whether it only finishes what it has.
+    ending: bool,
+}
+
+/// The pools of a crew by the order of their start. Each future gives its number when it ends.
+#[derive(Default)]
+struct Pools {
+    running: BTreeMap<u64, Running>,
+    futures: FuturesUnordered<BoxFuture<'static, u64>>,
+    started: u64,
 }
 
 impl Crew {
     async fn run(self, stop: Stop) {
         self.warn_of_unknown_names();
-        let mut pools: FuturesUnordered<BoxFuture<'static, QueueKey>> = FuturesUnordered::new();
-        let mut running: BTreeMap<QueueKey, Running> = BTreeMap::new();
+        let mut pools = Pools::default();
         loop {
-            self.reconcile(&mut running, &pools);
+            self.reconcile(&mut pools);
             tokio::select! {
                 biased;
                 () = stop.stopped() => break,
-                Some(ended) = pools.next(), if !pools.is_empty() => drop(running.remove(&ended)),
+                Some(ended) = pools.futures.next(), if !pools.futures.is_empty() => {
+                    pools.running.remove(&ended);
+                }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
         // Claims that wait would hold up the end.
         self.deps.engine.close();
-        running.values().for_each(|pool| pool.stop.stop());
+        pools.running.values().for_each(|pool| pool.stop.stop());
         tokio::select! {
-            () = async { while pools.next().await.is_some() {} } => {}
+            () = async { while pools.futures.next().await.is_some() {} } => {}
             () = stop.cut() => {
-                running.values().for_each(|pool| pool.stop.cut());
-                while pools.next().await.is_some() {}
+                pools.running.values().for_each(|pool| pool.stop.cut());
+                while pools.futures.next().await.is_some() {}
             }
         }
     }
 
-    /// Starts what is missing; tells what is not wanted any more, or otherwise, to end. It is started anew once it has.
-    fn reconcile(
-        &self,
-        running: &mut BTreeMap<QueueKey, Running>,
-        pools: &FuturesUnordered<BoxFuture<'static, QueueKey>>,
-    ) {
+    /// Starts what is missing; tells what is not wanted any more, or otherwise, to finish what it has and end.
+    fn reconcile(&self, pools: &mut Pools) {
         let wanted = self.wanted();
-        for (key, pool) in running.iter() {
-            if wanted.get(key).is_none_or(|wanted| wanted.push != pool.push) {
+        for pool in pools.running.values_mut().filter(|pool| !pool.ending) {
+            if wanted.get(&pool.queue).is_none_or(|wanted| wanted.push != pool.push) {
+                pool.ending = true;
                 pool.stop.stop();
             }
         }
-        for (key, wanted) in wanted {
-            if running.contains_key(&key) {
-                continue;
+        for (queue, wanted) in wanted {
+            if !pools.running.values().any(|pool| pool.queue == queue && !pool.ending) {
+                self.start(pools, queue, wanted);
             }
-            let (stop, stopped) = Stop::pair();
-            running.insert(key.clone(), Running { stop, push: wanted.push });
-            let pool = Pool {
-                engine: self.deps.engine.clone(),
-                queue: key.clone(),
-                doer: wanted.doer,
-                concurrency: wanted.concurrency,
-                lease: wanted.lease,
-                patience: self.config.patience,
-            };
-            pools.push(Box::pin(async move {
-                pool.run(stopped).await;
-                key
-            }));
         }
+    }
+
+    fn start(&self, pools: &mut Pools, queue: QueueKey, wanted: Wanted) {
+        let (stop, stopped) = Stop::pair();
+        let pool = Pool {
+            engine: self.deps.engine.clone(),
+            queue: queue.clone(),
+            doer: wanted.doer,
+            concurrency: wanted.concurrency,
+            lease: wanted.lease,
+            patience: self.config.patience,
+        };
+        pools.started += 1;
+        let number = pools.started;
+        pools.running.insert(number, Running { queue, stop, push: wanted.push, ending: false });
+        pools.futures.push(Box::pin(async move {
+            pool.run(stopped).await;
+            number
+        }));
     }
 
     fn wanted(&self) -> BTreeMap<QueueKey, Wanted> {

@@ -248,10 +248,16 @@ impl World {
 
     /// A queue of the environment whose jobs are pushed to `web`.
     async fn pushed(&self) -> QueueKey {
+        let key = self.push_to("/jobs?from=queue").await;
+        self.start(workers::pushes(Config::default(), self.deps()));
+        key
+    }
+
+    async fn push_to(&self, path: &str) -> QueueKey {
         let key = QueueKey::of(self.around.environment.id, Slug::parse("mails").unwrap());
         let push = Push {
             service: "web".to_owned(),
-            path: "/jobs?from=queue".to_owned(),
+            path: path.to_owned(),
             concurrency: 4,
             timeout: base::HumanDuration(Duration::from_secs(2)),
         };
@@ -261,7 +267,6 @@ impl World {
             ..QueueSettings::default()
         };
         self.engine.put_queue(&self.store.system(), &key, settings).await.expect("the queue is made");
-        self.start(workers::pushes(Config::default(), self.deps()));
         key
     }
 }
@@ -519,6 +524,27 @@ async fn an_answer_that_does_not_come_in_time_is_a_failure() {
         let dead = world.end_of(&queue, ids[0]).await;
         assert_eq!(dead.error.as_deref(), Some("web did not answer within 2s"));
         drop(silent);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_push_is_in_force_while_the_old_one_still_waits_for_an_answer() {
+    worlds(|world| async move {
+        let queue = world.pushed().await;
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        world.around.serve(&[silent.local_addr().expect("an address")]);
+        world.add(&queue, vec![Draft::new(Payload::null())]).await;
+        let (open, _) = silent.accept().await.expect("it is sent");
+        let web = web(&["HTTP/1.1 204 No Content\r\n\r\n"]).await;
+        world.push_to("/other").await;
+        world.around.serve(&[web.addr]);
+        // What the old pool's open claim still takes is given back, and comes to the new one.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let ids = world.add(&queue, vec![Draft::new(Payload::null())]).await;
+        assert_eq!(world.end_of(&queue, ids[0]).await.view.status, JobStatus::Completed);
+        assert!(web.got.lock().iter().all(|request| request.starts_with("POST /other ")));
+        drop(open);
     })
     .await;
 }
