@@ -88,8 +88,17 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
     let audit = audit::build(audit::Deps { db: db.clone(), tenants: shared.tenants.clone() });
     let (jobs, schedules) = (work(ground, &shared), times(ground, &shared));
-    let mut modules =
-        vec![plans, identity.module, deployments, gateway_module, jobs, schedules, logs, audit, copies(ground)];
+    let mut modules = vec![
+        plans,
+        identity.module,
+        deployments,
+        gateway_module,
+        jobs,
+        schedules,
+        logs,
+        audit,
+        copies(ground),
+    ];
     modules.insert(0, tenancy(ground, &shared, &modules));
     modules.push(cleanup::module(db, clock));
     let hands = workers::Hands {

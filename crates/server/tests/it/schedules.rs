@@ -39,11 +39,7 @@ impl TenantDirectory for Nobody {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn one(
-        &self,
-        _: EnvironmentId,
-        _: TenantId,
-    ) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
+    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -73,7 +69,8 @@ impl Bench {
         let engine = engine.await.expect("an engine");
         let environment = EnvironmentId::new(&store.clock, &*store.random);
         let queue = QueueKey { environment: Some(environment), name: slug("reports") };
-        let put = engine.put_queue(&store.system(), &queue, QueueSettings::default());
+        let system = store.system();
+        let put = engine.put_queue(&system, &queue, QueueSettings::default());
         put.await.expect("a queue");
         let tools = Tools {
             db: store.db.clone(),
@@ -109,8 +106,8 @@ impl Bench {
 
     async fn claim(&self) -> Vec<Claimed> {
         self.engine.tick().await.expect("a tick");
-        let mut claim = ClaimRequest::new(self.queue.clone(), Scope::Environment(Some(self.environment)));
-        (claim.limit, claim.wait) = (100, Duration::ZERO);
+        let mut claim = ClaimRequest::one(self.queue.clone(), Scope::Environment(Some(self.environment)));
+        (claim.limit, claim.wait, claim.lease) = (100, Duration::ZERO, Some(Duration::from_secs(600)));
         self.engine.claim(claim).await.expect("an answer")
     }
 
@@ -162,7 +159,9 @@ async fn firings_are_jobs_of_real_queues_and_overlap_is_judged_by_them() {
 }
 
 fn file(more: &str) -> String {
-    format!("{BARE}[queues.reports]\n[schedules.beat]\nevery = \"1s\"\nqueue = \"reports\"\npayload = {{ kind = \"beat\" }}\n{more}")
+    format!(
+        "{BARE}[queues.reports]\n[schedules.beat]\nevery = \"1s\"\nqueue = \"reports\"\npayload = {{ kind = \"beat\" }}\n{more}"
+    )
 }
 
 #[test]
@@ -178,13 +177,30 @@ fn schedules_of_the_project_file_make_jobs_and_are_seen_on_the_command_line() {
         let list = project.ok(&["schedules", "list"]);
         assert!(list.contains("beat") && list.contains("every 1s") && list.contains("active"), "{list}");
         let shown = project.json(&["schedules", "show", "beat"]);
-        assert_eq!((shown["next"].as_array().map(Vec::len), &shown["managed_by"]), (Some(10), &json!("file")));
+        assert_eq!(
+            (shown["next"].as_array().map(Vec::len), &shown["managed_by"]),
+            (Some(10), &json!("file"))
+        );
         project.ok(&["schedules", "pause", "beat"]);
         let paused = fired(project);
-        let daily = ["schedules", "set", "daily", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin", "--queue", "reports"];
+        let daily = [
+            "schedules",
+            "set",
+            "daily",
+            "--cron",
+            "30 2 * * *",
+            "--timezone",
+            "Europe/Berlin",
+            "--queue",
+            "reports",
+        ];
         assert!(project.ok(&daily).contains("Europe/Berlin"));
         let made = project.json(&["schedules", "run", "daily"]);
-        let job = project.api("GET", &format!("/api/v1/jobs/{}", made["job"].as_str().unwrap_or_default()), &Value::Null);
+        let job = project.api(
+            "GET",
+            &format!("/api/v1/jobs/{}", made["job"].as_str().unwrap_or_default()),
+            &Value::Null,
+        );
         assert_eq!((job.status, &job.json()["queue"]), (200, &json!("reports")), "{}", job.body);
         let next = project.ok(&["schedules", "next", "--cron", "0 9 * * MON"]);
         assert_eq!(next.lines().count(), 11, "{next}");
@@ -194,7 +210,10 @@ fn schedules_of_the_project_file_make_jobs_and_are_seen_on_the_command_line() {
         eventually("it goes on", || fired(project) > paused);
         project.ok(&["--yes", "schedules", "delete", "daily"]);
         assert!(!project.run(&["schedules", "show", "daily"]).status.success());
-        assert!(!project.run(&["--yes", "schedules", "delete", "beat"]).status.success(), "the file manages it");
+        assert!(
+            !project.run(&["--yes", "schedules", "delete", "beat"]).status.success(),
+            "the file manages it"
+        );
     });
 }
 
