@@ -72,6 +72,8 @@ fn as_version_9(project: &Project, statements: &'static [Sql]) -> i64 {
             plans::MANIFEST,
             gateway::MANIFEST,
             deployments::MANIFEST,
+            jobs::MANIFEST,
+            schedules::MANIFEST,
             logs::MANIFEST,
             audit::MANIFEST,
             backups::MANIFEST,
