@@ -62,7 +62,7 @@ pub fn build(parts: Parts) -> Module {
     let Parts { engine, db, clock, tenants, environments } = parts;
     let state = Arc::new(api::State::new(engine.clone(), db, &clock, tenants, environments));
     let apply = QueuesApply { engine: engine.clone() };
-    let closing = engine.clone();
+    let (closing, rows) = (engine.clone(), Arc::new(engine.clone()));
     // With the listeners: claims that wait would hold up their connections.
     let close = Task::new(TaskKind::Listener, "jobs.claims", move |stop| {
         let engine = closing.clone();
@@ -79,5 +79,5 @@ pub fn build(parts: Parts) -> Module {
             Ok(())
         }
     });
-    Module::new("jobs", api::routes(&state)).section(Arc::new(apply)).task(close).task(run)
+    Module::new("jobs", api::routes(&state)).section(Arc::new(apply)).rows(rows).task(close).task(run)
 }

@@ -281,11 +281,11 @@ mod tests {
 
     #[test]
     fn a_handshake_that_lacks_something_is_refused() {
-        for at in 0..GOOD.len() {
+        for (at, (name, _)) in GOOD.iter().enumerate() {
             let mut pairs = GOOD.to_vec();
             pairs.remove(at);
             let status = handshake(&parts(&pairs)).expect_err("something is missing").status_code();
-            assert_eq!(status.as_u16(), if at < 2 { 426 } else { 400 }, "without {}", GOOD[at].0);
+            assert_eq!(status.as_u16(), if at < 2 { 426 } else { 400 }, "without {name}");
         }
         let twice = [GOOD.as_slice(), &[GOOD[3]]].concat();
         assert!(handshake(&parts(&twice)).is_err());
