@@ -140,7 +140,7 @@ impl Behind {
 }
 
 fn all(behind: &Behind, allowed: u32) -> Reckoning {
-    let take = behind.oldest.len().min(allowed.min(FIRINGS_AT_ONCE_MAX).max(1) as usize);
+    let take = behind.oldest.len().min(allowed.clamp(1, FIRINGS_AT_ONCE_MAX) as usize);
     let fire = behind.oldest[..take].to_vec();
     let taken = u32::try_from(take).unwrap_or(u32::MAX);
     let left = allowed.saturating_sub(taken);

@@ -136,6 +136,9 @@ fn f24_changed_rules_move_what_is_still_to_come() {
     assert_eq!(due(then), "2026-07-02T08:00:00Z");
 }
 
+/// Whether an hour or minute matches.
+type Part = fn(i8) -> bool;
+
 /// Every second of a span whose local time the naive rules match, each local time of named hours once: a second way to
 /// the same answer.
 fn naive(
@@ -181,7 +184,7 @@ fn f24_zones_of_every_kind_agree_with_counting_minutes() {
         "America/St_Johns",
         "UTC",
     ];
-    let patterns: [(&str, fn(i8) -> bool, fn(i8) -> bool); 7] = [
+    let patterns: [(&str, Part, Part); 7] = [
         ("30 2 * * *", |hour| hour == 2, |minute| minute == 30),
         ("0 0,1,2,3 * * *", |hour| hour < 4, |minute| minute == 0),
         ("*/20 1-3 * * *", |hour| (1..=3).contains(&hour), |minute| minute % 20 == 0),

@@ -1,5 +1,5 @@
 //! Schedules: their moments, and their life over both stores.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its helpers too")]
 
 mod api;
 mod app;
