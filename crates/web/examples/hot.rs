@@ -1,7 +1,6 @@
 //! What a small hot request costs in this crate and below: a server whose store is a thread that answers in groups.
 //!
-//! `cargo run --release -p web --example hot -- [seconds] [group pause in microseconds, 0 = answer at once] [threads with a
-//! runtime each, 0 = one runtime for all]`, then
+//! `cargo run --release -p web --example hot -- [seconds] [group pause in microseconds, 0 = answer at once]`, then
 //! `wrk -t1 -c32 -d10s -s crates/web/examples/hot.lua http://127.0.0.1:8099/`. At its end it tells the processor time that
 //! each request took. It measures this crate; what is measured of the product is in `bench`.
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
@@ -130,7 +129,6 @@ fn processor_time() -> f64 {
 fn main() {
     let mut arguments = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
     let (seconds, pause) = (arguments.next().unwrap_or(30), arguments.next().unwrap_or(200));
-    let threads = usize::try_from(arguments.next().unwrap_or(0)).unwrap_or(0);
     let metrics = telemetry::Metrics::new();
     let state = Arc::new(State { store: store(Duration::from_micros(pause)) });
     let spec = Spec::post("/api/v1/queues/{q}/jobs", permissions::JOBS_WRITE).in_environment();
@@ -151,20 +149,12 @@ fn main() {
     runtime.expect("a runtime can be built").block_on(async {
         let supervisor = Supervisor::new(SystemClock::shared());
         let address = SocketAddr::from(([127, 0, 0, 1], 8099));
-        let listeners = lifecycle::bind_reuseport(address, threads.max(1), "hot", "hot").expect("port 8099 is free");
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let server = server.clone();
-            if threads > 0 {
-                let serve = move |stop| async move { server.serve_local(listener, stop).await.map_err(Into::into) };
-                supervisor.runtime_thread(format!("hot.{number}"), serve).expect("a thread can be started");
-                continue;
-            }
-            let tasks = supervisor.tasks(TaskKind::Listener, "connections");
-            let stop = supervisor.stop_of(TaskKind::Listener);
-            supervisor.spawn(TaskKind::Listener, "listener", async move {
-                server.serve(listener, tasks, stop).await.map_err(Into::into)
-            });
-        }
+        let listener = lifecycle::bind_tcp(address, "hot", "hot").expect("port 8099 is free");
+        let tasks = supervisor.tasks(TaskKind::Listener, "connections");
+        let stop = supervisor.stop_of(TaskKind::Listener);
+        supervisor.spawn(TaskKind::Listener, "listener", async move {
+            server.serve(listener, tasks, stop).await.map_err(Into::into)
+        });
         println!("http://{address}/api/v1/queues/runs/jobs for {seconds} s");
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let requests: f64 = metrics

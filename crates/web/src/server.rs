@@ -12,12 +12,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use base::{SharedClock, SharedRandom};
-use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lifecycle::{Stop, Tasks, spawn_local};
+use lifecycle::{Stop, Tasks};
 use percent_encoding::percent_decode_str;
 use ports::{Authenticate, EnvironmentDirectory, LogSink};
 use std::collections::BTreeMap;
@@ -132,52 +131,22 @@ impl Server {
     /// # Errors
     /// When the listener cannot be used.
     pub async fn serve(&self, listener: std::net::TcpListener, tasks: Tasks, stop: Stop) -> io::Result<()> {
-        self.accept_all(listener, &stop, |connection| tasks.spawn(connection)).await?;
-        tokio::select! {
-            () = tasks.idle() => {}
-            () = stop.cut() => tasks.abort(),
-        }
-        Ok(())
-    }
-
-    /// As [`Server::serve`], on a thread with a runtime of its own (`Supervisor::runtime_thread`): no request ever goes to
-    /// another thread. Handlers must not keep the thread busy.
-    ///
-    /// # Errors
-    /// When the listener cannot be used.
-    pub async fn serve_local(&self, listener: std::net::TcpListener, stop: Stop) -> io::Result<()> {
-        let room = self.accept_all(listener, &stop, |connection| drop(spawn_local(connection))).await?;
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        tokio::select! {
-            _ = room.acquire_many(all) => {}
-            () = stop.cut() => {}
-        }
-        Ok(())
-    }
-
-    /// Accepts until told to stop. Gives the room that connections take, which is whole again when all have ended.
-    async fn accept_all(
-        &self,
-        listener: std::net::TcpListener,
-        stop: &Stop,
-        spawn: impl Fn(BoxFuture<'static, ()>),
-    ) -> io::Result<Arc<Semaphore>> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = stop.stopped() => return Ok(room),
+                () = stop.stopped() => break,
                 accepted = accept(&listener, &room) => accepted,
             };
             match accepted {
                 Ok((stream, peer, place)) => {
                     let connection = self.clone().connection(stream, peer, stop.clone());
-                    spawn(Box::pin(async move {
+                    tasks.spawn(async move {
                         connection.await;
                         drop(place);
-                    }));
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the control API could not be accepted");
@@ -185,6 +154,12 @@ impl Server {
                 }
             }
         }
+        drop(listener);
+        tokio::select! {
+            () = tasks.idle() => {}
+            () = stop.cut() => tasks.abort(),
+        }
+        Ok(())
     }
 
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: Stop) {
@@ -222,11 +197,7 @@ impl Server {
         }
     }
 
-    async fn answer(
-        &self,
-        request: Request<Body>,
-        from: (Option<IpAddr>, Stop, Option<Switch>),
-    ) -> Response {
+    async fn answer(&self, request: Request<Body>, from: (Option<IpAddr>, Stop, Option<Switch>)) -> Response {
         let found = self.paths.find(request.uri().path());
         self.api.handle(request, from, found).await
     }
@@ -259,7 +230,8 @@ impl Paths {
         let found = self.0.at(path).ok()?;
         let endpoint = Arc::clone(found.value);
         let values = endpoint.names.iter().zip(found.params.iter());
-        let params = values.map(|(name, (_, value))| Some((*name, decoded(value)?))).collect::<Option<Vec<_>>>();
+        let params =
+            values.map(|(name, (_, value))| Some((*name, decoded(value)?))).collect::<Option<Vec<_>>>();
         Some((endpoint, params.map(PathParams)))
     }
 }

@@ -8,8 +8,8 @@ use authority::Role;
 use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
 use jobs::Engine;
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, TenantDirectory, TenantRecord, TenantStatus,
-    Unavailable,
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, TenantDirectory, TenantRecord,
+    TenantStatus, Unavailable,
 };
 use serde_json::{Value, json};
 use testkit::{Client, Parts, Store, TestApp};
@@ -60,7 +60,8 @@ impl TenantDirectory for World {
         _: Option<ProjectId>,
     ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
         let tenants = self.tenants.lock().unwrap();
-        let found = tenants.values().find(|one| one.slug.as_str() == name || one.id.to_string() == name).cloned();
+        let found =
+            tenants.values().find(|one| one.slug.as_str() == name || one.id.to_string() == name).cloned();
         Box::pin(async move { Ok(found) })
     }
 }

@@ -13,17 +13,24 @@ const CLAIM: &str = "/api/v1/queues/runs/claim";
 async fn a_job_goes_its_way() {
     apps(|app| async move {
         let service = app.service();
-        let body = json!({"payload": {"run": 42}, "tenant": "acme", "priority": 3, "tags": ["import"], "key": "k1"});
+        let body =
+            json!({"payload": {"run": 42}, "tenant": "acme", "priority": 3, "tags": ["import"], "key": "k1"});
         let answer = service.post(JOBS, body).await;
         let location = answer.header("location").to_owned();
         let made = answer.ok(201);
         assert_eq!(location, format!("/api/v1/jobs/{}", made["id"].as_str().unwrap()));
-        assert_eq!((&made["status"], &made["queue"], &made["priority"]), (&json!("waiting"), &json!("runs"), &json!(3)));
+        assert_eq!(
+            (&made["status"], &made["queue"], &made["priority"]),
+            (&json!("waiting"), &json!("runs"), &json!(3))
+        );
         assert_eq!((&made["attempt"], &made["attempts"]), (&json!(0), &json!(3)));
         assert_eq!(made["tenant"], app.acme.to_string());
         let job = app.claim(&service).await;
         assert_eq!((&job["id"], &job["payload"]), (&made["id"], &json!({"run": 42})));
-        assert_eq!((&job["attempt"], &job["tags"], &job["key"]), (&json!(1), &json!(["import"]), &json!("k1")));
+        assert_eq!(
+            (&job["attempt"], &job["tags"], &job["key"]),
+            (&json!(1), &json!(["import"]), &json!("k1"))
+        );
         let path = |rest: &str| format!("/api/v1/jobs/{}{rest}", job["id"].as_str().unwrap());
         let lease = &job["lease"];
         let beat = service.post(&path("/heartbeat"), json!({"lease": lease})).await.ok(200);
@@ -111,7 +118,11 @@ async fn complete_and_claim_is_one_request() {
         let back = service.post("/api/v1/queues/runs/release", json!({"jobs": [done(1)]})).await.ok(200);
         assert_eq!(back["data"][0]["status"], "waiting");
         let again = app.claim(&service).await;
-        assert_eq!((&again["id"], &again["attempt"]), (&first["data"][1]["id"], &json!(1)), "it did not count");
+        assert_eq!(
+            (&again["id"], &again["attempt"]),
+            (&first["data"][1]["id"], &json!(1)),
+            "it did not count"
+        );
     })
     .await;
 }
@@ -128,7 +139,10 @@ async fn a_failed_job_is_retried_then_dead_then_due_again() {
         let state = service.post(&format!("/api/v1/jobs/{id}/fail"), fail(&job["lease"])).await.ok(200);
         assert_eq!(state["status"], "delayed");
         // Due at once by asking for it.
-        assert_eq!(service.post(&format!("/api/v1/jobs/{id}/retry"), Value::Null).await.ok(200)["status"], "waiting");
+        assert_eq!(
+            service.post(&format!("/api/v1/jobs/{id}/retry"), Value::Null).await.ok(200)["status"],
+            "waiting"
+        );
         let job = app.claim(&service).await;
         let state = service.post(&format!("/api/v1/jobs/{id}/fail"), fail(&job["lease"])).await.ok(200);
         assert_eq!(state["status"], "dead");
@@ -158,7 +172,8 @@ async fn cancelling_reaches_who_waits_and_who_works() {
         let works = app.add(&service, json!({"payload": 2})).await;
         let job = app.claim(&service).await;
         assert_eq!(service.post(&cancel(&works), Value::Null).await.ok(200)["status"], "active");
-        let beat = service.post(&format!("/api/v1/jobs/{works}/heartbeat"), json!({"lease": job["lease"]})).await;
+        let beat =
+            service.post(&format!("/api/v1/jobs/{works}/heartbeat"), json!({"lease": job["lease"]})).await;
         assert_eq!(beat.ok(200)["cancel"], true);
         let failed = json!({"lease": job["lease"], "error": "stopped"});
         let state = service.post(&format!("/api/v1/jobs/{works}/fail"), failed).await.ok(200);
@@ -202,7 +217,10 @@ async fn j1_another_tenants_jobs_do_not_exist() {
         assert_eq!(globex.post(CLAIM, json!({})).await.ok(200)["data"], json!([]));
         assert_eq!(globex.get("/api/v1/queues/runs").await.ok(200)["active"], 0);
         // Nothing happened to it.
-        assert_eq!(acme.post(&format!("/api/v1/jobs/{id}/complete"), lease).await.ok(200)["status"], "completed");
+        assert_eq!(
+            acme.post(&format!("/api/v1/jobs/{id}/complete"), lease).await.ok(200)["status"],
+            "completed"
+        );
     })
     .await;
 }
@@ -212,7 +230,8 @@ async fn z3_a_tenant_named_in_a_body_or_header_is_ones_own_or_none() {
     apps(|app| async move {
         let acme = app.member(app.acme);
         for tenant in ["globex".to_owned(), app.globex.to_string(), "nobody".to_owned()] {
-            let problem = acme.post(JOBS, json!({"payload": 1, "tenant": tenant})).await.problem(&codes::INVALID);
+            let problem =
+                acme.post(JOBS, json!({"payload": 1, "tenant": tenant})).await.problem(&codes::INVALID);
             assert_eq!(pointers(&problem), ["/tenant"]);
             acme.clone().with("switchyard-tenant", &tenant).get(JOBS).await.problem(&codes::NOT_FOUND);
             let filter = json!({"tenant": tenant});
@@ -340,16 +359,26 @@ async fn bad_input_is_told_and_changes_nothing() {
         });
         let problem = service.post(JOBS, all_wrong).await.problem(&codes::INVALID);
         let told = pointers(&problem);
-        for pointer in
-            ["/attempts", "/delay", "/id", "/key", "/priority", "/run_at", "/tags/0", "/tenant", "/unique/key"]
-        {
+        for pointer in [
+            "/attempts",
+            "/delay",
+            "/id",
+            "/key",
+            "/priority",
+            "/run_at",
+            "/tags/0",
+            "/tenant",
+            "/unique/key",
+        ] {
             assert!(told.iter().any(|found| found == pointer), "{pointer} of {told:?}");
         }
-        for unclear in [json!({}), json!({"payload": 1, "jobs": []}), json!({"jobs": [{"payload": 1}], "priority": 1})]
+        for unclear in
+            [json!({}), json!({"payload": 1, "jobs": []}), json!({"jobs": [{"payload": 1}], "priority": 1})]
         {
             service.post(JOBS, unclear).await.problem(&codes::INVALID);
         }
-        let problem = service.post(CLAIM, json!({"lease": "2h", "wait": "5m"})).await.problem(&codes::INVALID);
+        let problem =
+            service.post(CLAIM, json!({"lease": "2h", "wait": "5m"})).await.problem(&codes::INVALID);
         assert_eq!(pointers(&problem), ["/lease", "/wait"]);
         service.post(CLAIM, json!({"limit": 1_001})).await.problem(&codes::INVALID);
         let unknown = "/api/v1/jobs/job_01hzy7w8n4f2gs9rka6m0qdtxe";
@@ -359,7 +388,10 @@ async fn bad_input_is_told_and_changes_nothing() {
         service.get("/api/v1/jobs/none").await.problem(&codes::NOT_FOUND);
         service.get(&format!("{unknown}/wait?timeout=5m")).await.problem(&codes::BAD_REQUEST);
         for lease in [json!("x"), json!(1), json!("-1"), Value::Null] {
-            service.post(&format!("{unknown}/complete"), json!({"lease": lease})).await.problem(&codes::INVALID);
+            service
+                .post(&format!("{unknown}/complete"), json!({"lease": lease}))
+                .await
+                .problem(&codes::INVALID);
         }
         service.post(&format!("{unknown}/complete"), json!({"lease": "1"})).await.problem(&codes::NOT_FOUND);
         assert_eq!(app.waiting("runs").await, 0);
@@ -379,7 +411,8 @@ async fn a_second_unique_job_is_refused_or_found() {
         service.post(JOBS, batch).await.problem(&codes::JOB_DUPLICATE);
         assert_eq!(app.waiting("runs").await, 1, "a batch is refused as a whole");
         let rules = json!({"key": "report", "on_duplicate": "existing"});
-        let found = service.post(JOBS, json!({"payload": 2, "unique": rules, "tenant": "acme"})).await.ok(201);
+        let found =
+            service.post(JOBS, json!({"payload": 2, "unique": rules, "tenant": "acme"})).await.ok(201);
         assert_eq!((&found["id"], &found["existing"]), (&json!(first), &json!(true)));
         app.add(&service, json!({"payload": 1, "unique": "report", "tenant": "globex"})).await;
         assert_eq!(app.waiting("runs").await, 2, "a key is a tenant's own");
@@ -391,7 +424,10 @@ async fn a_second_unique_job_is_refused_or_found() {
 async fn a_full_queue_says_when_to_try_again() {
     apps(|app| async move {
         let service = app.service();
-        app.operator().put("/api/v1/queues/small", json!({"max_jobs": 2, "tenant_max_jobs": 1})).await.ok(201);
+        app.operator()
+            .put("/api/v1/queues/small", json!({"max_jobs": 2, "tenant_max_jobs": 1}))
+            .await
+            .ok(201);
         let jobs = "/api/v1/queues/small/jobs";
         service.post(jobs, json!({"payload": 1, "tenant": "acme"})).await.ok(201);
         let full = service.post(jobs, json!({"payload": 2, "tenant": "acme"})).await;
@@ -448,7 +484,8 @@ async fn a_parent_waits_for_its_children() {
         let parent = app.claim(&service).await;
         assert_eq!(parent["id"], made["id"]);
         let detail = service.get(&format!("/api/v1/jobs/{}", made["id"].as_str().unwrap())).await.ok(200);
-        let results: Vec<&Value> = detail["children"].as_array().unwrap().iter().map(|c| &c["result"]).collect();
+        let results: Vec<&Value> =
+            detail["children"].as_array().unwrap().iter().map(|c| &c["result"]).collect();
         assert_eq!(results, [&json!(1), &json!(2)]);
         let unknown = json!({"payload": 1, "children": [{"payload": 1, "queue": "nowhere"}]});
         service.post(JOBS, unknown).await.problem(&codes::QUEUE_UNKNOWN);

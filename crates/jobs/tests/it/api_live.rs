@@ -107,7 +107,8 @@ async fn jobs_come_over_a_socket_as_there_is_room() {
         service.post(&format!("/api/v1/jobs/{second}/cancel"), Value::Null).await.ok(200);
         let notice = worker.hear().await;
         assert_eq!((&notice["type"], &notice["id"]), (&json!("cancel"), &json!(second)));
-        let failed = json!({"type": "fail", "id": second, "lease": message["job"]["lease"], "error": "stopped"});
+        let failed =
+            json!({"type": "fail", "id": second, "lease": message["job"]["lease"], "error": "stopped"});
         worker.say(failed).await;
         assert_eq!(worker.hear().await["data"][0]["status"], "cancelled");
         worker.say(json!({"type": "dance"})).await;
@@ -125,7 +126,8 @@ async fn events_are_a_stream_that_goes_on_where_it_was_cut() {
         let read = |after: Option<u64>| {
             let app = app.clone();
             async move {
-                let mut request = http::Request::get("/api/v1/queues/runs/events").header("x-test-caller", "0");
+                let mut request =
+                    http::Request::get("/api/v1/queues/runs/events").header("x-test-caller", "0");
                 if let Some(after) = after {
                     request = request.header("last-event-id", after.to_string());
                 }

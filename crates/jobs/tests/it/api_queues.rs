@@ -20,18 +20,35 @@ async fn queues_are_declared_changed_and_removed() {
         assert_eq!(answer.header("location"), "/api/v1/queues/mail");
         let tag = answer.header("etag").to_owned();
         let made = answer.ok(201);
-        assert_eq!((&made["managed_by"], &made["settings"]["per_tenant"]["rate"]), (&json!("api"), &json!("100/min")));
+        assert_eq!(
+            (&made["managed_by"], &made["settings"]["per_tenant"]["rate"]),
+            (&json!("api"), &json!("100/min"))
+        );
         app.app.store.clock.advance(std::time::Duration::from_secs(1));
-        let changed = operator.patch("/api/v1/queues/mail", json!({"concurrency": null, "per_tenant": {"concurrency": 3}})).await.ok(200);
+        let changed = operator
+            .patch("/api/v1/queues/mail", json!({"concurrency": null, "per_tenant": {"concurrency": 3}}))
+            .await
+            .ok(200);
         assert_eq!(changed["settings"].get("concurrency"), None);
         assert_eq!(changed["settings"]["per_tenant"], json!({"concurrency": 3, "rate": "100/min"}));
         let stale = operator.clone().with("if-match", &tag);
-        stale.patch("/api/v1/queues/mail", json!({"concurrency": 1})).await.problem(&codes::PRECONDITION_FAILED);
+        stale
+            .patch("/api/v1/queues/mail", json!({"concurrency": 1}))
+            .await
+            .problem(&codes::PRECONDITION_FAILED);
         stale.put("/api/v1/queues/mail", json!({})).await.problem(&codes::PRECONDITION_FAILED);
         stale.delete("/api/v1/queues/mail").await.problem(&codes::PRECONDITION_FAILED);
-        assert_eq!(operator.put("/api/v1/queues/mail", json!({})).await.ok(200)["settings"]["per_tenant"], json!({}));
+        assert_eq!(
+            operator.put("/api/v1/queues/mail", json!({})).await.ok(200)["settings"]["per_tenant"],
+            json!({})
+        );
         let names = |list: Value| -> Vec<String> {
-            list["data"].as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap().to_owned()).collect()
+            list["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|queue| queue["name"].as_str().unwrap().to_owned())
+                .collect()
         };
         let first = operator.get("/api/v1/queues?limit=1").await.ok(200);
         let next = format!("/api/v1/queues?limit=1&cursor={}", first["next_cursor"].as_str().unwrap());
@@ -57,7 +74,8 @@ async fn settings_that_cannot_be_are_all_told() {
         let bad = json!({"concurrency": 0, "lease": "soon", "retry": {"attempts": 0}, "speed": 9});
         let problem = operator.put("/api/v1/queues/mail", bad).await.problem(&codes::INVALID);
         assert_eq!(pointers(&problem), ["/concurrency", "/lease", "/retry/attempts", "/speed"]);
-        let problem = operator.put("/api/v1/queues/mail", json!({"lease": "2h"})).await.problem(&codes::INVALID);
+        let problem =
+            operator.put("/api/v1/queues/mail", json!({"lease": "2h"})).await.problem(&codes::INVALID);
         assert_eq!(pointers(&problem), ["/lease"]);
         let problem = operator.patch(RUNS, json!({"lease": "2h"})).await.problem(&codes::INVALID);
         assert_eq!(pointers(&problem), ["/lease"]);
@@ -207,7 +225,10 @@ async fn the_project_file_manages_its_queues() {
         let operator = app.operator();
         let mail = operator.get("/api/v1/queues/mail").await.ok(200);
         assert_eq!((&mail["managed_by"], &mail["settings"]["concurrency"]), (&json!("file"), &json!(10)));
-        operator.patch("/api/v1/queues/mail", json!({"concurrency": 1})).await.problem(&codes::MANAGED_BY_FILE);
+        operator
+            .patch("/api/v1/queues/mail", json!({"concurrency": 1}))
+            .await
+            .problem(&codes::MANAGED_BY_FILE);
         operator.delete("/api/v1/queues/mail").await.problem(&codes::MANAGED_BY_FILE);
         // The file takes nothing over that was made by API.
         let claims = app.apply(json!({"runs": {}}), false).await;
