@@ -1,8 +1,13 @@
-//! The engine without HTTP: `cargo run --release -p jobs --example bench_engine -- [sqlite|postgres] [seconds] [backlog]`.
+//! The engine without HTTP: `cargo run --release -p jobs --example bench_engine -- [sqlite|postgres] [seconds] [backlog]
+//! [enqueue|process]`.
 //!
 //! Enqueue by 32 and 256 tasks, in bulk, and claim-and-complete cycles by 1, 10 and 100 workers, 10 workers with batches
 //! of 10, and the same with a backlog. Every answer is durable. PostgreSQL is `SWITCHYARD_TEST_POSTGRES` or a private one.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people, that ends at the first fault")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for people, that ends at the first fault"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,7 +52,8 @@ impl Bench {
         F: Fn(usize) -> T + Send + Sync + 'static,
         T: Future<Output = u64> + Send,
     {
-        let (work, stop, done) = (Arc::new(work), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (work, stop, done) =
+            (Arc::new(work), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let started = self.clock.monotonic();
         let mut set = tokio::task::JoinSet::new();
         for task in 0..tasks {
@@ -104,18 +110,22 @@ impl Bench {
         let (engine, own) = (self.engine.clone(), queue.clone());
         let held: Arc<Vec<tokio::sync::Mutex<Vec<Ack>>>> =
             Arc::new((0..workers).map(|_| tokio::sync::Mutex::default()).collect());
-        self.measure(&format!("process, c={workers}, {batch} a call, {backlog} waiting"), workers, move |worker| {
-            let (engine, queue, held) = (engine.clone(), own.clone(), held.clone());
-            async move {
-                let mut held = held[worker].lock().await;
-                let acks = std::mem::take(&mut *held);
-                let request = ClaimRequest { limit: batch, ..ClaimRequest::one(queue, scope) };
-                let (ended, next) = engine.complete(scope, acks, Some(request)).await.unwrap();
-                assert!(ended.iter().all(Result::is_ok));
-                held.extend(next.iter().map(|job| Ack { id: job.id, fence: job.fence, result: None }));
-                next.len() as u64
-            }
-        })
+        self.measure(
+            &format!("process, c={workers}, {batch} a call, {backlog} waiting"),
+            workers,
+            move |worker| {
+                let (engine, queue, held) = (engine.clone(), own.clone(), held.clone());
+                async move {
+                    let mut held = held[worker].lock().await;
+                    let acks = std::mem::take(&mut *held);
+                    let request = ClaimRequest { limit: batch, ..ClaimRequest::one(queue, scope) };
+                    let (ended, next) = engine.complete(scope, acks, Some(request)).await.unwrap();
+                    assert!(ended.iter().all(Result::is_ok));
+                    held.extend(next.iter().map(|job| Ack { id: job.id, fence: job.fence, result: None }));
+                    next.len() as u64
+                }
+            },
+        )
         .await;
         self.engine.drain(&queue, scope).await.unwrap();
     }
@@ -158,10 +168,16 @@ async fn main() {
     let environment = EnvironmentId::new(&*clock, &*random);
     let tenants = (0..10).map(|_| TenantId::new(&*clock, &*random)).collect();
     let bench = Bench { engine, clock, environment, tenants, seconds };
-    bench.enqueue(1, 1).await;
-    bench.enqueue(32, 1).await;
-    bench.enqueue(256, 1).await;
-    bench.enqueue(4, 1_000).await;
+    let part = args.next().unwrap_or_default();
+    if part != "process" {
+        bench.enqueue(1, 1).await;
+        bench.enqueue(32, 1).await;
+        bench.enqueue(256, 1).await;
+        bench.enqueue(4, 1_000).await;
+    }
+    if part == "enqueue" {
+        return;
+    }
     bench.process(1, 1, 30_000).await;
     bench.process(10, 1, 100_000).await;
     bench.process(100, 1, backlog).await;

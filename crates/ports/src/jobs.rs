@@ -225,7 +225,10 @@ impl Canceller {
 
 /// Tells how far a job is. Cloning shares it.
 #[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(u8, &str) + Send + Sync>);
+pub struct Progress(Arc<Tell>);
+
+/// Takes percent and note.
+type Tell = dyn Fn(u8, &str) + Send + Sync;
 
 impl Progress {
     /// One that calls `tell` with percent and note.

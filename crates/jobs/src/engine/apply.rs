@@ -37,7 +37,9 @@ impl Inner {
                         if let Some(running) = memory.running.get_mut(&id) {
                             running.flags |= flags::PROGRESS;
                         }
-                        let Some(key) = memory.numbered(queue).map(|queue| queue.key.clone()) else { continue };
+                        let Some(key) = memory.numbered(queue).map(|queue| queue.key.clone()) else {
+                            continue;
+                        };
                         let about = About { queue: &key, job: Some(id), tenant, attempt };
                         memory.ring.push_progress(now, about, percent, note.as_deref());
                     }
@@ -50,9 +52,15 @@ impl Inner {
                         queues_changed = true;
                     }
                     Effect::Paused(number, paused) => {
-                        let Some(key) = memory.numbered(number).map(|queue| queue.key.clone()) else { continue };
+                        let Some(key) = memory.numbered(number).map(|queue| queue.key.clone()) else {
+                            continue;
+                        };
                         let kind = if paused { EventKind::Paused } else { EventKind::Resumed };
-                        memory.ring.push(kind, now, About { queue: &key, job: None, tenant: None, attempt: 0 });
+                        memory.ring.push(
+                            kind,
+                            now,
+                            About { queue: &key, job: None, tenant: None, attempt: 0 },
+                        );
                     }
                 }
             }
@@ -205,6 +213,7 @@ impl Memory {
     }
 
     /// Tells those who wait for a job's end.
+    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     pub(crate) fn watched(
         &mut self,
         id: JobId,

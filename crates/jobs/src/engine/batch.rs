@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
     claims: Option<Hits>,
     bodies: HashMap<usize, Payload>,
     /// What ran of queues with limits before this batch, in all processes.
-    active: Vec<(i64, Vec<(String, u64)>)>,
+    active: Vec<Active>,
     refills: Vec<Vec<JobRow>>,
 }
 
@@ -244,8 +244,11 @@ fn ack(tx: &mut SystemTx<'_>, acks: &[AckRow], now: Timestamp) -> Result<Vec<boo
     Ok(hit)
 }
 
+/// What runs of a queue, by tenant.
+type Active = (i64, Vec<(String, u64)>);
+
 /// Hits of the claims, payloads that were read, and what runs of queues with limits.
-type ClaimsOutcome = (Option<Hits>, HashMap<usize, Payload>, Vec<(i64, Vec<(String, u64)>)>);
+type ClaimsOutcome = (Option<Hits>, HashMap<usize, Payload>, Vec<Active>);
 
 fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<ClaimsOutcome, Error> {
     if plan.claims.is_empty() {
@@ -280,10 +283,7 @@ fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<ClaimsOutcome, Error> {
 }
 
 /// Which claims are within limits that all processes count together. Each queue is kept from the others meanwhile.
-fn within_limits(
-    tx: &mut SystemTx<'_>,
-    plan: &Plan,
-) -> Result<(Vec<bool>, Vec<(i64, Vec<(String, u64)>)>), Error> {
+fn within_limits(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(Vec<bool>, Vec<Active>), Error> {
     let mut allowed = vec![true; plan.claims.len()];
     let mut found = Vec::with_capacity(plan.locks.len());
     for lock in &plan.locks {
@@ -292,7 +292,9 @@ fn within_limits(
         let mut total: u64 = active.iter().map(|(_, count)| count).sum();
         let mut each: HashMap<&str, u64> =
             active.iter().map(|(tenant, count)| (tenant.as_str(), *count)).collect();
-        for (claim, allowed) in plan.claims.iter().zip(&mut allowed).filter(|(claim, _)| claim.slot == lock.slot) {
+        for (claim, allowed) in
+            plan.claims.iter().zip(&mut allowed).filter(|(claim, _)| claim.slot == lock.slot)
+        {
             let own = each.entry(&claim.tenant).or_default();
             *allowed = total < lock.concurrency && *own < lock.per_tenant;
             if *allowed {
@@ -360,13 +362,18 @@ impl Memory {
         let about = About { queue: &queue.key, job: Some(ack.id), tenant, attempt };
         ring.push_result(now, about, ack.result.as_ref());
         if drained {
-            ring.push(EventKind::Drained, now, About { queue: &queue.key, job: None, tenant: None, attempt: 0 });
+            ring.push(
+                EventKind::Drained,
+                now,
+                About { queue: &queue.key, job: None, tenant: None, attempt: 0 },
+            );
         }
     }
 
     fn apply_beats(&mut self, plan: &Plan, found: &[Option<i64>]) {
         for (beat, flags) in plan.beats.iter().zip(found) {
-            if let Some(running) = self.running.get_mut(&beat.id).filter(|running| running.fence == beat.fence)
+            if let Some(running) =
+                self.running.get_mut(&beat.id).filter(|running| running.fence == beat.fence)
                 && let Some(flags) = flags
             {
                 running.flags |= flags;
@@ -423,7 +430,8 @@ impl Memory {
         let own = queue.active.saturating_sub(proposed.values().sum());
         queue.active_elsewhere = total.saturating_sub(own);
         for (tenant, count) in active {
-            let Some(lane) = super::memory::tenant_of(tenant).ok().and_then(|tenant| queue.find_lane(tenant)) else {
+            let Some(lane) = super::memory::tenant_of(tenant).ok().and_then(|tenant| queue.find_lane(tenant))
+            else {
                 continue;
             };
             let of = &mut queue.lanes[lane as usize];
@@ -495,8 +503,11 @@ impl Memory {
         for (refill, rows) in plan.refills.iter().zip(found) {
             let full = rows.len() >= refill.limit;
             // What runs already was claimed after it was read.
-            let entries =
-                rows.iter().filter(|row| !self.running.contains_key(&row.id)).map(|row| self.entry(row)).collect();
+            let entries = rows
+                .iter()
+                .filter(|row| !self.running.contains_key(&row.id))
+                .map(|row| self.entry(row))
+                .collect();
             if let Some(queue) = self.queue(refill.slot) {
                 queue.lanes[refill.lane as usize].window.end_refill(entries, full);
                 queue.sync_lane(refill.lane);
@@ -514,7 +525,8 @@ impl Memory {
             self.unreserve(row);
         }
         for ack in &plan.acks {
-            if let Some(running) = self.running.get_mut(&ack.id).filter(|running| running.fence == ack.fence) {
+            if let Some(running) = self.running.get_mut(&ack.id).filter(|running| running.fence == ack.fence)
+            {
                 running.ending = false;
                 let running = running.clone();
                 if let Some(queue) = self.numbered(running.queue) {

@@ -45,7 +45,10 @@ impl Engine {
         super::insert::check(&drafts)?;
         if drafts.iter().any(|draft| draft.unique.is_some() || !draft.children.is_empty()) {
             let (inner, queue) = (self.0.clone(), queue.clone());
-            return self.0.write(move |tx, effects| inner.insert_in(tx, effects, &queue, scope, &drafts)).await;
+            return self
+                .0
+                .write(move |tx, effects| inner.insert_in(tx, effects, &queue, scope, &drafts))
+                .await;
         }
         let (reply, answer) = oneshot::channel();
         let views = {
@@ -204,7 +207,8 @@ impl Engine {
             if !memory.pending.has_room(leases.len(), 0) {
                 return Err(Error::Overloaded);
             }
-            let untils = leases.iter().map(|(id, fence)| memory.beat(scope, *id, *fence, now)).collect::<Vec<_>>();
+            let untils =
+                leases.iter().map(|(id, fence)| memory.beat(scope, *id, *fence, now)).collect::<Vec<_>>();
             let rows = untils.iter().flatten().count();
             if rows > 0 {
                 memory.pending.beat_calls.push(Call { rows, reply });
@@ -251,11 +255,7 @@ impl Engine {
         cancelled
     }
 
-    async fn await_claim(
-        &self,
-        mut waiting: Waiting,
-        wait: Duration,
-    ) -> Result<Vec<Claimed>, Error> {
+    async fn await_claim(&self, mut waiting: Waiting, wait: Duration) -> Result<Vec<Claimed>, Error> {
         if wait.is_zero() {
             return answered(waiting.answer).await;
         }
@@ -305,6 +305,7 @@ pub(crate) fn check_leases(leases: &[(JobId, i64)]) -> Result<(), Error> {
 
 impl Memory {
     /// Takes over an ack whose job is known here and has nothing beside its row.
+    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     fn ack(&mut self, scope: Scope, index: usize, ack: &Ack, now: Timestamp, alone: bool) -> Told {
         if let Some(result) = ack.result.as_ref().filter(|result| result.len() > PAYLOAD_BYTES_MAX) {
             let (bytes, bytes_max) = (result.len(), PAYLOAD_BYTES_MAX);
@@ -330,7 +331,12 @@ impl Memory {
             queue.settings.keep.completed.0
         });
         let keep_until = (!keep.is_zero()).then(|| (now + keep).micros());
-        self.pending.acks.push(AckRow { id: ack.id, fence: ack.fence, keep_until, result: ack.result.clone() });
+        self.pending.acks.push(AckRow {
+            id: ack.id,
+            fence: ack.fence,
+            keep_until,
+            result: ack.result.clone(),
+        });
         Told::Batch(ack.id)
     }
 

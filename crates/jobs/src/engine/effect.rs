@@ -15,7 +15,14 @@ pub(crate) enum Effect {
     /// A job's worker is to stop.
     Cancel { id: JobId, queue: i64, tenant: Option<TenantId> },
     /// How far a job is.
-    Progress { id: JobId, queue: i64, tenant: Option<TenantId>, attempt: u32, percent: u8, note: Option<String> },
+    Progress {
+        id: JobId,
+        queue: i64,
+        tenant: Option<TenantId>,
+        attempt: u32,
+        percent: u8,
+        note: Option<String>,
+    },
     /// A queue is new or has changed.
     Queue(Box<QueueRow>),
     /// A queue is gone.
@@ -48,7 +55,11 @@ pub(crate) enum To {
     Blocked,
     /// In another queue, or forgotten: nobody is told.
     Away,
-    Ended { status: JobStatus, result: Option<Payload>, error: Option<String> },
+    Ended {
+        status: JobStatus,
+        result: Option<Payload>,
+        error: Option<String>,
+    },
 }
 
 /// Why an attempt ended.

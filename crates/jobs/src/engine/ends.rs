@@ -78,6 +78,10 @@ impl Inner {
     }
 
     /// Ends an attempt badly, as its worker says.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the transaction, what follows from it, and three things that are said"
+    )]
     pub(crate) fn fail_in(
         &self,
         tx: &mut SystemTx<'_>,
@@ -158,8 +162,7 @@ impl Inner {
                 Ok(JobStatus::Dead)
             }
             Next::Cancelled => {
-                let end =
-                    Finish { status: JobStatus::Cancelled, result: None, error: None, why: Some(why) };
+                let end = Finish { status: JobStatus::Cancelled, result: None, error: None, why: Some(why) };
                 self.finish(tx, effects, row, &end)?;
                 Ok(JobStatus::Cancelled)
             }
@@ -178,6 +181,10 @@ impl Inner {
     }
 
     /// Writes a job's new state, `row.state`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the transaction, what follows from it, and three things that are said"
+    )]
     pub(crate) fn shift(
         &self,
         tx: &mut SystemTx<'_>,
@@ -208,12 +215,8 @@ impl Inner {
     ) -> Result<JobStatus, Error> {
         let mut row = self.held(tx, scope, held.0, held.1)?;
         if row.has(flags::CANCEL) {
-            let end = Finish {
-                status: JobStatus::Cancelled,
-                result: None,
-                error: None,
-                why: Some(Why::Released),
-            };
+            let end =
+                Finish { status: JobStatus::Cancelled, result: None, error: None, why: Some(Why::Released) };
             self.finish(tx, effects, row, &end)?;
             return Ok(JobStatus::Cancelled);
         }
@@ -332,6 +335,10 @@ impl Inner {
     }
 
     /// Counts a child as ended.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the transaction, what follows from it, and three things that are said"
+    )]
     pub(crate) fn tell_parent(
         &self,
         tx: &mut SystemTx<'_>,

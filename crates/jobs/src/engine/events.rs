@@ -57,6 +57,7 @@ impl Ring {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     fn push_with(
         &mut self,
         kind: EventKind,
@@ -72,7 +73,18 @@ impl Ring {
         let queue = queue.clone();
         let seq = self.next;
         self.next += 1;
-        self.events.push_back(QueueEvent { seq, kind, at, queue, job, tenant, attempt, percent: None, text, result });
+        self.events.push_back(QueueEvent {
+            seq,
+            kind,
+            at,
+            queue,
+            job,
+            tenant,
+            attempt,
+            percent: None,
+            text,
+            result,
+        });
     }
 
     /// The first event after `after` of this queue and tenant; `Err` is the gap before the oldest that is remembered.
@@ -110,7 +122,10 @@ pub struct Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("queue", &self.queue).field("after", &self.after).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("queue", &self.queue)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,7 +22,10 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) fn check(drafts: &[Draft]) -> Result<(), Error> {
     let total: usize = drafts.iter().map(Draft::count).sum();
     if total > DRAFTS_MAX {
-        return Err(Error::invalid("/jobs", format!("at most {DRAFTS_MAX} jobs, children too, are expected")));
+        return Err(Error::invalid(
+            "/jobs",
+            format!("at most {DRAFTS_MAX} jobs, children too, are expected"),
+        ));
     }
     // The place of a fault is written only where there is one.
     drafts.iter().enumerate().try_for_each(|(index, draft)| match draft.check("") {
@@ -200,20 +203,21 @@ impl Memory {
         now: Timestamp,
     ) -> Result<Vec<Planned>, Error> {
         let mut planned = Vec::new();
-        let mut left: Vec<(Option<usize>, &Draft, usize, Option<TenantId>, Option<JobId>)> = Vec::new();
+        let mut left: Vec<(Option<usize>, &Draft, Spot)> = Vec::new();
         let slot = self.find(key, Some(scope))?;
         for (index, draft) in drafts.iter().enumerate().rev() {
-            left.push((Some(index), draft, slot, tenant(scope, draft.tenant)?, None));
+            let tenant = tenant(scope, draft.tenant)?;
+            left.push((Some(index), draft, Spot { slot, tenant, parent: None }));
         }
-        while let Some((top, draft, slot, of, parent)) = left.pop() {
-            let slot = match &draft.queue {
-                Some(name) => self.find(&named(key, name), Some(scope))?,
-                None => slot,
-            };
-            let row = self.row(Spot { slot, tenant: of, parent }, draft, now);
+        while let Some((top, draft, mut spot)) = left.pop() {
+            if let Some(name) = &draft.queue {
+                spot.slot = self.find(&named(key, name), Some(scope))?;
+            }
+            let (slot, parent) = (spot.slot, spot.parent);
+            let row = self.row(spot, draft, now);
             for child in draft.children.iter().rev() {
-                let of = tenant(scope, child.tenant.or(of))?;
-                left.push((None, child, slot, of, Some(row.id)));
+                let tenant = tenant(scope, child.tenant.or(spot.tenant))?;
+                left.push((None, child, Spot { slot, tenant, parent: Some(row.id) }));
             }
             let unique = draft.unique.as_ref();
             planned.push(Planned {
@@ -250,7 +254,10 @@ fn tenant(scope: Scope, wanted: Option<TenantId>) -> Result<Option<TenantId>, Er
 
 fn extras(draft: &Draft, parent: Option<JobId>) -> Option<Arc<Extras>> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    if draft.tags.is_empty() && draft.backoff.is_none() && draft.timeout.is_none() && draft.unique.is_none()
+    if draft.tags.is_empty()
+        && draft.backoff.is_none()
+        && draft.timeout.is_none()
+        && draft.unique.is_none()
         && draft.keep.is_none()
         && parent.is_none()
         && draft.on_child_failure == OnChildFailure::Fail
@@ -271,6 +278,10 @@ fn extras(draft: &Draft, parent: Option<JobId>) -> Option<Arc<Extras>> {
 
 impl Inner {
     /// Makes jobs of all kinds inside a transaction.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the transaction, what follows from it, and three things that are said"
+    )]
     pub(crate) fn insert_in(
         &self,
         tx: &mut SystemTx<'_>,

@@ -16,9 +16,7 @@ use crate::model::state::{Extras, State, flags};
 use crate::store::done::DoneRow;
 use crate::store::live::JobRow;
 use crate::store::{done, live, parts};
-use crate::{
-    Beat, ChildView, Error, Failure, JobDetail, JobStatus, JobView, Payload, ProgressNote, Scope,
-};
+use crate::{Beat, ChildView, Error, Failure, JobDetail, JobStatus, JobView, Payload, ProgressNote, Scope};
 
 /// How often a job that another process may end is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +42,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::LeaseLost`], [`Error::Invalid`], [`Error::Store`].
+    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     pub async fn progress(
         &self,
         scope: Scope,

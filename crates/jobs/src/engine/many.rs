@@ -35,6 +35,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueUnknown`], [`Error::Store`].
+    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     pub async fn list(
         &self,
         queue: &QueueKey,
@@ -313,7 +314,8 @@ impl Inner {
             if row.has(flags::UNIQUE) {
                 let extras = Extras::read(row.options.as_deref())?;
                 let key = extras.unique.as_deref().unwrap_or_default();
-                let until = extras.within_ms.map(|within| row.created_at + std::time::Duration::from_millis(within));
+                let until =
+                    extras.within_ms.map(|within| row.created_at + std::time::Duration::from_millis(within));
                 let there = parts::Key { queue: target, tenant: &row.tenant, key };
                 if parts::take_key(tx, there, row.id, until, now)?.is_some() {
                     continue;

@@ -68,6 +68,8 @@ pub(crate) struct Memory {
     pub(crate) is_short: bool,
     /// Processes on this store, this one too: they divide rates.
     pub(crate) processes: u32,
+    /// Other processes may have the store open: limits of concurrency are counted there.
+    pub(crate) is_shared: bool,
     pub(crate) metrics: JobMetrics,
 }
 
@@ -96,6 +98,7 @@ impl Memory {
             window_max: WINDOW_MAX,
             is_short: false,
             processes: 1,
+            is_shared: false,
             metrics,
         }
     }
@@ -192,7 +195,8 @@ impl Memory {
     pub(crate) fn divide_room(&mut self) {
         let lanes: usize = self.queues.iter().flatten().map(Queue::lane_count).sum();
         self.window_max = (ENTRIES_MAX / lanes.max(1)).clamp(WINDOW_MIN, WINDOW_MAX);
-        let bytes: usize = self.queues.iter().flatten().flat_map(|queue| &queue.lanes).map(|l| l.window.bytes()).sum();
+        let bytes: usize =
+            self.queues.iter().flatten().flat_map(|queue| &queue.lanes).map(|l| l.window.bytes()).sum();
         self.is_short = bytes > WINDOW_BYTES_MAX;
     }
 
@@ -205,7 +209,9 @@ impl Memory {
             }
         }
         for count in counts {
-            let (Some(slot), Ok(tenant)) = (self.slot(count.queue), tenant_of(&count.tenant)) else { continue };
+            let (Some(slot), Ok(tenant)) = (self.slot(count.queue), tenant_of(&count.tenant)) else {
+                continue;
+            };
             let Some(queue) = self.queue(slot) else { continue };
             let id = queue.lane(tenant);
             let lane = &mut queue.lanes[id as usize];

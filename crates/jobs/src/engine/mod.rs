@@ -110,7 +110,8 @@ impl Engine {
     /// [`Error::Store`].
     pub async fn open(deps: Deps) -> Result<Self, Error> {
         let Deps { db, clock, random, metrics, tenants, built_in } = deps;
-        let memory = Memory::new(&*random, JobMetrics::new(&metrics));
+        let mut memory = Memory::new(&*random, JobMetrics::new(&metrics));
+        memory.is_shared = db.kind() != Kind::Sqlite;
         let in_flight_max = if db.kind() == Kind::Sqlite { IN_FLIGHT_SQLITE } else { IN_FLIGHT_POSTGRES };
         let inner = Arc::new(Inner {
             ctx: SystemCtx::because("jobs of all tenants share queues"),
@@ -248,6 +249,6 @@ impl Inner {
 
     fn became_ready(&self, row: &JobRow, from: State) -> Result<Effect, Error> {
         let entry = self.memory.lock().entry(row);
-        Ok(ends::moved(row, Some(from), effect::To::Ready(Box::new(entry)))?)
+        ends::moved(row, Some(from), effect::To::Ready(Box::new(entry)))
     }
 }

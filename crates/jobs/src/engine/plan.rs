@@ -166,7 +166,8 @@ impl Memory {
         if self.pending.is_empty() && claims.is_empty() && refills.is_empty() {
             return None;
         }
-        let locks = if self.processes > 1 { self.locks(&claims) } else { Vec::new() };
+        // Others may be there before they were heard of.
+        let locks = if self.is_shared { self.locks(&claims) } else { Vec::new() };
         let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, bytes: _ } =
             std::mem::take(&mut self.pending);
         let plan = Plan { now, inserts, acks, beats, claims, refills, locks };

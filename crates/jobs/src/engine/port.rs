@@ -57,7 +57,8 @@ impl Enqueue for Engine {
             tags,
             ..Draft::new(Payload::from(&payload))
         };
-        let views = self.enqueue_in(tx, &key, Scope::Environment(key.environment), &[draft]).map_err(refused)?;
+        let views =
+            self.enqueue_in(tx, &key, Scope::Environment(key.environment), &[draft]).map_err(refused)?;
         match views.first() {
             Some(view) => Ok(view.id),
             None => Err(db::Error::Decode("a job was made and is not there".into()).into()),

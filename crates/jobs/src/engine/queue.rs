@@ -219,7 +219,8 @@ impl Queue {
 
     /// Whether jobs may be ready in the store of which no window knows yet.
     pub(crate) fn is_unsure(&self) -> bool {
-        !self.view.paused && self.tenants().any(|(_, lane)| !lane.window.is_complete() && lane.window.len() == 0)
+        !self.view.paused
+            && self.tenants().any(|(_, lane)| !lane.window.is_complete() && lane.window.len() == 0)
     }
 
     /// How many tenants have lanes.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::effect::Effect;
 use super::{Engine, Inner};
 use crate::model::fair::LaneId;
+use crate::store::done;
 use crate::store::live::{self, JobRow};
 use crate::store::queues::{self, QueueRow};
 use crate::store::scan::{self, Scan};
-use crate::store::done;
 use crate::{Error, JobFilter, ManagedBy, QueueKey, QueueSettings, QueueStatus, QueueView, Scope};
 
 /// Tenants whose oldest job is asked of the store for a queue's figure; with more, those in memory stand for all.
@@ -160,7 +160,10 @@ impl Engine {
             queues::change(tx, &row)?;
             let kind = if paused { "queue.paused" } else { "queue.resumed" };
             emit(tx, kind, &key, Some(before), Some(view(&row.view)))?;
-            inner.apply_after(tx, vec![Effect::Queue(Box::new(row.clone())), Effect::Paused(row.number, paused)]);
+            inner.apply_after(
+                tx,
+                vec![Effect::Queue(Box::new(row.clone())), Effect::Paused(row.number, paused)],
+            );
             Ok(row.view)
         };
         self.0.db.write_system(ctx, set).await
@@ -201,13 +204,19 @@ impl Inner {
     pub(crate) fn queue_row(&self, tx: &mut SystemTx<'_>, key: &QueueKey) -> Result<QueueRow, Error> {
         match queues::one(tx, key)? {
             Some(row) => Ok(row),
-            None => Err(self.memory.lock().find(key, None).err().unwrap_or_else(|| Error::QueueUnknown {
-                name: key.name.to_string(),
-                nearest: None,
-            })),
+            None => Err(self
+                .memory
+                .lock()
+                .find(key, None)
+                .err()
+                .unwrap_or_else(|| Error::QueueUnknown { name: key.name.to_string(), nearest: None })),
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the transaction, what follows from it, and three things that are said"
+    )]
     pub(crate) fn put_in(
         &self,
         tx: &mut SystemTx<'_>,
@@ -271,7 +280,8 @@ impl Inner {
             }
             if !force {
                 let queue = row.view.key.name.to_string();
-                let known = self.memory.lock().numbered(row.number).map(|queue| queue.waiting() + queue.active);
+                let known =
+                    self.memory.lock().numbered(row.number).map(|queue| queue.waiting() + queue.active);
                 return Err(Error::HoldsJobs { queue, jobs: known.unwrap_or(0).max(rows.len() as u64) });
             }
             self.remove_in(tx, effects, rows)?;
@@ -286,11 +296,7 @@ impl Inner {
     }
 
     /// What memory knows, and the tenants whose oldest job is to be asked of the store.
-    fn memory_status(
-        &self,
-        key: &QueueKey,
-        scope: Scope,
-    ) -> Result<(QueueStatus, i64, Vec<String>), Error> {
+    fn memory_status(&self, key: &QueueKey, scope: Scope) -> Result<(QueueStatus, i64, Vec<String>), Error> {
         let now = self.now();
         let mut memory = self.memory.lock();
         let slot = memory.find(key, Some(scope))?;

@@ -156,7 +156,8 @@ impl Inner {
                 let full = jobs.len() as i64 >= STEP;
                 if !jobs.is_empty() {
                     let hits = live::promote(tx, &rows)?;
-                    for (_, mut job) in jobs.into_iter().enumerate().filter(|(index, _)| hits.is_hit(*index)) {
+                    for (_, mut job) in jobs.into_iter().enumerate().filter(|(index, _)| hits.is_hit(*index))
+                    {
                         job.state = State::Ready;
                         effects.push(inner.became_ready(&job, State::Later)?);
                     }
@@ -248,8 +249,7 @@ impl Inner {
         if self.memory.lock().processes < 2 && !even_alone {
             return Ok(());
         }
-        let counts =
-            self.db.read_system::<_, Error, _>(&self.ctx, |tx| Ok(live::counts(tx)?)).await?;
+        let counts = self.db.read_system::<_, Error, _>(&self.ctx, |tx| Ok(live::counts(tx)?)).await?;
         let mut memory = self.memory.lock();
         if memory.processes < 2 {
             return Ok(());
@@ -379,7 +379,13 @@ impl Inner {
                     if row.state == State::Running && row.fence == *fence {
                         row.state = State::Ready;
                         row.attempt = row.attempt.saturating_sub(1);
-                        inner.shift(tx, &mut effects, State::Running, row, Some(super::effect::Why::Released))?;
+                        inner.shift(
+                            tx,
+                            &mut effects,
+                            State::Running,
+                            row,
+                            Some(super::effect::Why::Released),
+                        )?;
                     }
                 }
                 Ok(effects)
@@ -418,7 +424,9 @@ impl Memory {
             lane.active_elsewhere = 0;
         }
         for (tenant, count) in active {
-            let Some(lane) = tenant_of(tenant).ok().and_then(|tenant| queue.find_lane(tenant)) else { continue };
+            let Some(lane) = tenant_of(tenant).ok().and_then(|tenant| queue.find_lane(tenant)) else {
+                continue;
+            };
             let of = &mut queue.lanes[lane as usize];
             of.active_elsewhere = count.saturating_sub(of.active);
         }

@@ -87,7 +87,8 @@ impl Window {
     /// Since when the oldest of the first jobs of each level has been due.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
         let first = |level: &Level| {
-            let keyed = level.keyed.values().filter_map(|queue| queue.front()).map(|entry| entry.run_at).min();
+            let keyed =
+                level.keyed.values().filter_map(|queue| queue.front()).map(|entry| entry.run_at).min();
             level.plain.front().map(|entry| entry.run_at).into_iter().chain(keyed).min()
         };
         self.levels.iter().filter_map(|(_, level)| first(level)).min()
@@ -230,7 +231,8 @@ impl Level {
             Some(last) => Bound::Excluded(last.clone()),
             None => Bound::Unbounded,
         };
-        let later = self.keyed.range((after, Bound::Unbounded)).map(|(key, _)| key).find(|key| allowed(key)).cloned();
+        let later =
+            self.keyed.range((after, Bound::Unbounded)).map(|(key, _)| key).find(|key| allowed(key)).cloned();
         let key = match later {
             Some(key) => key,
             None if !self.plain.is_empty() => {

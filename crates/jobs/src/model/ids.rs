@@ -20,7 +20,7 @@ impl IdSource {
     /// The next id.
     pub(crate) fn next(&mut self, now: Timestamp) -> JobId {
         let micros = u64::try_from(now.micros()).unwrap_or(0);
-        let at = (micros / 1_000) << 12 | (micros % 1_000) * 4_096 / 1_000;
+        let at = ((micros / 1_000) << 12) | ((micros % 1_000) * 4_096 / 1_000);
         self.last = at.max(self.last + 1);
         let mut bytes = [0_u8; 16];
         bytes[..6].copy_from_slice(&(self.last >> 12).to_be_bytes()[2..]);

@@ -57,7 +57,7 @@ impl Sketch {
         if (0..HALF).contains(&age) {
             return;
         }
-        let fresh = age < 2 * HALF && age >= 0;
+        let fresh = (0..2 * HALF).contains(&age);
         self.halves[1] = if fresh { self.halves[0] } else { [0; BUCKETS] };
         self.halves[0] = [0; BUCKETS];
         self.since = now.micros();

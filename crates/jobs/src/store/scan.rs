@@ -37,7 +37,8 @@ impl Scan {
     pub(crate) fn means_live(&self, row: &JobRow) -> bool {
         let filter = &self.filter;
         let tagged = |tag: &String| {
-            crate::model::state::Extras::read(row.options.as_deref()).is_ok_and(|extras| extras.tags.contains(tag))
+            crate::model::state::Extras::read(row.options.as_deref())
+                .is_ok_and(|extras| extras.tags.contains(tag))
         };
         (filter.ids.is_empty() || filter.ids.contains(&row.id))
             && filter.error.is_none()
@@ -50,7 +51,8 @@ impl Scan {
     pub(crate) fn means_done(&self, row: &DoneRow) -> bool {
         let filter = &self.filter;
         let tagged = |tag: &String| {
-            crate::model::state::Extras::read(row.options.as_deref()).is_ok_and(|extras| extras.tags.contains(tag))
+            crate::model::state::Extras::read(row.options.as_deref())
+                .is_ok_and(|extras| extras.tags.contains(tag))
         };
         let wrong = |text: &String| row.error.as_ref().is_some_and(|error| error.contains(text.as_str()));
         (filter.ids.is_empty() || filter.ids.contains(&row.id))
@@ -145,8 +147,11 @@ pub(crate) fn requeue(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Hits, Er
     tx.many(&REQUEUE, rows)
 }
 
-const OF_TENANT: Sql =
-    Sql::One(concat!("SELECT ", columns!(), " FROM jobs_jobs WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3"));
+const OF_TENANT: Sql = Sql::One(concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs_jobs WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3"
+));
 const DONE_OF_TENANT: Sql =
     Sql::One("SELECT id, flags FROM jobs_done WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3");
 

@@ -68,7 +68,12 @@ async fn cancelling_a_parent_cancels_children_that_wait() {
         let running = yard.claim_one().await;
         yard.engine.cancel(yard.all, parent.id).await.unwrap();
         assert!(yard.claim(5).await.is_empty());
-        assert!(yard.engine.heartbeat(yard.all, vec![(running.id, running.fence)]).await.unwrap()[0].as_ref().unwrap().cancel);
+        assert!(
+            yard.engine.heartbeat(yard.all, vec![(running.id, running.fence)]).await.unwrap()[0]
+                .as_ref()
+                .unwrap()
+                .cancel
+        );
         assert_eq!(yard.done(&running).await, Ok(JobStatus::Completed), "what is done is done");
         let status = yard.status().await;
         assert_eq!((status.waiting, status.active), (0, 0));

@@ -85,7 +85,8 @@ async fn a_job_that_fails_is_tried_again_and_ends_dead_with_its_history() {
         }
         let detail = yard.engine.get(yard.all, made.id).await.unwrap();
         assert_eq!((detail.view.status, detail.error.as_deref()), (JobStatus::Dead, Some("no 3")));
-        let history: Vec<_> = detail.history.iter().map(|attempt| (attempt.attempt, attempt.error.as_str())).collect();
+        let history: Vec<_> =
+            detail.history.iter().map(|attempt| (attempt.attempt, attempt.error.as_str())).collect();
         assert_eq!(history, [(1, "no 1"), (2, "no 2"), (3, "no 3")]);
         assert_eq!(yard.status().await.dead, 1);
         let again = yard.engine.retry(yard.all, made.id).await.unwrap();
@@ -113,8 +114,14 @@ async fn j1_another_tenants_job_does_not_exist() {
         let elsewhere = Scope::Environment(Some(base::EnvironmentId::new(&yard.clock, &*yard.store.random)));
         for scope in [their, elsewhere] {
             assert_eq!(yard.engine.complete(scope, ack(), None).await.unwrap().0, [Err(Error::NotFound)]);
-            assert_eq!(yard.engine.heartbeat(scope, vec![(job.id, job.fence)]).await.unwrap(), [Err(Error::NotFound)]);
-            assert_eq!(yard.engine.release(scope, vec![(job.id, job.fence)]).await.unwrap(), [Err(Error::NotFound)]);
+            assert_eq!(
+                yard.engine.heartbeat(scope, vec![(job.id, job.fence)]).await.unwrap(),
+                [Err(Error::NotFound)]
+            );
+            assert_eq!(
+                yard.engine.release(scope, vec![(job.id, job.fence)]).await.unwrap(),
+                [Err(Error::NotFound)]
+            );
             let failed = yard.engine.fail(scope, job.id, job.fence, super::failure("x")).await;
             assert_eq!(failed, Err(Error::NotFound));
             assert_eq!(yard.engine.progress(scope, job.id, job.fence, 1, None).await, Err(Error::NotFound));
@@ -171,7 +178,8 @@ async fn a_heartbeat_keeps_the_lease_but_not_past_the_time_out() {
         let start = yard.engine.now();
         for (passed, lease) in [(20, 50), (20, 70), (20, 70)] {
             yard.pass(secs(passed)).await;
-            let beat = yard.engine.heartbeat(yard.all, vec![(job.id, job.fence)]).await.unwrap().remove(0).unwrap();
+            let beat =
+                yard.engine.heartbeat(yard.all, vec![(job.id, job.fence)]).await.unwrap().remove(0).unwrap();
             assert_eq!(beat.lease_until, start + secs(lease));
         }
         yard.pass(secs(11)).await;
@@ -224,7 +232,10 @@ async fn cancelling_reaches_jobs_that_wait_and_workers_that_run() {
         assert_eq!(yard.fail(&job, "stopped").await, JobStatus::Cancelled);
         assert!(yard.claim(5).await.is_empty());
         let refused = yard.engine.cancel(yard.all, job.id).await;
-        assert!(matches!(refused, Err(Error::NotWaiting { status: JobStatus::Cancelled, .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::NotWaiting { status: JobStatus::Cancelled, .. })),
+            "{refused:?}"
+        );
         yard.engine.retry(yard.all, made[1].id).await.unwrap();
         assert_eq!(yard.claim_one().await.id, made[1].id);
     })
@@ -241,9 +252,15 @@ async fn waiting_for_a_job_ends_with_it() {
         tokio::task::yield_now().await;
         yard.done_with(&job, Some("\"ok\"")).await.unwrap();
         let detail = wait.await.unwrap().unwrap();
-        assert_eq!((detail.view.status, detail.result), (JobStatus::Completed, Some(Payload::from_json("\"ok\""))));
+        assert_eq!(
+            (detail.view.status, detail.result),
+            (JobStatus::Completed, Some(Payload::from_json("\"ok\"")))
+        );
         let other = yard.add_one(draft(2)).await;
-        assert_eq!(yard.engine.wait(yard.all, other.id, secs(0)).await.unwrap().view.status, JobStatus::Waiting);
+        assert_eq!(
+            yard.engine.wait(yard.all, other.id, secs(0)).await.unwrap().view.status,
+            JobStatus::Waiting
+        );
     })
     .await;
 }

@@ -8,12 +8,8 @@ use super::{draft, numbers, secs, yards};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrency_of_queue_tenant_and_key() {
     let of = |count| Limits { concurrency: Some(count), rate: None };
-    let settings = QueueSettings {
-        concurrency: Some(4),
-        per_tenant: of(3),
-        per_key: of(1),
-        ..QueueSettings::default()
-    };
+    let settings =
+        QueueSettings { concurrency: Some(4), per_tenant: of(3), per_key: of(1), ..QueueSettings::default() };
     yards(settings, |yard| async move {
         let (one, other) = (yard.tenant(), yard.tenant());
         let job = |number, tenant, key: Option<&str>| Draft {
@@ -84,7 +80,9 @@ async fn a_full_queue_says_so() {
         let (one, other) = (yard.tenant(), yard.tenant());
         let mine = Scope::Tenant(yard.environment, one);
         let theirs = Scope::Tenant(yard.environment, other);
-        let add = async |scope, count: usize| yard.engine.enqueue(&yard.queue, scope, (0..count).map(draft).collect()).await;
+        let add = async |scope, count: usize| {
+            yard.engine.enqueue(&yard.queue, scope, (0..count).map(draft).collect()).await
+        };
         assert!(matches!(add(mine, 7).await, Err(Error::QueueFull { .. })), "all or none");
         assert!(add(mine, 6).await.is_ok());
         assert!(matches!(add(mine, 1).await, Err(Error::QueueFull { .. })));
@@ -93,7 +91,10 @@ async fn a_full_queue_says_so() {
         let jobs = yard.claim(10).await;
         assert_eq!(jobs.len(), 10);
         let large = Draft::new(jobs::Payload::from_json(format!("\"{}\"", "x".repeat(1_990))));
-        assert!(yard.engine.enqueue(&yard.queue, mine, vec![large.clone()]).await.is_ok(), "room by claiming");
+        assert!(
+            yard.engine.enqueue(&yard.queue, mine, vec![large.clone()]).await.is_ok(),
+            "room by claiming"
+        );
         let refused = yard.engine.enqueue(&yard.queue, mine, vec![large]).await;
         assert!(matches!(refused, Err(Error::QueueFull { .. })), "{refused:?}");
     })

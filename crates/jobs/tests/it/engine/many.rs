@@ -17,7 +17,8 @@ async fn dead_letters_are_listed_filtered_and_retried() {
             yard.fail(&job, if job.payload.as_str().contains('7') { "seven" } else { "other" }).await;
         }
         let dead = |filter: JobFilter| JobFilter { status: Some(JobStatus::Dead), ..filter };
-        let list = async |filter, after| yard.engine.list(&yard.queue, yard.all, filter, after, 4).await.unwrap();
+        let list =
+            async |filter, after| yard.engine.list(&yard.queue, yard.all, filter, after, 4).await.unwrap();
         let first = list(dead(JobFilter::default()), None).await;
         assert_eq!(first.len(), 4);
         assert!(first[0].view.id > first[3].view.id, "newest first");
@@ -78,11 +79,8 @@ async fn a_window_is_replayed() {
             yard.done(&job).await.unwrap();
             yard.clock.advance(secs(10));
         }
-        let window = JobFilter {
-            from: Some(start + secs(10)),
-            to: Some(start + secs(40)),
-            ..JobFilter::default()
-        };
+        let window =
+            JobFilter { from: Some(start + secs(10)), to: Some(start + secs(40)), ..JobFilter::default() };
         assert_eq!(yard.engine.replay(&yard.queue, yard.all, window).await, Ok(3));
         assert_eq!(numbers(&yard.claim(10).await), [1, 2, 3]);
     })
@@ -100,7 +98,10 @@ async fn a_queue_with_jobs_is_removed_by_force_only() {
         yard.engine.delete_queue(&ctx, &yard.queue, true).await.unwrap();
         assert!(yard.engine.queue(&yard.queue).is_err());
         assert_eq!(yard.done(&job).await, Err(Error::NotFound));
-        assert!(matches!(yard.engine.delete_queue(&ctx, &yard.queue, true).await, Err(Error::QueueUnknown { .. })));
+        assert!(matches!(
+            yard.engine.delete_queue(&ctx, &yard.queue, true).await,
+            Err(Error::QueueUnknown { .. })
+        ));
     })
     .await;
 }

@@ -140,6 +140,7 @@ pub(crate) const fn secs(seconds: u64) -> Duration {
 }
 
 pub(crate) fn numbers(jobs: &[Claimed]) -> Vec<usize> {
-    let number = |job: &Claimed| job.payload.as_str().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    let number =
+        |job: &Claimed| job.payload.as_str().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
     jobs.iter().map(number).collect()
 }

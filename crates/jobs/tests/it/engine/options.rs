@@ -71,7 +71,8 @@ async fn a_unique_job_is_one_until_it_ends() {
     yards(QueueSettings::default(), |yard| async move {
         let first = yard.add_one(unique(1, "a")).await;
         let existing = Error::Duplicate { existing: first.id };
-        let refused = yard.engine.enqueue(&yard.queue, yard.all, vec![draft(2), unique(3, "b"), unique(4, "a")]).await;
+        let refused =
+            yard.engine.enqueue(&yard.queue, yard.all, vec![draft(2), unique(3, "b"), unique(4, "a")]).await;
         assert_eq!(refused, Err(existing), "all or none");
         let mut asks = unique(5, "a");
         asks.unique.as_mut().unwrap().on_duplicate = OnDuplicate::Existing;
@@ -105,7 +106,8 @@ async fn fifty_at_once_make_one_unique_job() {
         let mut tries = tokio::task::JoinSet::new();
         for number in 0..50 {
             let (engine, queue, all) = (yard.engine.clone(), yard.queue.clone(), yard.all);
-            tries.spawn(async move { engine.enqueue(&queue, all, vec![unique(number, "one")]).await.is_ok() });
+            tries
+                .spawn(async move { engine.enqueue(&queue, all, vec![unique(number, "one")]).await.is_ok() });
         }
         let made = tries.join_all().await.into_iter().filter(|made| *made).count();
         assert_eq!((made, yard.claim(50).await.len()), (1, 1));
@@ -119,7 +121,8 @@ async fn large_payloads_come_back_whole_and_larger_ones_are_refused() {
         let text = |bytes: usize| Payload::from_json(format!("\"{}\"", "x".repeat(bytes - 2)));
         let big = text(256 << 10);
         let made = yard.add_one(Draft::new(big.clone())).await;
-        let refused = yard.engine.enqueue(&yard.queue, yard.all, vec![Draft::new(text((256 << 10) + 1))]).await;
+        let refused =
+            yard.engine.enqueue(&yard.queue, yard.all, vec![Draft::new(text((256 << 10) + 1))]).await;
         assert!(matches!(refused, Err(Error::PayloadTooLarge { bytes_max: 262_144, .. })), "{refused:?}");
         let job = yard.claim_one().await;
         assert_eq!(job.payload, big);

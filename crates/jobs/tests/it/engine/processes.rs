@@ -19,7 +19,8 @@ async fn a_job_commits_or_vanishes_with_its_transaction() {
         let add = |fails: bool| {
             let (engine, queue) = (yard.engine.clone(), QueueRef::Of(yard.environment, slug("work")));
             move |tx: &mut SystemTx<'_>| {
-                let id = Enqueue::enqueue(&engine, tx, NewJob::new(queue.clone(), json!({"a": 1})).unique("u"))?;
+                let id =
+                    Enqueue::enqueue(&engine, tx, NewJob::new(queue.clone(), json!({"a": 1})).unique("u"))?;
                 if fails { Err(EnqueueError::Invalid("on purpose".into())) } else { Ok(id) }
             }
         };
@@ -102,7 +103,8 @@ async fn two_processes_share_a_queue_and_no_job_runs_twice() {
         }
         let other = other(&yard.store, &yard.clock).await;
         yard.add((0..300).map(draft).collect()).await;
-        let made = other.engine.enqueue(&yard.queue, yard.all, (300..400).map(draft).collect()).await.unwrap();
+        let made =
+            other.engine.enqueue(&yard.queue, yard.all, (300..400).map(draft).collect()).await.unwrap();
         assert_eq!(made.len(), 100);
         let runs = yard.engine.clone();
         let run = tokio::spawn(async move { runs.run(Stop::never()).await });
