@@ -7,6 +7,7 @@
 //! - `batches`: rows a second through batches of 32 to 1,000, as a queue uses them, on both.
 //! - `jobs`: BullMQ, graphile-worker, pg-boss and our queues; `--only enqueue,bulk,process,batches,latency,backlog,fairness`,
 //!   `--quick`. Needs redis-server, PostgreSQL, Node.js and `npm install --prefix bench/peers`; who is missing is left out.
+//! - `simulate`: queues in worlds that misbehave, `--seeds N` of them (`--from N`); measures nothing, and must find nothing.
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
@@ -22,6 +23,7 @@ mod jobs;
 mod peers;
 mod process;
 mod report;
+mod simulate;
 mod switchyard;
 mod upstream;
 
@@ -31,7 +33,7 @@ use std::time::Duration;
 use crate::report::say;
 
 const USAGE: &str =
-    "usage: bench gateway | flood | commit | batches | jobs | idle  [--seconds N] [--rounds N]";
+    "usage: bench gateway | flood | commit | batches | jobs | simulate | idle  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["upstream", port] => upstream::run(port),
         ["flooder", rest @ ..] => flood::flooder(rest),
+        ["simulate", options @ ..] => seeds(options).and_then(|(first, count)| simulate::run(first, count)),
         ["jobs", options @ ..] => jobs::run(options),
         [verb, options @ ..] => match parse(options) {
             Some(plan) => measure(verb, plan),
@@ -62,6 +65,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `--seeds N`, and `--from N` for the first of them.
+fn seeds(options: &[&str]) -> Result<(u64, u64), String> {
+    let (mut first, mut count) = (1, 100_000);
+    for pair in options.chunks(2) {
+        let number = pair.get(1).and_then(|number| number.parse().ok());
+        match (pair.first(), number) {
+            (Some(&"--seeds"), Some(number)) => count = number,
+            (Some(&"--from"), Some(number)) => first = number,
+            _ => return Err("usage: bench simulate [--seeds N] [--from N]".to_owned()),
+        }
+    }
+    Ok((first, count))
 }
 
 fn measure(verb: &str, plan: Plan) -> Result<(), String> {

@@ -376,6 +376,7 @@ impl Memory {
             at_once,
             reply,
         });
+        queue.was_asked = true;
         if !queue.is_hungry {
             queue.is_hungry = true;
             self.hungry.push(slot);

@@ -136,6 +136,8 @@ pub(crate) struct Queue {
     pub(crate) fair: Fair,
     pub(crate) waiters: VecDeque<Waiter>,
     pub(crate) is_hungry: bool,
+    /// Somebody claimed since others' news were last looked for.
+    pub(crate) was_asked: bool,
     pub(crate) meter: Meter,
     pub(crate) ready: u64,
     pub(crate) later: u64,
@@ -168,6 +170,7 @@ impl Queue {
             fair: Fair::default(),
             waiters: VecDeque::new(),
             is_hungry: false,
+            was_asked: false,
             meter: Meter::default(),
             ready: 0,
             later: 0,

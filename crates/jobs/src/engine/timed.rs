@@ -272,7 +272,12 @@ impl Inner {
             let mut others = self.others.lock();
             others.retain(|_, heard| now.saturating_sub(*heard) < ALIVE_FOR);
             memory.processes = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
-            memory.all().filter(|queue| !queue.waiters.is_empty()).map(|queue| queue.number).collect()
+            // Whoever asks now and then does not wait, and is told of what others made all the same.
+            let asks = |queue: &mut super::queue::Queue| {
+                let was_asked = std::mem::take(&mut queue.was_asked);
+                (was_asked || !queue.waiters.is_empty()).then_some(queue.number)
+            };
+            memory.all().filter_map(asks).collect()
         };
         let found = self
             .db

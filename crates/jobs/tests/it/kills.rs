@@ -188,16 +188,20 @@ async fn f28_a_process_cut_off_from_the_store_gives_nothing_out_and_is_overruled
     assert!(cut_off.put(vec![draft()]).await.is_err_and(|error| is_store(&error)));
     // The others go on, and take over what it held.
     clock.advance(Duration::from_secs(31));
-    other.engine.tick().await.expect("tick");
+    let (stop, stopped) = lifecycle::Stop::pair();
+    let mut running = tokio::task::JoinSet::new();
+    let engine = other.engine.clone();
+    running.spawn(async move { engine.run(stopped).await });
     let mut taken = Vec::new();
-    loop {
-        let batch = other.claim(10).await.expect("claim");
-        if batch.is_empty() {
-            break;
+    let taking_over = tokio::time::timeout(Duration::from_secs(10), async {
+        while taken.len() < 4 {
+            taken.extend(other.claim(10).await.expect("claim"));
         }
-        taken.extend(batch);
-    }
-    assert_eq!(taken.len(), 4, "all four, and not the one that was refused");
+    });
+    taking_over.await.expect("all four are taken over");
+    assert!(other.claim(10).await.expect("claim").is_empty(), "what was refused is not there");
+    stop.stop();
+    while running.join_next().await.is_some() {}
     hole.store(false, Ordering::Relaxed);
     let back = tokio::time::timeout(Duration::from_secs(5), async {
         while cut_off.engine.tick().await.is_err() || cut_off.put(vec![draft()]).await.is_err() {}

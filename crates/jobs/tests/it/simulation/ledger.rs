@@ -7,6 +7,7 @@ use jobs::{Beat, Claimed, Error, JobStatus, JobView, QueueSettings};
 
 use super::Broken;
 use super::ops::{Answer, Grip, Op, Sketch, Way, number_of};
+use super::world::LEASE;
 
 /// What may have happened to a job by requests of which nobody knows the outcome, as bits.
 mod maybe {
@@ -61,6 +62,8 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     maybe: u8,
     cancel_asked: bool,
+    /// It had ended badly once; a parent may have followed it.
+    was_retried: bool,
 }
 
 /// A job as the store has it.
@@ -129,10 +132,16 @@ impl Ledger {
     }
 
     /// Notes that no answer came, or one that says nothing: it may have happened or not.
-    pub(crate) fn lose(&mut self, op: &Op) {
+    pub(crate) fn lose(&mut self, op: &Op, now: Timestamp) {
         match op {
             // Nobody was told, so the job stays asked for.
-            Op::Enqueue { .. } | Op::Beat { .. } => {}
+            Op::Enqueue { .. } => {}
+            // A clock that was set back makes a lease shorter.
+            Op::Beat { grips } => {
+                for grip in grips {
+                    self.shorten(*grip, now + LEASE);
+                }
+            }
             Op::Claim { queue, .. } => self.may_be_claimed(*queue),
             Op::Complete { grips, claim } => {
                 self.note(grips, maybe::COMPLETE);
@@ -144,6 +153,20 @@ impl Ledger {
             Op::Release { grips } => self.note(grips, maybe::RELEASE),
             Op::Cancel { number, .. } => self.note_with_family(*number, maybe::CANCEL),
             Op::Retry { number, .. } => self.note_with_family(*number, maybe::RETRY),
+        }
+    }
+
+    fn shorten(&mut self, grip: Grip, to: Timestamp) {
+        let job = self.jobs.get_mut(&grip.number).filter(|job| job.fence == grip.fence);
+        if let Some(Expect::Held { until, .. }) = job.map(|job| &mut job.expect) {
+            *until = (*until).min(to);
+        }
+    }
+
+    /// The part of [`Ledger::lose`] that is about jobs which nobody held before.
+    pub(crate) fn lose_claims(&mut self, op: &Op) {
+        if let Op::Claim { queue, .. } | Op::Complete { claim: Some((queue, _)), .. } = op {
+            self.may_be_claimed(*queue);
         }
     }
 
@@ -163,6 +186,7 @@ impl Ledger {
             attempts: sketch.attempts,
             maybe: 0,
             cancel_asked: false,
+            was_retried: false,
         };
         self.jobs.insert(sketch.number, job);
         for child in &sketch.children {
@@ -183,6 +207,7 @@ impl Ledger {
         for job in self.jobs.values_mut() {
             if job.sketch.number == number || job.parent == Some(number) {
                 job.maybe |= bit;
+                job.was_retried |= bit == maybe::RETRY;
             }
         }
     }
@@ -212,7 +237,7 @@ impl Ledger {
                 Ok(claimed) => self.claimed(claimed, *tenant, now),
                 Err(error) => is_refusal(&error).map(|_| Vec::new()),
             },
-            (Op::Complete { grips, .. }, Answer::Completed(answer)) => match answer {
+            (Op::Complete { grips, claim }, Answer::Completed(answer)) => match answer {
                 Ok((ends, claimed)) => {
                     if ends.len() != grips.len() {
                         return Err(format!("{} acknowledgements, {} answers", grips.len(), ends.len()));
@@ -222,7 +247,14 @@ impl Ledger {
                     }
                     self.claimed(claimed, None, now)
                 }
-                Err(error) => is_refusal(&error).map(|_| Vec::new()),
+                Err(error) => {
+                    is_refusal(&error)?;
+                    // What it would have been given with that is given back, or falls back after its lease.
+                    if let Some((queue, _)) = claim {
+                        self.may_be_claimed(*queue);
+                    }
+                    Ok(Vec::new())
+                }
             },
             (Op::Fail { grip, retry, .. }, Answer::Failed(answer)) => {
                 if let Ok(JobStatus::Dead) = answer
@@ -460,7 +492,7 @@ impl Ledger {
                         return Err(format!("a lost lease was extended: {grip:?}; known: {job:?}"));
                     }
                     if let Expect::Held { until, .. } = &mut job.expect {
-                        *until = (*until).max(beat.lease_until);
+                        *until = beat.lease_until;
                     }
                     if beat.cancel && job.maybe & maybe::CANCEL == 0 && !job.cancel_asked {
                         return Err(format!("job {} is to stop and nobody said so", grip.number));
@@ -516,7 +548,7 @@ impl Ledger {
                 }
                 (job.attempt, job.attempts, job.expect, job.maybe) =
                     (view.attempt, view.attempts, Expect::Open, 0);
-                job.cancel_asked = false;
+                (job.cancel_asked, job.was_retried) = (false, true);
             }
             Err(Error::NotWaiting { .. } | Error::NotFound | Error::Duplicate { .. }) => {}
             Err(error) => drop(is_refusal(&error)?),
@@ -631,6 +663,7 @@ impl Ledger {
             self.jobs.get(number).is_none_or(|job| {
                 job.maybe & (maybe::CANCEL | maybe::FAIL) != 0
                     || job.cancel_asked
+                    || job.was_retried
                     || !matches!(job.expect, Expect::Ended(JobStatus::Completed) | Expect::Open)
                     || job.maybe & maybe::CLAIM != 0
             })
@@ -640,7 +673,12 @@ impl Ledger {
     }
 
     /// Fails when more is in workers' hands than may be.
-    pub(crate) fn keeps_limits(&self, queue: usize, settings: &QueueSettings) -> Result<(), Broken> {
+    pub(crate) fn keeps_limits(
+        &self,
+        queue: usize,
+        settings: &QueueSettings,
+        is_shared: bool,
+    ) -> Result<(), Broken> {
         let (mut all, mut tenants, mut keys) = (0, HashMap::new(), HashMap::new());
         for job in self.jobs.values().filter(|job| job.queue == queue) {
             if !matches!(job.expect, Expect::Held { is_over: false, .. }) || job.maybe & maybe::SETTLE != 0 {
@@ -654,11 +692,18 @@ impl Ledger {
         }
         let beyond = |limit: Option<u32>, most: u32| limit.is_some_and(|limit| most > limit);
         let most = |counts: Vec<u32>| counts.into_iter().max().unwrap_or(0);
-        if beyond(settings.concurrency, all)
-            || beyond(settings.per_tenant.concurrency, most(tenants.into_values().collect()))
-            || beyond(settings.per_key.concurrency, most(keys.into_values().collect()))
-        {
-            return Err(format!("more runs at once than may: {all} in queue {queue}, {settings:?}"));
+        let broken = |what: &str| {
+            Err(format!("more runs at once than may, {what}: {all} in queue {queue}, {settings:?}"))
+        };
+        if beyond(settings.concurrency, all) {
+            return broken("of the queue");
+        }
+        if beyond(settings.per_tenant.concurrency, most(tenants.into_values().collect())) {
+            return broken("of a tenant");
+        }
+        // Keys are counted by each process for itself.
+        if !is_shared && beyond(settings.per_key.concurrency, most(keys.into_values().collect())) {
+            return broken("of a key");
         }
         Ok(())
     }

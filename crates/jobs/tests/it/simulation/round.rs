@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use authority::SystemCtx;
 use base::{JobId, SeededRandom, SharedRandom, Timestamp};
-use db::{Sql, SystemTx};
+use db::{Db, Sql, SystemTx};
 use faults::Class;
-use jobs::{JobStatus, OnDuplicate};
+use jobs::{Engine, JobStatus, OnDuplicate};
 use tokio::task::JoinSet;
 
 use super::Broken;
@@ -21,11 +21,15 @@ const BURST: u64 = 8;
 /// Of a hundred requests: how many never arrive, and of how many the reply does not.
 const REQUESTS_LOST: u64 = 3;
 const REPLIES_LOST: u64 = 5;
-/// Turns of working off after which what is left is stuck. Each lets more than the longest pause pass.
+/// Turns of working off after which what is left is stuck. Together they are longer than all that clocks were set back.
 const TURNS_MAX: u32 = 60;
-const TURN: Duration = Duration::from_secs(61);
+const TURN: Duration = Duration::from_secs(600);
 /// No request of this size takes as long, by the real clock.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Looks at claims in line before one goes on.
+const LOOKS_MAX: u32 = 1_000;
+/// Lines that are told of what led to a broken rule.
+const LOG_LINES_MAX: usize = 25;
 /// A claim while working off.
 const CLAIM: u32 = 50;
 
@@ -90,11 +94,12 @@ pub(crate) async fn run(site: &Site<'_>, seed: u64) -> Result<Tally, Broken> {
         numbers: 0,
         fenced: false,
         tally: Tally::default(),
+        log: Vec::new(),
     };
     for step in 0..STEPS {
-        round.step().await.map_err(|broken| format!("step {step}: {broken}"))?;
+        round.step().await.map_err(|broken| round.explain(&format!("step {step}"), &broken))?;
     }
-    round.work_off().await.map_err(|broken| format!("working off: {broken}"))?;
+    round.work_off().await.map_err(|broken| round.explain("working off", &broken))?;
     Ok(round.tally)
 }
 
@@ -110,9 +115,24 @@ struct Round {
     /// A sync failed: only a restart helps.
     fenced: bool,
     tally: Tally,
+    /// What happened, for whoever looks into a broken rule.
+    log: Vec<String>,
 }
 
 impl Round {
+    /// A broken rule with what happened to the job before.
+    fn explain(&self, when: &str, broken: &str) -> Broken {
+        let id = broken.find("job_").and_then(|at| broken.get(at..at + 30));
+        let about = |line: &&String| id.is_none_or(|id| line.contains(id)) || line.starts_with('-');
+        let lines: Vec<&str> = self.log.iter().filter(about).map(String::as_str).collect();
+        let from = lines.len().saturating_sub(LOG_LINES_MAX);
+        format!("{when}: {broken}\n  {}", lines[from..].join("\n  "))
+    }
+
+    fn note(&mut self, line: String) {
+        self.log.push(format!("{line} at {}", self.now()));
+    }
+
     fn below(&self, end: u64) -> u64 {
         self.dice.below(end)
     }
@@ -302,7 +322,7 @@ impl Round {
             self.ledger.ask(&op);
             if self.below(100) < REQUESTS_LOST {
                 self.tally.lost_messages += 1;
-                self.ledger.lose(&op);
+                self.ledger.lose(&op, self.now());
                 continue;
             }
             let is_lost = self.below(100) < REPLIES_LOST;
@@ -322,11 +342,14 @@ impl Round {
         }
         // First what is not known, then what makes jobs, what frees them, what takes them.
         answers.sort_by_key(|(order, op, ..)| (rank(op), *order));
-        let mut heard = Vec::new();
+        let (mut heard, mut lost) = (Vec::new(), Vec::new());
         for (_, op, answer, is_lost) in answers {
+            let word = if is_lost { "lost" } else { "answered" };
+            self.note(format!("{op:?} was {word} {answer:?}"));
             if is_lost || answer.is_uncertain()? {
                 self.tally.lost_messages += u64::from(is_lost);
-                self.ledger.lose(&op);
+                self.ledger.lose(&op, self.now());
+                lost.push(op);
             } else {
                 heard.push((op, answer));
             }
@@ -337,8 +360,10 @@ impl Round {
             let grips = self.ledger.hear(&op, answer, now)?;
             self.hands.extend(grips);
         }
+        // What was freed together with a claim of which nobody knows may be in its hands.
+        lost.iter().for_each(|op| self.ledger.lose_claims(op));
         let settings = self.world.work.clone();
-        self.ledger.keeps_limits(0, &settings)
+        self.ledger.keeps_limits(0, &settings, !self.world.is_embedded())
     }
 
     fn count(&mut self, answer: &Answer) {
@@ -351,6 +376,7 @@ impl Round {
     }
 
     async fn tick(&mut self) -> Result<(), Broken> {
+        self.note("- tick".into());
         for node in 0..self.world.nodes() {
             let engine = self.world.engine(node)?;
             let ticked = tokio::time::timeout(ANSWER_MAX, engine.tick()).await;
@@ -379,6 +405,7 @@ impl Round {
                 clock.set(Timestamp::from_micros(self.now().micros() - back));
             }
         }
+        self.note("- time passed".into());
         self.ledger.time(self.now());
         if self.is_one_in(2) { self.tick().await } else { Ok(()) }
     }
@@ -395,6 +422,7 @@ impl Round {
             self.together(more).await?;
             return self.crash().await;
         }
+        self.note("- the disk is full".into());
         disk.set_full(Class::Wal, true);
         self.together(ops).await?;
         disk.set_full(Class::Wal, false);
@@ -405,6 +433,7 @@ impl Round {
     /// A process ends among its requests or between them; what comes after it finds all that was acknowledged.
     async fn crash(&mut self) -> Result<(), Broken> {
         self.tally.crashes += 1;
+        self.note("- crash".into());
         let node = self.index(self.world.nodes());
         if let Some(disk) = self.world.disk().cloned() {
             if self.is_one_in(3) {
@@ -440,6 +469,7 @@ impl Round {
     async fn compare(&mut self) -> Result<(), Broken> {
         self.tally.comparisons += 1;
         let (db, engine) = self.world.node(0)?;
+        self.settle_down(&db, &engine).await?;
         let look = db.read_system(&SystemCtx::because("the simulation"), look).await;
         let (seen, facts, orphans) =
             look.map_err(|error: db::Error| format!("look at the store: {error:?}"))?;
@@ -472,6 +502,24 @@ impl Round {
         Ok(())
     }
 
+    /// Waits for what a request left behind that was answered with an error: a claim that is still in line, jobs on their
+    /// way back. Two empty transactions go through the store behind them.
+    async fn settle_down(&self, db: &Db, engine: &Engine) -> Result<(), Broken> {
+        for key in &self.world.names.queues {
+            for _ in 0..LOOKS_MAX {
+                let status = engine.status(key, self.world.names.scope(None)).await;
+                if status.map_err(|error| format!("ask for figures: {error}"))?.claims_waiting == 0 {
+                    break;
+                }
+            }
+        }
+        for _ in 0..2 {
+            let empty = |_: &mut SystemTx<'_>| Ok::<_, db::Error>(());
+            drop(db.write_system(&SystemCtx::because("the simulation"), empty).await);
+        }
+        Ok(())
+    }
+
     /// Everything ends: good workers take what there is until nothing is left.
     async fn work_off(&mut self) -> Result<(), Broken> {
         self.compare().await?;
@@ -479,6 +527,7 @@ impl Round {
         self.stalled.extend(hands);
         for _ in 0..TURNS_MAX {
             self.world.clock.advance(TURN);
+            self.note("- a turn".into());
             self.ledger.time(self.now());
             self.tick().await?;
             for queue in 0..self.world.names.queues.len() {

@@ -24,6 +24,8 @@ const MASTER_KEY: &str = "5b1f4be07a63d258e4b60f3791ad2c85602ebd47f8139ca5704de2
 /// Longer than any run.
 const KEEP: Duration = Duration::from_secs(20_000 * 86_400);
 const TENANTS: usize = 3;
+/// Of every claim.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const DATABASE_FILE: &str = "switchyard.db";
 
 const SET: MigrationSet = MigrationSet {
@@ -178,7 +180,7 @@ fn settings(dice: &SharedRandom) -> QueueSettings {
         per_tenant: Limits { concurrency: limit(2, 2), rate: None },
         per_key: Limits { concurrency: Some(1), rate: None },
         retry: Retry { max: HumanDuration(Duration::from_secs(60)), ..Retry::default() },
-        lease: HumanDuration(Duration::from_secs(30)),
+        lease: HumanDuration(LEASE),
         keep: Keep {
             completed: HumanDuration(KEEP),
             dead: HumanDuration(KEEP),
