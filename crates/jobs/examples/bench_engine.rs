@@ -1,5 +1,5 @@
 //! The engine without HTTP: `cargo run --release -p jobs --example bench_engine -- [sqlite|postgres] [seconds] [backlog]
-//! [enqueue|process]`.
+//! [enqueue|process]`; `BENCH_TENANTS` (10).
 //!
 //! Enqueue by 32 and 256 tasks, in bulk, and claim-and-complete cycles by 1, 10 and 100 workers, 10 workers with batches
 //! of 10, and the same with a backlog. Every answer is durable. PostgreSQL is `SWITCHYARD_TEST_POSTGRES` or a private one.
@@ -166,7 +166,8 @@ async fn main() {
     let mut background = tokio::task::JoinSet::new();
     background.spawn(async move { runs.run(lifecycle::Stop::never()).await });
     let environment = EnvironmentId::new(&*clock, &*random);
-    let tenants = (0..10).map(|_| TenantId::new(&*clock, &*random)).collect();
+    let count = std::env::var("BENCH_TENANTS").map_or(10, |text| text.parse().unwrap());
+    let tenants = (0..count).map(|_| TenantId::new(&*clock, &*random)).collect();
     let bench = Bench { engine, clock, environment, tenants, seconds };
     let part = args.next().unwrap_or_default();
     if part != "process" {
