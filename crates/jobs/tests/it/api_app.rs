@@ -76,13 +76,16 @@ pub(crate) struct App {
     pub(crate) globex: TenantId,
 }
 
+/// What the app was built from, handed from its maker to the test.
+type Handed = Arc<Mutex<Option<(Engine, Arc<World>)>>>;
+
 /// Runs a test on both stores, with the queue `runs` in `development`.
 pub(crate) async fn apps<F, T>(test: F)
 where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let built: Arc<Mutex<Option<(Engine, Arc<World>)>>> = Arc::default();
+    let built: Handed = Arc::default();
     testkit::apps(
         &[jobs::MANIFEST.migrations],
         |store: Store| {
