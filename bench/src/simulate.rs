@@ -6,6 +6,7 @@ use faults::Disk;
 
 use crate::report::say;
 
+#[expect(dead_code, reason = "what needs a server is run by the tests")]
 #[path = "../../crates/jobs/tests/it/simulation/mod.rs"]
 mod simulation;
 

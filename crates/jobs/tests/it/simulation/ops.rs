@@ -111,12 +111,15 @@ pub(crate) enum Op {
     Retry { number: u64, id: JobId },
 }
 
+/// How each attempt ended, and what was given out with that.
+pub(crate) type Completed = (Vec<Result<JobStatus, Error>>, Vec<Claimed>);
+
 /// Its answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Enqueued(Result<Vec<JobView>, Error>),
     Claimed(Result<Vec<Claimed>, Error>),
-    Completed(Result<(Vec<Result<JobStatus, Error>>, Vec<Claimed>), Error>),
+    Completed(Result<Completed, Error>),
     Failed(Result<JobStatus, Error>),
     Beaten(Result<Vec<Result<Beat, Error>>, Error>),
     Released(Result<Vec<Result<JobStatus, Error>>, Error>),
