@@ -37,19 +37,19 @@ pub(super) fn svg(lines: &[(String, Latency)]) -> String {
             HEIGHT - BOTTOM + 20.0
         ));
     }
-    for ((name, latency), colour) in lines.iter().zip(COLOURS) {
+    for (index, ((name, latency), colour)) in lines.iter().zip(COLOURS).enumerate() {
         let points: Vec<String> = latency
             .percentiles_ms
             .iter()
             .enumerate()
             .map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)))
             .collect();
-        let last = latency.percentiles_ms.last().map_or(0.0, |value| y(*value));
         parts.push(format!(
             r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2.5"/><text x="{}" y="{:.1}" style="fill:{colour}">{name}</text>"#,
             points.join(" "),
             WIDTH - RIGHT + 10.0,
-            last + 4.0
+            // A legend rather than names at the lines' ends, where they would lie over each other.
+            TOP + 20.0 * index as f64
         ));
     }
     parts.push("</svg>\n".to_owned());
