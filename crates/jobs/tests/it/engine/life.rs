@@ -1,4 +1,5 @@
 //! The life of a job.
+#![expect(clippy::disallowed_methods, reason = "a test spawns on its own runtime, which ends with it")]
 
 use std::time::Duration;
 

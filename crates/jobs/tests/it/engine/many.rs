@@ -9,7 +9,7 @@ async fn dead_letters_are_listed_filtered_and_retried() {
     yards(QueueSettings::default(), |yard| async move {
         let once = |number: usize| Draft {
             attempts: Some(1),
-            tags: vec![if number % 2 == 0 { "even" } else { "odd" }.into()],
+            tags: vec![if number.is_multiple_of(2) { "even" } else { "odd" }.into()],
             ..draft(number)
         };
         yard.add((0..10).map(once).collect()).await;
