@@ -34,8 +34,8 @@ mod timestamp;
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use codes::Code;
 pub use id::{
-    BackupId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, JobId, KeyId, MemberId, ProjectId,
-    ReplicaId, RequestId, RouteId, ScheduleId, ServiceId, TenantId, UserId,
+    BackupId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, JobId, KeyId, MemberId,
+    ProjectId, ReplicaId, RequestId, RouteId, ScheduleId, ServiceId, TenantId, UserId,
 };
 pub use name::{Email, EmailError, HostError, HostName, RESERVED_SLUGS, Slug, SlugError};
 pub use nearest::nearest;

@@ -51,10 +51,7 @@ impl StoreFigures {
                 "store_commits_total",
                 "Durable commits: groups of transactions on SQLite, single ones on PostgreSQL.",
             ),
-            refused: counter(
-                "store_refused_total",
-                "Transactions refused because too many waited.",
-            ),
+            refused: counter("store_refused_total", "Transactions refused because too many waited."),
             counted: Mutex::default(),
         }
     }

@@ -208,6 +208,8 @@ impl Ledger {
             if job.sketch.number == number || job.parent == Some(number) {
                 job.maybe |= bit;
                 job.was_retried |= bit == maybe::RETRY;
+                // A wish that was not heard may show itself much later.
+                job.cancel_asked |= bit == maybe::CANCEL;
             }
         }
     }
