@@ -118,7 +118,7 @@ impl World {
         }
         // The other engine hears of the queues in its own time; a fresh one reads them.
         for node in 1..nodes {
-            world.stop(node);
+            world.stop(node).await;
             world.start(node).await?;
         }
         Ok(world)
@@ -161,9 +161,14 @@ impl World {
         Ok(())
     }
 
-    /// Ends a process, however it is: nothing is given back, nobody is told.
-    pub(crate) fn stop(&mut self, node: usize) {
+    /// Ends a process, however it is: nothing is given back, nobody is told. Two empty transactions see to it that no
+    /// thread of the store still holds it when this returns, whether they succeed or not.
+    pub(crate) async fn stop(&mut self, node: usize) {
         if let Some((db, engine)) = self.nodes[node].take() {
+            for _ in 0..2 {
+                let empty = |_: &mut db::SystemTx<'_>| Ok::<_, db::Error>(());
+                drop(db.write_system(&SystemCtx::because("the simulation"), empty).await);
+            }
             drop(engine);
             drop(db);
         }
