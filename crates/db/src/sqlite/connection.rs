@@ -24,8 +24,12 @@ const STATEMENTS_MAX: usize = 512;
 /// The log is cut back to this when it starts anew: what a normal load fills again and again.
 const LOG_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
-/// Page cache of a connection. The kernel caches the file as well.
-const CACHE_KIB: i64 = 2_048;
+/// Page cache of a reader. The kernel caches the file as well.
+const READER_CACHE_KIB: i64 = 2_048;
+
+/// Page cache of the writer, taken as it fills: a group's changed pages stay in it until the commit; what does not fit is
+/// written to the log early, and again when it changes again.
+const WRITER_CACHE_KIB: i64 = 16_384;
 
 /// Another process at the file can only be a person's tool; this is how long it may hold a lock.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -106,7 +110,8 @@ fn connect(options: &Options, path: &Path, role: Role) -> Result<Connection, rus
          PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0;",
     )?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    let cache_kib = if role == Role::Reader { READER_CACHE_KIB } else { WRITER_CACHE_KIB };
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
     if role == Role::Reader {
         connection.execute_batch("PRAGMA query_only = ON")?;
     }
