@@ -444,14 +444,14 @@ impl Round {
                 self.together(ops).await?;
                 disk.cut_power();
             }
-            self.world.stop(node).await;
+            self.world.stop(node).await?;
             match self.below(3) {
                 0 => disk.survive(),
                 1 => disk.restore_power(None).map_err(|error| error.to_string())?,
                 _ => disk.restore_power(Some(self.below(u64::MAX))).map_err(|error| error.to_string())?,
             }
         } else {
-            self.world.stop(node).await;
+            self.world.stop(node).await?;
         }
         self.fenced = false;
         self.world.start(node).await?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use authority::SystemCtx;
 use base::{
-    ByteSize, EnvironmentId, HumanDuration, ManualClock, Secret, SeededRandom, SharedRandom, Slug,
-    SystemRandom, TenantId, Timestamp,
+    ByteSize, EnvironmentId, HumanDuration, ManualClock, Secret, SeededRandom, SharedClock, SharedRandom,
+    Slug, SystemRandom, TenantId, Timestamp,
 };
 use db::{Db, Location, Migration, MigrationSet, Options};
 use faults::Disk;
@@ -24,6 +24,8 @@ const MASTER_KEY: &str = "5b1f4be07a63d258e4b60f3791ad2c85602ebd47f8139ca5704de2
 /// Longer than any run.
 const KEEP: Duration = Duration::from_secs(20_000 * 86_400);
 const TENANTS: usize = 3;
+/// How long a process may take to end, by the real clock.
+const END_MAX: Duration = Duration::from_secs(10);
 /// Of every claim.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const DATABASE_FILE: &str = "switchyard.db";
@@ -49,7 +51,7 @@ impl Template {
         let dir = folder()?;
         let location = Location::Sqlite { dir: dir.path().to_path_buf() };
         let random = SystemRandom::shared();
-        drop(open_db(location, &ManualClock::new(start()), &random, None).await?);
+        drop(open_db(location, &ManualClock::new(start()).shared(), &random, None).await?);
         let bytes = std::fs::read(dir.path().join(DATABASE_FILE)).map_err(|error| error.to_string())?;
         Ok(Self(Arc::new(bytes)))
     }
@@ -64,6 +66,13 @@ pub(crate) enum Site<'a> {
     Server(String),
 }
 
+/// A process. Everything of it holds its own `clock`, to the last open file.
+struct Node {
+    db: Db,
+    engine: Engine,
+    clock: SharedClock,
+}
+
 /// A store with its engines.
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
@@ -72,7 +81,7 @@ pub(crate) struct World {
     disk: Option<Disk>,
     location: Location,
     random: SharedRandom,
-    nodes: Vec<Option<(Db, Engine)>>,
+    nodes: Vec<Option<Node>>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -118,7 +127,7 @@ impl World {
         }
         // The other engine hears of the queues in its own time; a fresh one reads them.
         for node in 1..nodes {
-            world.stop(node).await;
+            world.stop(node).await?;
             world.start(node).await?;
         }
         Ok(world)
@@ -137,7 +146,8 @@ impl World {
     }
 
     pub(crate) fn node(&self, node: usize) -> Result<(Db, Engine), Broken> {
-        self.nodes[node].clone().ok_or_else(|| "a process that does not run is asked".to_owned())
+        let node = self.nodes[node].as_ref().ok_or("a process that does not run is asked")?;
+        Ok((node.db.clone(), node.engine.clone()))
     }
 
     pub(crate) fn engine(&self, node: usize) -> Result<Engine, Broken> {
@@ -147,31 +157,34 @@ impl World {
     /// Starts a process.
     pub(crate) async fn start(&mut self, node: usize) -> Result<(), Broken> {
         let vfs = self.disk.as_ref().map(Disk::vfs);
-        let db = open_db(self.location.clone(), &self.clock, &self.random, vfs).await?;
+        let clock = self.clock.shared();
+        let db = open_db(self.location.clone(), &clock, &self.random, vfs).await?;
         let deps = Deps {
             db: db.clone(),
-            clock: self.clock.shared(),
+            clock: clock.clone(),
             random: self.random.clone(),
             metrics: telemetry::Metrics::new(),
             tenants: None,
             built_in: Vec::new(),
         };
         let engine = Engine::open(deps).await.map_err(|error| format!("open the engine: {error}"))?;
-        self.nodes[node] = Some((db, engine));
+        self.nodes[node] = Some(Node { db, engine, clock });
         Ok(())
     }
 
-    /// Ends a process, however it is: nothing is given back, nobody is told. Two empty transactions see to it that no
-    /// thread of the store still holds it when this returns, whether they succeed or not.
-    pub(crate) async fn stop(&mut self, node: usize) {
-        if let Some((db, engine)) = self.nodes[node].take() {
-            for _ in 0..2 {
-                let empty = |_: &mut db::SystemTx<'_>| Ok::<_, db::Error>(());
-                drop(db.write_system(&SystemCtx::because("the simulation"), empty).await);
+    /// Ends a process, however it is: nothing is given back, nobody is told. Returns when the last of its files is closed:
+    /// what is left to the disk after that is all there is.
+    pub(crate) async fn stop(&mut self, node: usize) -> Result<(), Broken> {
+        let Some(Node { db, engine, clock }) = self.nodes[node].take() else { return Ok(()) };
+        drop(engine);
+        drop(db);
+        let ended = tokio::time::timeout(END_MAX, async {
+            // A thread of the store may be the last to hold it, and closes it in its own time.
+            while Arc::strong_count(&clock) > 1 {
+                tokio::task::yield_now().await;
             }
-            drop(engine);
-            drop(db);
-        }
+        });
+        ended.await.map_err(|_| "a process does not end".to_owned())
     }
 }
 
@@ -198,14 +211,14 @@ fn settings(dice: &SharedRandom) -> QueueSettings {
 
 async fn open_db(
     location: Location,
-    clock: &ManualClock,
+    clock: &SharedClock,
     random: &SharedRandom,
     vfs: Option<&'static str>,
 ) -> Result<Db, Broken> {
     let master = MasterKey::parse(MASTER_KEY, "the simulation").map_err(|error| error.to_string())?;
     let vault = Vault::new(master, random.clone());
     let sets = vec![jobs::MIGRATIONS, SET];
-    let options = Options::new(location, clock.shared(), random.clone(), vault, sets);
+    let options = Options::new(location, clock.clone(), random.clone(), vault, sets);
     let options = Options { readers: 1, lanes: 3, vfs, ..options };
     Db::open(options).await.map_err(|error| format!("open the store: {error:?}"))
 }
