@@ -130,7 +130,8 @@ impl Disk {
     }
 
     /// Puts on the disk what a power cut leaves, and lets operations pass again. Call it once the database is closed.
-    /// With a seed, a random choice of the unsynced sectors survives; without one, none.
+    /// With a seed, a random choice of the unsynced sectors survives; without one, none. A failure that was ordered and did
+    /// not come by is forgotten.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -144,6 +145,7 @@ impl Disk {
         }
         faults.without_power = false;
         faults.power_for = None;
+        faults.fail_sync.clear();
         Ok(())
     }
 
@@ -154,6 +156,7 @@ impl Disk {
         faults.unsynced.clear();
         faults.without_power = false;
         faults.power_for = None;
+        faults.fail_sync.clear();
     }
 
     /// Everything as it was when the layer was made, but for the counts: for the next database on the same layer.
