@@ -9,6 +9,7 @@ use lifecycle::Stop;
 
 use super::effect::Effect;
 use super::memory::{Memory, tenant_of};
+use super::queue::Running;
 use super::{Engine, Inner, QUEUES_TOPIC, READY_TOPIC};
 use crate::model::state::State;
 use crate::store::{done, live, parts, queues};
@@ -18,6 +19,8 @@ use crate::{Error, EventKind};
 const STEP: i64 = 1_000;
 /// Expired jobs of one transaction: each takes several statements.
 const EXPIRED_STEP: i64 = 200;
+/// Leases that one round compares with the store: each is a look at its row.
+const LET_GO_STEP: usize = 200;
 /// Steps of one round, so that no duty keeps the others waiting.
 const STEPS_MAX: usize = 100;
 /// The longest sleep: a clock that jumps is noticed within it.
@@ -212,8 +215,48 @@ impl Inner {
                 break;
             }
         }
+        if self.db.kind() == Kind::Postgres {
+            self.let_go(now).await?;
+        }
         let mut memory = self.memory.lock();
         memory.lease_floor = memory.running.values().map(|running| running.lease_until).min();
+        Ok(())
+    }
+
+    /// Lets go of what runs as far as this process knows, and whose lease another process extended or ended: it would take
+    /// places under limits for ever.
+    async fn let_go(&self, now: Timestamp) -> Result<(), Error> {
+        let over: Vec<(JobId, i64)> = {
+            let memory = self.memory.lock();
+            let is_over = |running: &Running| running.lease_until <= now.micros() && !running.ending;
+            let over = memory.running.iter().filter(|(_, running)| is_over(running));
+            over.map(|(id, running)| (*id, running.fence)).take(LET_GO_STEP).collect()
+        };
+        if over.is_empty() {
+            return Ok(());
+        }
+        let read = move |tx: &mut SystemTx<'_>| {
+            let mut found = Vec::with_capacity(over.len());
+            for (id, fence) in &over {
+                let row = live::read(tx, *id)?;
+                let held = row.filter(|row| row.state == State::Running && row.fence == *fence);
+                found.push((*id, *fence, held.and_then(|row| row.lease_until)));
+            }
+            Ok(found)
+        };
+        let found = self.db.read_system::<_, Error, _>(&self.ctx, read).await?;
+        let mut memory = self.memory.lock();
+        for (id, fence, until) in found {
+            match (until, memory.running.get_mut(&id)) {
+                (Some(until), Some(running)) if running.fence == fence => {
+                    running.lease_until = running.lease_until.max(until.micros());
+                }
+                (None, Some(running)) if running.fence == fence && !running.ending => {
+                    memory.end_running(id, fence, now, false);
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
