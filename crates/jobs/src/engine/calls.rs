@@ -17,6 +17,9 @@ use crate::model::queue::{LEASE_MAX, LEASE_MIN};
 use crate::model::state::flags;
 use crate::{Ack, Beat, ClaimRequest, Claimed, Draft, Error, JobStatus, JobView, QueueKey, Scope};
 
+/// Between looks whether a claim whose time is over is still being served: a transaction takes about as long.
+const SERVED_PAUSE: Duration = Duration::from_millis(10);
+
 /// Leases or jobs of one call.
 const LEASES_MAX: usize = 1_000;
 
@@ -259,12 +262,17 @@ impl Engine {
         if wait.is_zero() {
             return answered(waiting.answer).await;
         }
-        if let Ok(answer) = tokio::time::timeout(wait, &mut waiting.answer).await {
-            return answer.unwrap_or_else(|_| Ok(Vec::new()));
+        let mut pause = wait;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(pause, &mut waiting.answer).await {
+                return answer.unwrap_or_else(|_| Ok(Vec::new()));
+            }
+            if self.0.memory.lock().leave(waiting.slot, waiting.number) {
+                return Ok(Vec::new());
+            }
+            // It is being served: its answer is on its way, or it comes back into the line because others were faster.
+            pause = SERVED_PAUSE;
         }
-        // It waits no more, unless it is being served: then the answer is on its way.
-        let left = self.0.memory.lock().leave(waiting.slot, waiting.number);
-        if left { Ok(Vec::new()) } else { answered(waiting.answer).await }
     }
 }
 

@@ -47,12 +47,16 @@ impl Engine {
         let inner = &self.0;
         let mut ready = inner.db.signals(READY_TOPIC);
         let mut changed = inner.db.signals(QUEUES_TOPIC);
-        let mut tidied = Duration::ZERO;
-        let mut looks = true;
+        let (mut tidied, mut looked, mut woke) = (Duration::ZERO, None::<Duration>, true);
         loop {
-            let mut result = if looks { inner.look_around().await } else { Ok(()) };
-            result = result.and(inner.pass_time().await);
             let now = inner.clock.monotonic();
+            // By its own clock: work that comes all the time must not put it off.
+            let mut result = Ok(());
+            if looked.is_none_or(|at| now >= at + SLEEP_SHARED_MAX) || woke {
+                looked = Some(now);
+                result = inner.look_around().await;
+            }
+            result = result.and(inner.pass_time().await);
             if now >= tidied + TIDY_EVERY || tidied.is_zero() {
                 tidied = now;
                 result = result.and(inner.tidy().await);
@@ -66,7 +70,7 @@ impl Engine {
             };
             let sleep = tokio::time::sleep(pause);
             tokio::pin!(sleep);
-            looks = loop {
+            woke = loop {
                 // A signal is taken in at once, and is no reason to look at the clock: our own come back to us as well.
                 tokio::select! {
                     () = stop.stopped() => return self.close(),
