@@ -174,6 +174,11 @@ pub trait EnvironmentDirectory: Send + Sync + 'static {
         Arc::new(self.all())
     }
 
+    /// The same, read from the store now: for whoever was told of a change by the event log, which memory may hear of later.
+    fn fresh(&self) -> BoxFuture<'_, Result<Vec<EnvironmentRecord>, Unavailable>> {
+        Box::pin(async { Ok(self.all()) })
+    }
+
     /// The environment that this process runs (`up` uses `development`); `None` before a project was applied.
     fn current(&self) -> Option<EnvironmentRecord>;
 }

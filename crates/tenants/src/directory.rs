@@ -193,6 +193,16 @@ impl EnvironmentDirectory for Environments {
         self.list()
     }
 
+    fn fresh(&self) -> BoxFuture<'_, Result<Vec<EnvironmentRecord>, Unavailable>> {
+        Box::pin(async {
+            self.refresh().await.map_err(|error| {
+                tracing::warn!(%error, "environments cannot be read");
+                Unavailable::new("environments")
+            })?;
+            Ok(self.all())
+        })
+    }
+
     /// The one of the name given at start; where several projects have it, none.
     fn current(&self) -> Option<EnvironmentRecord> {
         let all = self.list();

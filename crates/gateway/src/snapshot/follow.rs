@@ -187,7 +187,8 @@ impl Follower {
 
     async fn refresh_environments(&self) -> Result<(), Unavailable> {
         let known: HashSet<EnvironmentId> = self.world.environments().iter().map(|one| one.id).collect();
-        let records = self.directories.environments.all();
+        // From the store: the directory's memory follows the same log, and may be behind this follower.
+        let records = self.directories.environments.fresh().await?;
         self.world.set_environments(records);
         for environment in self.world.environments() {
             if !known.contains(&environment.id) {
