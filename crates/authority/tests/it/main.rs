@@ -164,7 +164,10 @@ fn nobody_can_hand_out_more_than_they_hold() {
 fn the_matrix_has_a_line_a_permission() {
     let matrix = permissions::matrix();
     assert_eq!(matrix.lines().count(), permissions::ALL.len() + 1);
-    assert!(matrix.contains("write:keys             yes       no        yes       yes       dev+test  no"), "{matrix}");
+    assert!(
+        matrix.contains("write:keys             yes       no        yes       yes       dev+test  no"),
+        "{matrix}"
+    );
 }
 
 proptest! {
