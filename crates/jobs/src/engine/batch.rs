@@ -12,7 +12,7 @@ use db::{Hits, Param, Row, Rows, SystemTx};
 use super::Inner;
 use super::events::About;
 use super::memory::{Memory, PAYLOAD_INLINE_MAX};
-use super::plan::{AckRow, Callers, ClaimCall, ClaimRow, Hit, Plan};
+use super::plan::{AckRow, Callers, ClaimCall, ClaimRow, Hit, NewRow, Plan};
 use super::queue::Running;
 use super::window::Entry;
 use crate::model::state::{State, flags};
@@ -154,7 +154,7 @@ impl Inner {
 
 /// Does a plan. May run again.
 fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
-    insert(tx, plan)?;
+    insert(tx, plan.inserts.iter())?;
     let acks = ack(tx, &plan.acks, plan.now)?;
     let mut beats = vec![None; plan.beats.len()];
     let mut rows = Rows::new(3, plan.beats.len());
@@ -173,13 +173,17 @@ fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
     Ok(Outcome { acks, beats, claims, bodies, active, refills })
 }
 
-fn insert(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(), Error> {
-    if plan.inserts.is_empty() {
+/// Writes new jobs, large payloads apart.
+pub(crate) fn insert<'a>(
+    tx: &mut SystemTx<'_>,
+    jobs: impl ExactSizeIterator<Item = &'a NewRow>,
+) -> Result<(), Error> {
+    if jobs.len() == 0 {
         return Ok(());
     }
-    let mut rows = Rows::new(live::INSERT_WIDTH, plan.inserts.len());
+    let mut rows = Rows::new(live::INSERT_WIDTH, jobs.len());
     let mut bodies = Rows::new(2, 0);
-    for row in &plan.inserts {
+    for row in jobs {
         let is_big = row.flags & flags::BIG != 0;
         if is_big {
             bodies.push([Param::Blob(row.id.as_bytes()), Param::Text(row.payload.as_str())]);
@@ -192,7 +196,7 @@ fn insert(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(), Error> {
 }
 
 /// A new job as the store takes it.
-pub(crate) fn insert_params(row: &super::plan::NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
+fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
     [
         Param::Blob(row.id.as_bytes()),
         Param::Int(row.queue),
@@ -568,7 +572,7 @@ impl Memory {
     }
 
     /// Gives back the room that a job was promised.
-    pub(super) fn unreserve(&mut self, row: &super::plan::NewRow) {
+    pub(super) fn unreserve(&mut self, row: &NewRow) {
         let bytes = row.payload.len() as u64;
         let Some(queue) = self.queue(row.slot) else { return };
         queue.coming -= 1;
@@ -583,7 +587,7 @@ impl Memory {
 }
 
 /// A new job as its window takes it.
-pub(crate) fn new_entry(row: &super::plan::NewRow, short: bool) -> Entry {
+pub(crate) fn new_entry(row: &NewRow, short: bool) -> Entry {
     let keep = !short && row.payload.len() <= PAYLOAD_INLINE_MAX;
     Entry {
         id: row.id,

@@ -372,7 +372,8 @@ impl Inner {
     }
 }
 
-fn change(row: &JobRow, from: Option<State>, to: To, why: Option<Why>) -> Result<Effect, Error> {
+/// A job that goes from one state (`None`: it had ended, or was elsewhere) to another.
+pub(crate) fn change(row: &JobRow, from: Option<State>, to: To, why: Option<Why>) -> Result<Effect, Error> {
     Ok(Effect::Job(Box::new(Change {
         id: row.id,
         queue: row.queue,
@@ -384,14 +385,4 @@ fn change(row: &JobRow, from: Option<State>, to: To, why: Option<Why>) -> Result
         to,
         why,
     })))
-}
-
-/// A job that had ended and is due again.
-pub(crate) fn restored(row: &JobRow, to: To) -> Result<Effect, Error> {
-    change(row, None, to, None)
-}
-
-/// A job that is in another state because its time came.
-pub(crate) fn moved(row: &JobRow, from: Option<State>, to: To) -> Result<Effect, Error> {
-    change(row, from, to, None)
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use base::{JobId, Slug, TenantId, Timestamp};
-use db::{Param, Rows, SystemTx};
+use db::SystemTx;
 
 use super::Inner;
-use super::batch::{insert_params, new_entry};
+use super::batch::{insert, new_entry};
 use super::effect::{Change, Effect, To};
 use super::memory::{Memory, PAYLOAD_INLINE_MAX, tenant_of};
 use super::plan::NewRow;
 use crate::model::draft::{DRAFTS_MAX, PRIORITY_DEFAULT};
 use crate::model::state::{Extras, State, flags};
-use crate::store::{live, parts};
+use crate::store::parts;
 use crate::{Draft, Error, JobView, OnChildFailure, OnDuplicate, QueueKey, Scope};
 
 /// When to try again with a full queue: some thousands of jobs later.
@@ -349,20 +349,7 @@ impl Inner {
     }
 
     fn write_rows(&self, tx: &mut SystemTx<'_>, planned: &[Planned]) -> Result<(), Error> {
-        if planned.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Rows::new(live::INSERT_WIDTH, planned.len());
-        let mut bodies = Rows::new(2, 0);
-        for Planned { row, .. } in planned {
-            let big = row.flags & flags::BIG != 0;
-            if big {
-                bodies.push([Param::Blob(row.id.as_bytes()), Param::Text(row.payload.as_str())]);
-            }
-            rows.push(insert_params(row, big));
-        }
-        live::insert(tx, &rows)?;
-        live::insert_bodies(tx, &bodies)?;
+        insert(tx, planned.iter().map(|job| &job.row))?;
         for job in planned {
             if let Some(parent) = job.parent {
                 parts::add_child(tx, parent, job.row.id)?;

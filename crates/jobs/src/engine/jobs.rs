@@ -7,7 +7,7 @@ use db::{Kind, SystemTx};
 use tokio::sync::oneshot;
 
 use super::effect::{Effect, To};
-use super::ends::restored;
+use super::ends::change;
 use super::insert::unnamed;
 use super::memory::tenant_of;
 use super::{Engine, Inner};
@@ -267,7 +267,7 @@ impl Inner {
         live::restore(tx, &row)?;
         let view = self.live_view(&row)?;
         let entry = self.memory.lock().entry(&row);
-        effects.push(restored(&row, To::Ready(Box::new(entry)))?);
+        effects.push(change(&row, None, To::Ready(Box::new(entry)), None)?);
         Ok(view)
     }
 

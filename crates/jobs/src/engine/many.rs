@@ -6,7 +6,8 @@ use base::{JobId, TenantId};
 use db::{Param, Rows, SystemTx};
 use ports::TenantRows;
 
-use super::effect::{Change, Effect, To};
+use super::effect::{Effect, To};
+use super::ends::change;
 use super::memory::tenant_of;
 use super::{Engine, Inner};
 use crate::model::state::{Extras, State, flags};
@@ -278,7 +279,7 @@ impl Inner {
             if row.has(flags::SLOW) {
                 self.remove_parts(tx, effects, row)?;
             }
-            effects.push(away(row)?);
+            effects.push(change(row, Some(row.state), To::Away, None)?);
         }
         Ok(hits.count() as u64)
     }
@@ -341,32 +342,18 @@ impl Inner {
         let memory = self.memory.lock();
         for (index, mut row) in movable.into_iter().enumerate() {
             if hits.is_hit(index) {
-                effects.push(away(&row)?);
+                effects.push(change(&row, Some(row.state), To::Away, None)?);
                 row.queue = target;
                 let to = match row.state {
                     State::Later => To::Later(row.run_at),
                     State::Blocked | State::Running => To::Blocked,
                     State::Ready => To::Ready(Box::new(memory.entry(&row))),
                 };
-                effects.push(super::ends::restored(&row, to)?);
+                effects.push(change(&row, None, to, None)?);
             }
         }
         Ok(hits.count() as u64)
     }
-}
-
-fn away(row: &JobRow) -> Result<Effect, Error> {
-    Ok(Effect::Job(Box::new(Change {
-        id: row.id,
-        queue: row.queue,
-        tenant: tenant_of(&row.tenant)?,
-        bytes: row.bytes,
-        attempt: row.attempt,
-        fence: row.fence,
-        from: Some(row.state),
-        to: To::Away,
-        why: None,
-    })))
 }
 
 /// The same job once more, without its place in a flow.

@@ -249,6 +249,6 @@ impl Inner {
 
     fn became_ready(&self, row: &JobRow, from: State) -> Result<Effect, Error> {
         let entry = self.memory.lock().entry(row);
-        ends::moved(row, Some(from), effect::To::Ready(Box::new(entry)))
+        ends::change(row, Some(from), effect::To::Ready(Box::new(entry)), None)
     }
 }
