@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::guarded::read_capped;
 
 /// Time for a connection within one machine or rack.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -125,20 +126,6 @@ fn message(request: DirectRequest) -> Result<Request<Full<Bytes>>, DirectError> 
     *message.uri_mut() = uri;
     *message.headers_mut() = headers;
     Ok(message)
-}
-
-async fn read_capped(mut body: Incoming, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
-    let mut kept = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame?;
-        let Some(data) = frame.data_ref() else { continue };
-        let room = bytes_max - kept.len();
-        kept.extend_from_slice(data.get(..room).unwrap_or(data));
-        if data.len() > room {
-            return Ok((kept.freeze(), true));
-        }
-    }
-    Ok((kept.freeze(), false))
 }
 
 #[cfg(test)]

@@ -283,7 +283,8 @@ fn wire_request(request: &GuardedRequest) -> Request<Full<Bytes>> {
     message
 }
 
-async fn read_capped(mut body: Incoming, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
+/// Reads a body up to `bytes_max`; answers whether there was more.
+pub(crate) async fn read_capped(mut body: Incoming, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
     let mut kept = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame?;
