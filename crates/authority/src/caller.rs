@@ -74,6 +74,11 @@ impl Caller {
         Self { standing: Standing::Operator { role: Role::Owner }, principal, origin }
     }
 
+    /// Somebody of that team with a role of their own.
+    pub const fn operator_as(_: &Mint, role: Role, principal: Principal, origin: Origin) -> Self {
+        Self { standing: Standing::Operator { role }, principal, origin }
+    }
+
     /// A member or key of a tenant.
     pub fn tenant(_: &Mint, grant: TenantGrant, principal: Principal, origin: Origin) -> Self {
         let TenantGrant { tenant, role, scopes, environment } = grant;

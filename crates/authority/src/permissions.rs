@@ -58,6 +58,35 @@ permissions! {
     /// Making somebody an owner, or no longer one.
     OWNERS_WRITE = Write "owners" for Tenant;
 
+    /// Custom roles of a project.
+    ROLES_READ = Read "roles" for Tenant;
+    /// Making and changing custom roles.
+    ROLES_WRITE = Write "roles" for Operator;
+    /// Removing custom roles.
+    ROLES_DELETE = Delete "roles" for Operator;
+    /// The installation's keys that sign tokens: making the next one.
+    SIGNING_WRITE = Write "signing" for Operator;
+    /// Users of a project, their sessions and the outbox; a person's own need no more than a session.
+    USERS_READ = Read "users" for Operator;
+    /// Disabling users, ending their sessions.
+    USERS_WRITE = Write "users" for Operator;
+    /// A person's own password, second factor and sessions.
+    ME_WRITE = Write "me" for Tenant;
+    /// Acting as a tenant for a limited time, with a reason.
+    IMPERSONATION_WRITE = Write "impersonation" for Operator;
+    /// Trusted issuers of tokens.
+    ISSUERS_READ = Read "issuers" for Operator;
+    /// Trusting issuers, and changing how their claims are mapped.
+    ISSUERS_WRITE = Write "issuers" for Operator;
+    /// No longer trusting an issuer.
+    ISSUERS_DELETE = Delete "issuers" for Operator;
+    /// Applications that sign their users in here.
+    CLIENTS_READ = Read "clients" for Operator;
+    /// Making and changing such applications, and their secrets.
+    CLIENTS_WRITE = Write "clients" for Operator;
+    /// Removing such applications.
+    CLIENTS_DELETE = Delete "clients" for Operator;
+
     /// Plans and their limits.
     PLANS_READ = Read "plans" for Tenant;
     /// Making and changing plans.
@@ -66,6 +95,16 @@ permissions! {
     PLANS_DELETE = Delete "plans" for Operator;
     /// A tenant's limits and what it used of them.
     USAGE_READ = Read "usage" for Tenant;
+    /// Telling usage, holding and taking parts of quotas. Within a tenant, its own.
+    USAGE_WRITE = Write "usage" for Tenant;
+    /// Overriding limits of a tenant.
+    LIMITS_WRITE = Write "limits" for Operator;
+    /// Where usage is sent for billing, and what became of it.
+    BILLING_READ = Read "billing" for Operator;
+    /// Setting where usage is sent.
+    BILLING_WRITE = Write "billing" for Operator;
+    /// No longer sending usage somewhere.
+    BILLING_DELETE = Delete "billing" for Operator;
 
     /// Routes of the gateway.
     ROUTES_READ = Read "routes" for Operator;
@@ -131,6 +170,8 @@ pub static SERVICES: &[Permission] = &[
     SCHEDULES_READ,
     SCHEDULES_WRITE,
     SCHEDULES_DELETE,
+    USAGE_READ,
+    USAGE_WRITE,
 ];
 
 /// Whether any permission has this resource.

@@ -1,6 +1,6 @@
 //! Who acts, and from where.
 
-use base::{KeyId, RequestId, ServiceId, UserId};
+use base::{IssuerId, KeyId, RequestId, ServiceId, UserId};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -11,6 +11,8 @@ pub enum PrincipalKind {
     Operator,
     /// A person.
     User(UserId),
+    /// A person of an issuer that the project trusts; the name is `<issuer>|<subject>`.
+    External(IssuerId),
     /// An API key of a tenant.
     ApiKey(KeyId),
     /// A service of the app.
@@ -47,6 +49,7 @@ impl fmt::Display for Principal {
         match self.kind {
             PrincipalKind::Operator => f.write_str("operator")?,
             PrincipalKind::User(id) => write!(f, "user:{id}")?,
+            PrincipalKind::External(id) => write!(f, "external:{id}")?,
             PrincipalKind::ApiKey(id) => write!(f, "key:{id}")?,
             PrincipalKind::Service(id) => write!(f, "service:{id}")?,
             PrincipalKind::System => f.write_str("system")?,

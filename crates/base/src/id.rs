@@ -261,3 +261,13 @@ define_id!(/// A unit of queued work.
     JobId, JobKind, "job");
 define_id!(/// A rule by which jobs are made in time.
     ScheduleId, ScheduleKind, "sch");
+define_id!(/// One sign-in of a person, until it ends.
+    SessionId, SessionKind, "ses");
+define_id!(/// A trusted issuer of tokens.
+    IssuerId, IssuerKind, "iss");
+define_id!(/// An application that signs its users in here.
+    ClientId, ClientKind, "cli");
+define_id!(/// A held part of a quota.
+    ReservationId, ReservationKind, "res");
+define_id!(/// Where usage is sent for billing.
+    SinkId, SinkKind, "snk");

@@ -21,6 +21,7 @@
 pub mod codes;
 pub mod id;
 
+mod amount;
 mod clock;
 mod name;
 mod nearest;
@@ -31,11 +32,13 @@ mod random;
 mod secret;
 mod timestamp;
 
+pub use amount::{Amount, AmountError};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use codes::Code;
 pub use id::{
-    BackupId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, JobId, KeyId, MemberId,
-    ProjectId, ReplicaId, RequestId, RouteId, ScheduleId, ServiceId, TenantId, UserId,
+    BackupId, ClientId, DeploymentId, EnvironmentId, EventId, IdError, InstallationId, IssuerId, JobId,
+    KeyId, MemberId, ProjectId, ReplicaId, RequestId, ReservationId, RouteId, ScheduleId, ServiceId,
+    SessionId, SinkId, TenantId, UserId,
 };
 pub use name::{Email, EmailError, HostError, HostName, RESERVED_SLUGS, Slug, SlugError};
 pub use nearest::nearest;

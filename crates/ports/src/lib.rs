@@ -18,10 +18,12 @@
 
 mod access;
 mod directory;
+mod identity;
 mod jobs;
 mod section;
 mod service;
 mod tenancy;
+mod usage;
 
 pub use access::{
     ASSERTION_LIFETIME, AssertionClaims, AssertionError, AssertionSigner, AuthError, Authenticate, LogSink,
@@ -29,6 +31,11 @@ pub use access::{
 pub use directory::{
     EnvironmentDirectory, EnvironmentRecord, Isolation, KeyDirectory, KeyRecord, PlanDirectory, PlanRecord,
     ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
+};
+pub use identity::{
+    Credentials, Invitations, Links, Mail, Mailer, Membership, Memberships, SignIn, SignInError, SignedIn,
+    SigningAlgorithm, TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource, TokenTenant,
+    TokenVerdict,
 };
 pub use jobs::{
     Cancelled, Canceller, Enqueue, EnqueueError, JobFailure, JobHandler, NewJob, Progress, QueueRef,
@@ -40,6 +47,7 @@ pub use service::{
     ServiceTokens,
 };
 pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
+pub use usage::{ExternalIds, MeterVerdict, RouteMeters, UsageEntry, UsageLedger, UsageTotal};
 
 /// A boxed future, as object-safe async methods return it.
 pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;

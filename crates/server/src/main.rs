@@ -20,6 +20,11 @@ mod workers;
 
 use std::process::ExitCode;
 
+/// The allocator of the whole process: requests make and free blocks on many threads, where the system's own
+/// consolidates its heap again and again (bench/RESULTS.md has the difference).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The keeper, its guard and the launcher of replicas are this binary too: before any thread or runtime.
     if let Some(code) = deployments::keeper_main(std::env::args_os()) {

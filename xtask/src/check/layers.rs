@@ -4,9 +4,10 @@ use super::Finding;
 use crate::workspace::{Package, Workspace};
 
 /// Platform crates from the lowest up: each may use earlier ones only.
-const PLATFORM: [&str; 12] = [
+const PLATFORM: [&str; 13] = [
     "base",
     "shape",
+    "tokens",
     "config",
     "telemetry",
     "lifecycle",
@@ -21,10 +22,15 @@ const PLATFORM: [&str; 12] = [
 /// What only tests, benchmarks and this tool use.
 const TEST_KIT: [&str; 3] = ["faults", "pgserver", "testkit"];
 /// Capabilities: none depends on another, not even in tests.
-const CAPABILITIES: [&str; 10] = [
+const CAPABILITIES: [&str; 15] = [
     "tenants",
     "identity",
+    "accounts",
+    "issuers",
+    "oidc",
     "plans",
+    "usage",
+    "billing",
     "gateway",
     "jobs",
     "schedules",
@@ -48,7 +54,21 @@ const HOMES: [(&[&str], &[&str], &str); 4] = [
     (&["axum"], &["web"], "only web knows the framework"),
     (
         &["ring"],
-        &["vault", "db", "identity", "authority", "gateway", "backups", "web", "deployments"],
+        &[
+            "vault",
+            "db",
+            "tokens",
+            "identity",
+            "accounts",
+            "issuers",
+            "oidc",
+            "billing",
+            "authority",
+            "gateway",
+            "backups",
+            "web",
+            "deployments",
+        ],
         "cryptography and digests stay in few places",
     ),
     (&["clap_complete", "indicatif"], &["module", "cli", "server"], "only the command line draws"),

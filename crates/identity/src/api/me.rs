@@ -62,6 +62,7 @@ async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
     let (kind, id) = match principal.kind {
         PrincipalKind::Operator => ("operator", None),
         PrincipalKind::User(id) => ("user", Some(id.to_string())),
+        PrincipalKind::External(id) => ("external", Some(id.to_string())),
         PrincipalKind::ApiKey(id) => ("key", Some(id.to_string())),
         PrincipalKind::Service(id) => ("service", Some(id.to_string())),
         PrincipalKind::System => ("system", None),
