@@ -1,0 +1,4 @@
+//! Tokens by public examples, and by hostile ones.
+
+mod hostile;
+mod vectors;
