@@ -31,5 +31,5 @@ pub use fault::{Faults, Located, Place};
 pub use load::{ENVIRONMENT_PREFIX, SERVER_FILE, Sources, environment_variable, server_schema};
 pub use project::{PROJECT_FILE, PROJECT_FILE_BYTES_MAX, ProjectFile, SCHEMA_VERSION, SectionSchema};
 pub use schema::project_schema;
-pub use settings::{LogFormat, LogLevel, ServerSettings};
+pub use settings::{LogFormat, LogLevel, PublicUrl, ServerSettings};
 pub use source::{Provenance, Setting, SettingSource};

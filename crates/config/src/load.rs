@@ -2,7 +2,7 @@
 //! environment, flags; later ones win.
 
 use crate::fault::{Faults, Located, Place};
-use crate::settings::{Layer, ServerSettings};
+use crate::settings::{Layer, PublicUrl, ServerSettings};
 use crate::source::{Provenance, Setting, SettingSource};
 use crate::text::Text;
 use serde_json::{Map, Number, Value};
@@ -265,6 +265,10 @@ impl Loading {
         if url.is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
             let expected = "a URL such as postgres://user:password@host/database is expected".to_owned();
             self.object("database_url", "a secret value".to_owned(), expected);
+        }
+        if let Some(url) = settings.public_url.as_ref().filter(|url| PublicUrl::parse(url).is_none()) {
+            let expected = "a URL such as https://example.com, without a path, is expected".to_owned();
+            self.object("public_url", format!("the text {url:?}"), expected);
         }
     }
 

@@ -100,6 +100,11 @@ pub(crate) struct Layer {
     /// Private ranges of addresses that outbound calls may reach all the same; none.
     #[schemars(length(max = 64))]
     pub(crate) outbound_allow: Option<Vec<Cidr>>,
+    /// How browsers reach the gateway, such as https://example.com:8443, where that is not http and the gateway's own port:
+    /// scheme and port of links in mails and sign-in. The host of a link is always `api.` or `console.` and the base domain of
+    /// its environment.
+    #[schemars(length(max = 256))]
+    pub(crate) public_url: Option<String>,
 }
 
 /// The settings in force.
@@ -139,6 +144,32 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<Cidr>,
     /// Private ranges that outbound calls may reach.
     pub outbound_allow: Vec<Cidr>,
+    /// How browsers reach the gateway; `None` where they do by http and its own port. See [`PublicUrl`].
+    pub public_url: Option<String>,
+}
+
+/// Scheme and port of links to the gateway, as a URL such as `https://example.com:8443` says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Whether it is https.
+    pub https: bool,
+    /// The port, where it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl PublicUrl {
+    /// Reads scheme, host and port; `None` when there is more or less, as a path or a user would be.
+    pub fn parse(text: &str) -> Option<Self> {
+        let https = text.starts_with("https://");
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse::<u16>().ok().filter(|port| *port != 0)?)),
+            None => (rest, None),
+        };
+        base::HostName::parse(host).ok()?;
+        Some(Self { https, port: port.filter(|port| *port != if https { 443 } else { 80 }) })
+    }
 }
 
 impl ServerSettings {
@@ -176,6 +207,7 @@ impl ServerSettings {
             queue_concurrency: layer.queue_concurrency.unwrap_or(QUEUE_CONCURRENCY),
             trusted_proxies: layer.trusted_proxies.unwrap_or_default(),
             outbound_allow: layer.outbound_allow.unwrap_or_default(),
+            public_url: layer.public_url,
         }
     }
 
@@ -201,6 +233,7 @@ impl ServerSettings {
             "queue_concurrency" => self.queue_concurrency.to_string(),
             "trusted_proxies" => joined(&self.trusted_proxies),
             "outbound_allow" => joined(&self.outbound_allow),
+            "public_url" => self.public_url.clone().unwrap_or_default(),
             _ => String::new(),
         }
     }
@@ -208,4 +241,28 @@ impl ServerSettings {
 
 fn joined<T: ToString>(entries: &[T]) -> String {
     entries.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_is_scheme_host_and_port_and_nothing_else() {
+        let of = |https, port| Some(PublicUrl { https, port });
+        for (text, expected) in [
+            ("https://example.com", of(true, None)),
+            ("https://example.com/", of(true, None)),
+            ("https://example.com:443", of(true, None)),
+            ("http://localhost:8080", of(false, Some(8080))),
+            ("http://localhost:443", of(false, Some(443))),
+        ] {
+            assert_eq!(PublicUrl::parse(text), expected, "{text}");
+        }
+        for text in
+            ["example.com", "ftp://a", "https://", "https://a/b", "https://u@a", "https://a:0", "https://a?x"]
+        {
+            assert_eq!(PublicUrl::parse(text), None, "{text}");
+        }
+    }
 }

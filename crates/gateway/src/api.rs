@@ -102,6 +102,8 @@ pub struct RouteView {
     pub body_max: Option<ByteSize>,
     /// Whether WebSockets are let through.
     pub websocket: bool,
+    /// The meter that counts its requests; `null` for none.
+    pub meter: Option<Slug>,
     /// Who decides about it.
     pub managed_by: ManagedBy,
     /// When it was made.
@@ -113,7 +115,8 @@ pub struct RouteView {
 impl From<StoredRoute> for RouteView {
     fn from(route: StoredRoute) -> Self {
         let StoredRoute { id, spec, managed_by, revision: _, created_at, updated_at } = route;
-        let RouteSpec { host, path, service, auth, limits, headers, timeouts, body_max, websocket } = spec;
+        let RouteSpec { host, path, service, auth, limits, headers, timeouts, body_max, websocket, meter } =
+            spec;
         Self {
             id,
             host,
@@ -125,6 +128,7 @@ impl From<StoredRoute> for RouteView {
             timeouts,
             body_max,
             websocket,
+            meter,
             managed_by,
             created_at,
             updated_at,
@@ -172,12 +176,24 @@ pub struct PatchRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub websocket: Option<bool>,
+    /// The meter that counts its requests; `null` takes it away.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Slug>")]
+    pub meter: Option<Option<Slug>>,
+}
+
+/// A field that came, `null` or not.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 impl From<PatchRoute> for RoutePatch {
     fn from(patch: PatchRoute) -> Self {
-        let PatchRoute { host, path, service, auth, limits, headers, timeouts, body_max, websocket } = patch;
-        Self { host, path, service, auth, limits, headers, timeouts, body_max, websocket }
+        let PatchRoute { host, path, service, auth, limits, headers, timeouts, body_max, websocket, meter } =
+            patch;
+        Self { host, path, service, auth, limits, headers, timeouts, body_max, websocket, meter }
     }
 }
 

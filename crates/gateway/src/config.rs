@@ -1,5 +1,6 @@
 //! What the server may set about the data path.
 
+use crate::path::MemberSurface;
 use base::{Cidr, Rate};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub send_timeout: Duration,
     /// Without a byte either way on a WebSocket. Default 10 min; applications send pings more often.
     pub socket_timeout: Duration,
+    /// The server behind `api.` and `console.` of each base domain. Default none: nothing answers there.
+    pub member: Option<MemberSurface>,
 }
 
 impl Default for Config {
@@ -41,6 +44,7 @@ impl Default for Config {
             body_rate_min: 128,
             send_timeout: Duration::from_secs(30),
             socket_timeout: Duration::from_mins(10),
+            member: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::balance::{HealthChecks, Services};
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::path::{Assertions, Connections, Shared};
+use crate::path::{Assertions, Connections, Member, Shared};
 use crate::snapshot::{Directories, Follower, LoadError, World};
 use base::{SharedClock, SharedRandom};
 use lifecycle::{Stop, Supervisor, TaskKind};
@@ -71,10 +71,13 @@ impl Gateway {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, directories, signer, log, key_use, metrics, clock, random } = parts;
+        let services = Arc::new(Services::default());
+        let member = config.member.clone().and_then(|surface| Member::new(surface, &services));
         let shared = Shared {
             config,
             world: World::new(),
-            services: Arc::new(Services::default()),
+            services,
+            member,
             limits: Limits::new(clock.clone()),
             assertions: Assertions::new(signer),
             metrics,

@@ -71,6 +71,7 @@ pub use config::Config;
 pub use error::Error;
 pub use explain::{Explanation, explain};
 pub use gateway::{Gateway, Parts, StartError};
+pub use path::MemberSurface;
 pub use section::{RoutesApply, SECTION};
 
 /// The section that the project file may have through this capability.

@@ -125,6 +125,9 @@ pub struct RouteSpec {
     /// Whether WebSockets are let through. Default true.
     #[serde(default = "yes")]
     pub websocket: bool,
+    /// The meter that counts its requests for the tenant, and refuses them where the tenant's quota is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Slug>,
 }
 
 fn root() -> String {
@@ -265,13 +268,15 @@ pub struct RoutePatch {
     pub body_max: Option<ByteSize>,
     /// Whether WebSockets are let through.
     pub websocket: Option<bool>,
+    /// Another meter, or none.
+    pub meter: Option<Option<Slug>>,
 }
 
 impl RoutePatch {
     /// A route with these changes.
     #[must_use]
     pub fn onto(self, before: RouteSpec) -> RouteSpec {
-        let Self { host, path, service, auth, limits, headers, timeouts, body_max, websocket } = self;
+        let Self { host, path, service, auth, limits, headers, timeouts, body_max, websocket, meter } = self;
         RouteSpec {
             host: host.unwrap_or(before.host),
             path: path.unwrap_or(before.path),
@@ -282,6 +287,7 @@ impl RoutePatch {
             timeouts: timeouts.unwrap_or(before.timeouts),
             body_max: body_max.or(before.body_max),
             websocket: websocket.unwrap_or(before.websocket),
+            meter: meter.unwrap_or(before.meter),
         }
     }
 }
@@ -406,6 +412,8 @@ pub struct Route {
     pub body_bytes_max: u64,
     /// Whether WebSockets are let through.
     pub websocket: bool,
+    /// The meter that counts its requests.
+    pub meter: Option<Slug>,
 }
 
 impl Route {
@@ -438,6 +446,7 @@ impl Route {
             },
             body_bytes_max: spec.body_max.map_or(BODY_BYTES_DEFAULT, |size| size.0),
             websocket: spec.websocket,
+            meter: spec.meter.clone(),
         })
     }
 

@@ -22,7 +22,8 @@
 //! - A tenant is reached only by a context that the caller gives ([`Call::tenant_ctx`]); another's is 404.
 //! - Text of internal errors goes to the log under the request's id, never to the client.
 //! - A POST's `Idempotency-Key` is looked at inside the operation's own transaction ([`Idempotency::once`]).
-//! - Cookies are not read: no page of another site can act for anybody, and no CORS header is ever sent.
+//! - Cookies are read by the few routes that declare them, which refuse forms of other sites' pages; a credential is never one.
+//!   So no page of another site can act for anybody, and no CORS header is ever sent.
 //!
 //! # Deliberately absent
 //! Sessions, CORS, compression, HTTP/2, TLS, middleware that capabilities could add, and routes that the OpenAPI
@@ -31,16 +32,19 @@
 mod api;
 mod body;
 mod call;
+mod cookie;
 mod environment;
 mod etag;
 mod idempotency;
 mod openapi;
+mod page;
 mod problem;
 mod query;
 mod raw;
 mod recall;
 mod record;
 mod reference;
+mod refusal;
 mod reply;
 mod routes;
 mod schema;
@@ -49,14 +53,17 @@ mod socket;
 mod spec;
 mod stalled;
 mod strict;
+mod vouch;
 
 pub use api::{AGENT_BYTES_MAX, RECHECK_EVERY, REQUEST_ID, SSE_PING, URI_BYTES_MAX};
 pub use body::{BODY_TIME_MAX, HOT_DEPTH_MAX, HotBody, JSON_DEPTH_MAX};
 pub use call::{Call, PageQuery, PathParams, RequestMeta, check_revision};
+pub use cookie::{COOKIE_CHARS_MAX, COOKIE_PREFIX, Cookie, Cookies};
 pub use environment::ENVIRONMENT;
 pub use etag::ETag;
 pub use idempotency::{Idempotency, KEY_CHARS_MAX, REPLY_BYTES_MAX, REPLY_KEPT};
 pub use openapi::{ApiInfo, document as openapi};
+pub use page::{Field, Form, Page};
 pub use problem::{FAULTS_MAX, PROBLEM_CONTENT_TYPE, PROBLEM_TYPE_BASE, Problem};
 pub use query::PARAMETERS_MAX;
 pub use raw::RawJson;
@@ -69,3 +76,4 @@ pub use server::{
 pub use socket::{CloseCode, MESSAGE_BYTES_MAX, PING_EVERY, Socket, SocketReply};
 pub use spec::{Access, BODY_BYTES_MAX, HANDLER_TIME_MAX, PUBLIC, Spec, StreamKind, Surface};
 pub use stalled::WRITE_TIME_MAX;
+pub use vouch::VOUCH;

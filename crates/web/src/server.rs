@@ -8,10 +8,12 @@ use crate::reference;
 use crate::routes::{Route, RouteMeta, Routes};
 use crate::spec::{Access, Surface};
 use crate::stalled::{Impatient, WRITE_TIME_MAX};
+use crate::vouch::vouched;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use base::{SharedClock, SharedRandom};
+use base::{Secret, SharedClock, SharedRandom};
+use http::{HeaderValue, header::HeaderName};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,6 +39,8 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// Connections at a time; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// What the gateway is told of [`HEAD_TIME_MAX`], a second less.
+const KEPT_IDLE: HeaderValue = HeaderValue::from_static("timeout=9");
 /// Pause after a failed accept (no file descriptor left), in which others may end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,8 @@ pub struct Server {
     paths: Arc<Paths>,
     document: Arc<serde_json::Value>,
     metadata: Arc<Vec<RouteMeta>>,
+    /// What the gateway vouches with; `None` where clients come themselves.
+    vouch: Option<Arc<Secret<String>>>,
 }
 
 impl Server {
@@ -106,7 +112,15 @@ impl Server {
         let served = routes.iter().flat_map(Routes::iter).filter(|route| surface.serves(route.spec.surface));
         let paths = Arc::new(Paths::of(served)?);
         let metadata = Arc::new(routes.iter().flat_map(Routes::metadata).collect());
-        Ok(Self { api, paths, document, metadata })
+        Ok(Self { api, paths, document, metadata, vouch: None })
+    }
+
+    /// Answers the gateway alone, which says for whom it asks ([`VOUCH`](crate::VOUCH)); to all others there is nothing
+    /// here.
+    #[must_use]
+    pub fn behind_gateway(mut self, secret: Secret<String>) -> Self {
+        self.vouch = Some(Arc::new(secret));
+        self
     }
 
     /// All routes, whatever the surface, with those that describe the others.
@@ -198,8 +212,17 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Body>, from: (Option<IpAddr>, Stop, Option<Switch>)) -> Response {
-        let found = self.paths.find(request.uri().path());
-        self.api.handle(request, from, found).await
+        let Some(secret) = &self.vouch else {
+            let found = self.paths.find(request.uri().path());
+            return self.api.handle(request, from, found).await;
+        };
+        let (mut request, (peer, stop, switch)) = (request, from);
+        let client = vouched(request.headers_mut(), secret);
+        let found = client.and_then(|_| self.paths.find(request.uri().path()));
+        let mut response = self.api.handle(request, (client.or(peer), stop, switch), found).await;
+        // The gateway keeps the connection for less than it may be idle here.
+        response.headers_mut().insert(HeaderName::from_static("keep-alive"), KEPT_IDLE);
+        response
     }
 }
 

@@ -74,6 +74,13 @@ impl Services {
         self.map.load().values().flat_map(HashMap::values).cloned().collect()
     }
 
+    /// A service that is not among those of environments, which nothing but its holder finds.
+    pub(crate) fn apart(&self, record: &ServiceRecord) -> Arc<Service> {
+        let service = Service::new(record);
+        service.update(record, &self.next_number);
+        Arc::new(service)
+    }
+
     /// Takes over what runs now.
     pub fn update(&self, records: &[ServiceRecord]) {
         let before = self.map.load();

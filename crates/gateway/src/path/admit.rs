@@ -4,6 +4,7 @@
 use super::credential::{Credential, credential};
 use super::forward::{Forward, push_upstream_head};
 use super::job::{Job, Refusal, id_text, kept_agent, kept_method, kept_path};
+use super::member::{admit_member, environment_of, may_be_own};
 use super::remember::Remembered;
 use super::shared::Thread;
 use crate::client::client_address;
@@ -19,9 +20,6 @@ use ports::{ResolveBy, TenantStatus};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// Labels below a base domain that Switchyard will answer itself.
-const OWN_HOSTS: [&str; 2] = ["api", "console"];
 
 /// Limits that one request can be under.
 const LIMITS_MAX: usize = 4;
@@ -69,6 +67,21 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
         let hops: Vec<&[u8]> = hops.map(|(_, header)| header.value).collect();
         job.client = client_address(peer, &shared.config.trusted_proxies, hops.into_iter());
     }
+    if may_be_own(&host)
+        && let Some(environment) = environment_of(thread, &host)
+    {
+        let forward = Forward {
+            head: &head,
+            found: &found,
+            target: &target,
+            authority: &named,
+            trusted,
+            peer: peer_text,
+            key: None,
+            own: true,
+        };
+        return admit_member(thread, job, environment, &forward);
+    }
     let mut request = Request { thread, head: &head, found: &found, trusted, host: &host, remembered, job };
     let credential = credential(&head, &found, &shared.world.keys, request.remembered, request.job.at);
     let environment = request.resolve(&credential)?;
@@ -96,6 +109,7 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
         trusted,
         peer: peer_text,
         key,
+        own: false,
     };
     push_upstream_head(thread, job, &forward, remembered);
     Ok(())
@@ -205,10 +219,6 @@ impl Request<'_> {
         let label =
             self.host.strip_suffix(record.base_domain.as_str()).and_then(|rest| rest.strip_suffix('.'));
         let label = label.unwrap_or_default();
-        if OWN_HOSTS.contains(&label) {
-            let detail = "This host is kept for members of tenants, who are not served here yet.";
-            return Err(Refusal::new(&codes::NOT_FOUND, detail));
-        }
         if base::RESERVED_SLUGS.contains(&label) {
             return Ok(None);
         }
@@ -359,15 +369,20 @@ impl Request<'_> {
             count += 1;
         }
         self.job.limit = self.thread.shared.limits.take(&given[..count]);
-        match &self.job.limit {
-            Some(outcome) if !outcome.verdict.allowed => {
-                let limit = &outcome.limit;
-                let detail = format!("The limit of this {} is {}.", limit.subject.policy(), limit.rate);
-                let wait = retry_after_seconds(outcome.verdict.resets_in);
-                Err(Refusal::new(&codes::RATE_LIMITED, detail).retry_after(wait))
-            }
-            _ => Ok(()),
+        refuse_over_limit(self.job)
+    }
+}
+
+/// Refuses what the limits that were just taken do not let pass.
+pub(super) fn refuse_over_limit(job: &Job) -> Result<(), Refusal> {
+    match &job.limit {
+        Some(outcome) if !outcome.verdict.allowed => {
+            let limit = &outcome.limit;
+            let detail = format!("The limit of this {} is {}.", limit.subject.policy(), limit.rate);
+            let wait = retry_after_seconds(outcome.verdict.resets_in);
+            Err(Refusal::new(&codes::RATE_LIMITED, detail).retry_after(wait))
         }
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Forward<'a> {
     /// The address of the socket's other end.
     pub(crate) peer: &'a str,
     pub(crate) key: Option<Key>,
+    /// It goes to Switchyard's own surface, which judges credentials itself.
+    pub(crate) own: bool,
 }
 
 /// Writes the head into `job.up`: what the client sent, less what is of its connection only, less what only the
@@ -45,14 +47,14 @@ pub(crate) fn push_upstream_head(
     job.up = up;
 }
 
-fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
+pub(super) fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
     out.extend_from_slice(authority.bytes());
     if let Some(port) = authority.port {
         out.push(b':');
@@ -60,11 +62,11 @@ fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
     }
 }
 
-fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
+pub(super) fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
     for (index, header) in forward.head.headers.iter().enumerate() {
         let passed = match forward.found.kinds[index] {
             HeaderKind::Other => forward.found.named_by_connection & (1 << index) == 0,
-            HeaderKind::Authorization | HeaderKind::ApiKey => !is_ours(header.value),
+            HeaderKind::Authorization | HeaderKind::ApiKey => forward.own || !is_ours(header.value),
             HeaderKind::UserAgent
             | HeaderKind::Date
             | HeaderKind::FrameOptions
@@ -92,7 +94,7 @@ fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
     }
 }
 
-fn push_framing(out: &mut Vec<u8>, method: &str, job: &Job) {
+pub(super) fn push_framing(out: &mut Vec<u8>, method: &str, job: &Job) {
     match job.framing {
         Framing::Length(length) => {
             out.extend_from_slice(b"Content-Length: ");

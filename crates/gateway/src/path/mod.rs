@@ -14,6 +14,7 @@ mod downlink;
 mod exchange;
 mod forward;
 mod job;
+mod member;
 mod pool;
 mod record;
 mod remember;
@@ -24,5 +25,7 @@ mod socket;
 mod uplink;
 
 pub(crate) use assertion::Assertions;
+pub(crate) use member::Member;
+pub use member::MemberSurface;
 pub(crate) use run::run;
 pub(crate) use shared::{Connections, Shared};

@@ -4,6 +4,7 @@ use super::assertion::Assertions;
 use super::buffer::{Buffers, Outputs};
 use super::deadline::Deadlines;
 use super::job::Job;
+use super::member::Member;
 use super::pool::Pools;
 use super::record::Records;
 use super::remember::Common;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn LogSink>,
     pub(crate) key_use: Option<Arc<dyn KeyUse>>,
     pub(crate) connections: Connections,
+    /// What answers at hosts of Switchyard's own.
+    pub(crate) member: Option<Member>,
 }
 
 /// How many connections there are.
