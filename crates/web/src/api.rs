@@ -6,12 +6,14 @@
 
 use crate::body;
 use crate::call::{Call, PathParams, RequestMeta};
+use crate::cookie::{self, Cookies};
 use crate::environment;
 use crate::etag::ETag;
 use crate::idempotency::{self, Idempotency};
 use crate::problem::Problem;
 use crate::query;
 use crate::record::{Recorder, Seen};
+use crate::refusal::{self, Shape};
 use crate::reply::{Answer, AnswerContent};
 use crate::routes::Route;
 use crate::socket::{self, Socket};
@@ -19,7 +21,7 @@ use crate::spec::{Access, StreamKind};
 use authority::{Caller, Origin};
 use axum::body::Body;
 use axum::response::Response;
-use base::{Random, RequestId, SharedClock, SharedRandom, TenantId, codes};
+use base::{Random, RequestId, Secret, SharedClock, SharedRandom, TenantId, codes};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -38,6 +40,8 @@ use std::time::Duration;
 
 /// Bytes of path and query together.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of `Authorization` where a route reads it itself: a token of 8 KiB, with room.
+const AUTHORIZATION_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of `User-Agent` that are kept.
 pub const AGENT_BYTES_MAX: usize = 256;
 /// A stream of events that has nothing to say sends a comment so often, so that both ends notice a dead peer.
@@ -200,7 +204,8 @@ impl Api {
             Ok(response) => (response, outcome),
             Err(problem) => {
                 self.recorder.fault(&Seen::of_parts(&parts, arrival.id, arrival.peer), &problem);
-                refuse(&problem, &arrival.id.to_string(), outcome)
+                let shape = (route.spec.refusals, parts.headers.get(header::ACCEPT));
+                refuse_as(&problem, shape, &arrival.id.to_string(), outcome)
             }
         }
     }
@@ -307,9 +312,12 @@ impl Api {
             let place = environment::needed(route.spec.in_environment, environment.as_ref())?;
             caller.require(permission, place)?;
         }
+        if !route.spec.cookies.is_empty() && route.spec.method != Method::GET {
+            cookie::from_own_page(&parts.headers)?;
+        }
         let if_match = ETag::from_if_match(&parts.headers);
         let key = idempotency_key(&parts.headers)?;
-        let query = query::read(parts.uri.query().unwrap_or(""), &route.query)?;
+        let query = query::read(parts.uri.query().unwrap_or(""), &route.query, route.spec.lenient)?;
         let (bytes, body) = body::read(parts, body, &route.body, &route.spec).await?;
         let idempotency = match key.filter(|_| route.spec.takes_idempotency_key()) {
             Some(key) => {
@@ -323,7 +331,7 @@ impl Api {
         // The connection reads into the same memory again once nobody holds it.
         drop(bytes);
         let watch = idempotency.clone();
-        let request = request_meta(parts, arrival);
+        let request = request_meta(parts, arrival, route);
         let call = Call { caller, path, query, body, idempotency, if_match, environment, request };
         let answer =
             tokio::time::timeout(route.spec.time_max, (route.handler)(call)).await.map_err(|_| {
@@ -387,9 +395,19 @@ impl Endpoint {
 }
 
 /// A refusal on the wire.
-fn refuse(problem: &Problem, request_id: &str, mut outcome: Outcome) -> (Response, Outcome) {
+fn refuse(problem: &Problem, request_id: &str, outcome: Outcome) -> (Response, Outcome) {
+    refuse_as(problem, (Shape::Problem, None), request_id, outcome)
+}
+
+/// A refusal on the wire, in a route's shape, for a client that asks for this.
+fn refuse_as(
+    problem: &Problem,
+    (shape, accept): (Shape, Option<&HeaderValue>),
+    request_id: &str,
+    mut outcome: Outcome,
+) -> (Response, Outcome) {
     outcome.code = Some(problem.code().name);
-    let (status, headers, document) = problem.render(request_id);
+    let (status, headers, document) = refusal::render(problem, shape, accept, request_id);
     let mut response = Response::new(Body::from(document));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -457,7 +475,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     })
 }
 
-fn request_meta(parts: &Parts, arrival: &Arrival) -> RequestMeta {
+fn request_meta(parts: &Parts, arrival: &Arrival, route: &Route) -> RequestMeta {
     let text =
         |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     RequestMeta {
@@ -467,7 +485,17 @@ fn request_meta(parts: &Parts, arrival: &Arrival) -> RequestMeta {
         tenant: text(&TENANT),
         accept: text(&header::ACCEPT),
         last_event_id: text(&LAST_EVENT_ID),
+        cookies: Cookies::of(&parts.headers, route.spec.cookies),
+        authorization: authorization(parts, route),
     }
+}
+
+/// `Authorization`, for a public route that judges it itself; none when there are several.
+fn authorization(parts: &Parts, route: &Route) -> Option<Secret<String>> {
+    let reads = route.spec.reads_authorization && matches!(route.spec.access, Access::Public(_));
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter().filter(|_| reads);
+    let text = values.next()?.to_str().ok().filter(|text| text.len() <= AUTHORIZATION_BYTES_MAX)?;
+    values.next().is_none().then(|| Secret::new(text.to_owned()))
 }
 
 /// `User-Agent`, cut.

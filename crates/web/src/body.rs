@@ -1,6 +1,7 @@
 //! Reading a body: only JSON, only so much, only in time, and only what the schema names.
 
 use crate::problem::Problem;
+use crate::query;
 use crate::schema::BodySchema;
 use crate::spec::Spec;
 use crate::strict;
@@ -72,9 +73,13 @@ pub(crate) async fn read(
         return Ok((bytes, Body::Checked(value)));
     }
     if !body.is_end_stream() {
-        check_type(parts)?;
+        check_type(parts, spec.form)?;
     }
     let bytes = collect(body, spec.body_bytes_max).await?;
+    if spec.form {
+        let value = form(&bytes, schema, spec.lenient)?;
+        return Ok((bytes, Body::Checked(value)));
+    }
     if spec.hot {
         return Ok((bytes.clone(), Body::Bytes(bytes)));
     }
@@ -103,6 +108,13 @@ pub(crate) fn read_hot<B: HotBody>(bytes: &Bytes, schema: &BodySchema) -> Result
     serde_json::from_slice(text).map_err(|error| {
         Problem::new(&codes::INVALID).detail("A value is not allowed.").fault("", error.to_string())
     })
+}
+
+/// The fields of a form.
+fn form(bytes: &Bytes, schema: &BodySchema, lenient: bool) -> Result<Value, Problem> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::new(&codes::BAD_REQUEST).detail("The form is not UTF-8."))?;
+    query::read_form(text, schema.schema().unwrap_or(&Value::Null), lenient)
 }
 
 /// The value of a text that the schema has nothing against.
@@ -207,12 +219,13 @@ async fn collect(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Prob
     }
 }
 
-/// JSON only: what a browser's form can send by itself is never taken for JSON (TORTURE N15).
-fn check_type(parts: &Parts) -> Result<(), Problem> {
+/// JSON only, or a form only: what a browser's form can send by itself is never taken for JSON (TORTURE N15).
+fn check_type(parts: &Parts, form: bool) -> Result<(), Problem> {
+    let wanted = if form { "application/x-www-form-urlencoded" } else { "application/json" };
     let refusal = |found: &str| {
         Problem::new(&codes::UNSUPPORTED_MEDIA_TYPE)
-            .detail(format!("Send `Content-Type: application/json`, not compressed; found {found}."))
-            .header(header::ACCEPT, "application/json")
+            .detail(format!("Send `Content-Type: {wanted}`, not compressed; found {found}."))
+            .header(header::ACCEPT, wanted)
     };
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return Err(refusal("a Content-Encoding"));
@@ -221,13 +234,13 @@ fn check_type(parts: &Parts) -> Result<(), Problem> {
         single(&parts.headers, &header::CONTENT_TYPE).ok_or_else(|| refusal("none, or more than one"))?;
     let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
     let kind = kind.trim().to_ascii_lowercase();
-    let merge = parts.method == Method::PATCH && kind == "application/merge-patch+json";
+    let merge = !form && parts.method == Method::PATCH && kind == "application/merge-patch+json";
     let charset = parameters
         .split(';')
         .map(|one| one.trim().to_ascii_lowercase())
         .find(|one| one.starts_with("charset="));
     let utf8 = charset.is_none_or(|one| matches!(one.as_str(), "charset=utf-8" | "charset=\"utf-8\""));
-    if (kind == "application/json" || merge) && utf8 { Ok(()) } else { Err(refusal("another type")) }
+    if (kind == wanted || merge) && utf8 { Ok(()) } else { Err(refusal("another type")) }
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
@@ -250,15 +263,18 @@ mod tests {
         for good in
             ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
         {
-            assert!(check_type(&parts(Method::POST, good)).is_ok(), "{good}");
+            assert!(check_type(&parts(Method::POST, good), false).is_ok(), "{good}");
         }
         for bad in
             ["text/plain", "application/jsonx", "multipart/form-data", "application/json; charset=utf-16", ""]
         {
-            assert!(check_type(&parts(Method::POST, bad)).is_err(), "{bad}");
+            assert!(check_type(&parts(Method::POST, bad), false).is_err(), "{bad}");
         }
-        assert!(check_type(&parts(Method::PATCH, "application/merge-patch+json")).is_ok());
-        assert!(check_type(&parts(Method::POST, "application/merge-patch+json")).is_err());
+        assert!(check_type(&parts(Method::PATCH, "application/merge-patch+json"), false).is_ok());
+        assert!(check_type(&parts(Method::POST, "application/x-www-form-urlencoded"), false).is_err());
+        assert!(check_type(&parts(Method::POST, "application/x-www-form-urlencoded"), true).is_ok());
+        assert!(check_type(&parts(Method::POST, "application/json"), true).is_err());
+        assert!(check_type(&parts(Method::POST, "application/merge-patch+json"), false).is_err());
     }
 
     #[test]

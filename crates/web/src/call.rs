@@ -1,10 +1,11 @@
 //! What a handler is given.
 
+use crate::cookie::Cookies;
 use crate::etag::ETag;
 use crate::idempotency::Idempotency;
 use crate::problem::Problem;
 use authority::{Caller, TenantCtx};
-use base::{Cursor, LIMIT_DEFAULT, PageRequest, RequestId, codes};
+use base::{Cursor, LIMIT_DEFAULT, PageRequest, RequestId, Secret, codes};
 use ports::{EnvironmentRecord, TenantDirectory};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -128,6 +129,10 @@ pub struct RequestMeta {
     pub accept: Option<String>,
     /// `Last-Event-ID`: after which event a client that was cut off wants a stream to go on.
     pub last_event_id: Option<String>,
+    /// The cookies that the route declared by `Spec::cookies`.
+    pub cookies: Cookies,
+    /// `Authorization`, where the route declared `Spec::reads_authorization`; at most 16 KiB.
+    pub authorization: Option<Secret<String>>,
 }
 
 /// The query of a list; to be used as `Q`, or flattened into a struct with filters.

@@ -3,7 +3,7 @@
 
 use crate::problem::Problem;
 use authority::Caller;
-use base::{EnvironmentId, Slug, codes};
+use base::{EnvironmentId, ProjectId, Slug, codes};
 use http::{HeaderMap, HeaderName};
 use ports::{EnvironmentDirectory, EnvironmentRecord};
 
@@ -24,6 +24,9 @@ pub(crate) fn of_call(
     };
     let named = named(headers)?;
     let all = directory.shared();
+    if let Some(project) = caller.project() {
+        return in_project(project, named.as_deref(), &all, directory.current());
+    }
     if let Some(bound) = caller.environment() {
         return bound_to(bound, named.as_deref(), &all);
     }
@@ -48,6 +51,26 @@ pub(crate) fn needed(
         (true, None) => {
             Err(refusal("name one of the environments; when there is none yet, apply a project file first"))
         }
+    }
+}
+
+/// The environment of a caller who is kept to a project: another project's is as good as none.
+fn in_project(
+    project: ProjectId,
+    named: Option<&str>,
+    all: &[EnvironmentRecord],
+    current: Option<EnvironmentRecord>,
+) -> Result<Option<EnvironmentRecord>, Problem> {
+    let mut own = all.iter().filter(|one| one.project == project);
+    match named {
+        Some(name) => {
+            let found = own.find(|one| is_called(one, name));
+            found.cloned().map(Some).ok_or_else(|| refusal("there is no environment of this name or id"))
+        }
+        None => Ok(current.filter(|current| current.project == project).or_else(|| {
+            let only = own.next()?;
+            own.next().is_none().then(|| only.clone())
+        })),
     }
 }
 

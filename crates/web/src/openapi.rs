@@ -24,7 +24,7 @@ pub struct ApiInfo {
 const DESCRIPTION: &str = "\
 Requests are JSON; unknown fields and parameters are refused, all faults at once. Replies only grow: ignore fields \
 that you do not know. Errors are problem documents (RFC 9457) with a stable `code`.\n\n\
-Authenticate by `Authorization: Bearer` or `X-API-Key`. Cookies are not read at all, so that no page of another \
+Authenticate by `Authorization: Bearer` or `X-API-Key`. A cookie is no credential here, so that no page of another \
 site can act for anybody.\n\n\
 Every POST takes an `Idempotency-Key` (kept for 24 hours) unless it says that it may be repeated. Changes take \
 `If-Match` with the `ETag` of a read. Lists take `limit` and `cursor`. What belongs to another tenant is 404.";
@@ -174,14 +174,15 @@ fn request_body(
     if let Some(example) = route.spec.example.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
         media["example"] = example;
     }
-    json!({"required": true, "content": {"application/json": media}})
+    let kind = if route.spec.form { "application/x-www-form-urlencoded" } else { "application/json" };
+    json!({"required": true, "content": {kind: media}})
 }
 
 fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let spec = &route.spec;
     let mut responses = Map::new();
     let usual = match (&spec.method, route.shapes.reply) {
-        _ if spec.stream.is_some() => 200,
+        _ if spec.stream.is_some() || spec.page => 200,
         (_, None) if spec.method != Method::GET => 204,
         (&Method::POST, _) => 201,
         _ => 200,
@@ -189,6 +190,8 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut success = json!({"description": "Success."});
     if let Some(kind) = spec.stream {
         success["content"] = json!({kind.content_type(): {"schema": {"type": "string"}}});
+    } else if spec.page {
+        success["content"] = json!({"text/html": {"schema": {"type": "string"}}});
     } else if let Some(schema) = route.shapes.reply {
         success["content"] = json!({"application/json": {"schema": schema(generator)}});
     }

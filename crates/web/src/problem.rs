@@ -32,6 +32,7 @@ struct Inner {
     members: Map<String, Value>,
     headers: HeaderMap,
     internal: Option<String>,
+    oauth: Option<&'static str>,
 }
 
 impl Problem {
@@ -46,6 +47,7 @@ impl Problem {
             members: Map::new(),
             headers: HeaderMap::new(),
             internal: None,
+            oauth: None,
         }))
     }
 
@@ -54,6 +56,21 @@ impl Problem {
     pub fn internal(why: impl fmt::Display) -> Self {
         let mut problem = Self::new(&codes::INTERNAL);
         problem.0.internal = Some(why.to_string());
+        problem
+    }
+
+    /// A refusal in the words of OAuth (RFC 6749, 5.2), such as `invalid_grant`. Written so by routes that declare
+    /// [`crate::Spec::oauth`]; the status follows from the word.
+    #[must_use]
+    pub fn oauth(error: &'static str, description: impl Into<String>) -> Self {
+        let code = match error {
+            "invalid_client" | "invalid_token" => &codes::UNAUTHENTICATED,
+            "access_denied" | "insufficient_scope" => &codes::FORBIDDEN,
+            "temporarily_unavailable" => &codes::UNAVAILABLE,
+            _ => &codes::BAD_REQUEST,
+        };
+        let mut problem = Self::new(code).detail(description);
+        problem.0.oauth = Some(error);
         problem
     }
 
@@ -124,6 +141,23 @@ impl Problem {
     pub fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status.unwrap_or(self.0.code.status))
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The word of OAuth that it was made with.
+    pub(crate) fn oauth_error(&self) -> Option<&'static str> {
+        self.0.oauth
+    }
+
+    /// The headers of the reply, without its content type.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// Detail and faults as one text.
+    pub(crate) fn sentence(&self) -> String {
+        let detail = self.0.detail.clone().unwrap_or_else(|| format!("{}.", self.0.code.title));
+        let faults = self.0.faults.iter().map(|(pointer, fault)| format!(" {pointer}: {fault}."));
+        std::iter::once(detail).chain(faults).collect()
     }
 
     /// What only the log may know.

@@ -1,7 +1,7 @@
 //! Reading a query: each parameter known, given once, and of its type.
 
 use crate::problem::Problem;
-use crate::schema::{ParameterKind, QuerySchema};
+use crate::schema::{ParameterKind, QuerySchema, parameter_kind};
 use base::codes;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -15,44 +15,67 @@ pub const PARAMETERS_MAX: usize = 64;
 ///
 /// # Errors
 /// `unknown_field` when the only faults are unknown names, else `bad_request`; all faults at once.
-pub(crate) fn read(query: &str, schema: &QuerySchema) -> Result<Value, Problem> {
+pub(crate) fn read(query: &str, schema: &QuerySchema, lenient: bool) -> Result<Value, Problem> {
     if query.is_empty() && schema.takes_nothing() {
         return Ok(Value::Object(Map::new()));
     }
-    let mut faults = Vec::new();
+    let (value, faults, unknown) = pairs(query, schema.schema(), lenient);
+    if faults.is_empty() && unknown.is_empty() {
+        return Ok(value);
+    }
+    let code = if faults.is_empty() { &codes::UNKNOWN_FIELD } else { &codes::BAD_REQUEST };
+    let all: Vec<Fault> = faults.into_iter().chain(unknown).collect();
+    Err(Problem::new(code).detail("The query is not one that this route reads.").faults("/query", &all))
+}
+
+/// Parses and checks a form.
+///
+/// # Errors
+/// `invalid`; all faults at once.
+pub(crate) fn read_form(text: &str, schema: &Value, lenient: bool) -> Result<Value, Problem> {
+    let (value, mut faults, unknown) = pairs(text, schema, lenient);
+    faults.extend(unknown);
+    if faults.is_empty() {
+        return Ok(value);
+    }
+    Err(Problem::new(&codes::INVALID)
+        .detail("The form is not one that this route reads.")
+        .faults("", &faults))
+}
+
+/// Urlencoded pairs as an object, what is wrong with them, and which names nobody knows. `lenient`: unknown names do not
+/// matter, and an empty value counts as left out.
+fn pairs(text: &str, schema: &Value, lenient: bool) -> (Value, Vec<Fault>, Vec<Fault>) {
+    let names: Vec<&str> =
+        schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let (mut faults, mut unknown) = (Vec::new(), Vec::new());
     let mut object = Map::new();
-    for (index, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+    for (index, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         if index >= PARAMETERS_MAX {
             faults.push(Fault::new("", "more", format!("at most {PARAMETERS_MAX} parameters are read")));
             break;
         }
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-        match (decode(name), decode(text)) {
-            (Some(name), Some(text)) => {
-                let value = value_of(&text, schema.kind(&name));
-                if object.insert(name.clone(), value).is_some() {
-                    faults.push(Fault::new(place(&name), "the parameter twice", "once is allowed"));
-                }
-            }
-            _ => faults.push(Fault::new(
-                "",
-                shape::shown(&Value::from(pair)),
-                "percent-encoded UTF-8 without NUL is expected",
-            )),
+        let (Some(name), Some(text)) = (decode(name), decode(text)) else {
+            let shown = shape::shown(&Value::from(pair));
+            faults.push(Fault::new("", shown, "percent-encoded UTF-8 without NUL is expected"));
+            continue;
+        };
+        let known = names.contains(&name.as_str());
+        if lenient && (!known || text.is_empty()) {
+            continue;
+        }
+        let value = value_of(&text, parameter_kind(schema, &name));
+        if object.insert(name.clone(), value).is_some() {
+            faults.push(Fault::new(place(&name), "the parameter twice", "once is allowed"));
+        } else if !known {
+            unknown.push(self::unknown(&name, &names));
         }
     }
-    let names: Vec<&str> = schema.parameters().iter().map(|(name, ..)| *name).collect();
-    let unknown: Vec<Fault> =
-        object.keys().filter(|key| !names.contains(&key.as_str())).map(|key| unknown(key, &names)).collect();
     object.retain(|key, _| names.contains(&key.as_str()));
     let value = Value::Object(object);
-    faults.extend(shape::check(schema.schema(), &value));
-    if faults.is_empty() && unknown.is_empty() {
-        return Ok(value);
-    }
-    let code = if faults.is_empty() { &codes::UNKNOWN_FIELD } else { &codes::BAD_REQUEST };
-    faults.extend(unknown);
-    Err(Problem::new(code).detail("The query is not one that this route reads.").faults("/query", &faults))
+    faults.extend(shape::check(schema, &value));
+    (value, faults, unknown)
 }
 
 /// Gives a checked query its type. What fails here is a rule that the schema cannot say.
@@ -132,7 +155,7 @@ mod tests {
     }
 
     fn parse(query: &str) -> Result<Filter, Problem> {
-        read(query, &QuerySchema::of::<Filter>()).and_then(into_type)
+        read(query, &QuerySchema::of::<Filter>(), false).and_then(into_type)
     }
 
     fn refused(query: &str) -> &'static str {
@@ -181,6 +204,18 @@ mod tests {
         let document: Value = serde_json::from_slice(&problem.render("r").2).expect("JSON");
         assert_eq!(document["errors"].as_array().map(Vec::len), Some(2));
         assert!(document.to_string().contains("did you mean `limit`?"), "{document}");
+    }
+
+    #[test]
+    fn a_form_of_a_protocol_may_say_more_than_is_read() {
+        let schema = shape::schema_of::<Filter>();
+        let lenient = |text: &str| read_form(text, &schema, true);
+        let value = lenient("name=a+b%26c&limit=&zoo=1&zoo=2").expect("a form");
+        assert_eq!(value, serde_json::json!({"name": "a b&c"}));
+        for bad in ["name=a&name=b", "limit=0", "name=%ff"] {
+            assert_eq!(lenient(bad).expect_err("refused").code().name, "invalid", "{bad}");
+        }
+        assert_eq!(read_form("zoo=1", &schema, false).expect_err("unknown").code().name, "invalid");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What a handler answers.
 
+use crate::cookie::Cookie;
 use crate::etag::ETag;
+use crate::page::Page;
+use crate::refusal;
 use crate::socket::{Session, SocketReply};
 use crate::spec::StreamKind;
 use bytes::Bytes;
@@ -22,6 +25,7 @@ pub struct Reply<R> {
 enum Content<R> {
     Value(R),
     Text { content_type: &'static str, text: String },
+    Page(Page),
     Stream { kind: StreamKind, chunks: BoxStream<'static, Bytes> },
 }
 
@@ -66,6 +70,15 @@ impl<R> Reply<R> {
         self
     }
 
+    /// Gives the browser a cookie to keep, besides others.
+    #[must_use]
+    pub fn cookie(mut self, cookie: &Cookie) -> Self {
+        if let Some(value) = cookie.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            self.headers.append(header::SET_COOKIE, value);
+        }
+        self
+    }
+
     fn new(status: StatusCode, content: Content<R>) -> Self {
         Self { status, headers: HeaderMap::with_capacity(HEADERS), content }
     }
@@ -82,6 +95,19 @@ impl Reply<()> {
     #[must_use]
     pub fn text(content_type: &'static str, text: String) -> Self {
         Self::new(StatusCode::OK, Content::Text { content_type, text })
+    }
+
+    /// 200 with a page for people. The route says so by `Spec::page`.
+    #[must_use]
+    pub fn page(page: Page) -> Self {
+        Self::new(StatusCode::OK, Content::Page(page))
+    }
+
+    /// 303: the browser goes on there by GET, whatever the method was. The address is used as it stands, so that the caller
+    /// answers for it; without one that a header can hold there is no redirect.
+    #[must_use]
+    pub fn redirect(to: &str) -> Self {
+        Self::new(StatusCode::SEE_OTHER, Content::Value(())).header(header::LOCATION, to)
     }
 
     /// 200 with chunks as they come. The route must say so by `Spec::stream`. Ends when the stream ends, the
@@ -162,6 +188,10 @@ impl<R: Serialize + 'static> Reply<R> {
             Content::Text { content_type, text } => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
                 AnswerContent::Whole(Bytes::from(text))
+            }
+            Content::Page(page) => {
+                refusal::page_headers(&mut headers, &page);
+                AnswerContent::Whole(Bytes::from(page.html()))
             }
             Content::Stream { kind, chunks } => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind.content_type()));

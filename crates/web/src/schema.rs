@@ -60,23 +60,15 @@ impl QuerySchema {
         self.0["properties"].as_object().is_none_or(Map::is_empty)
     }
 
-    /// The parameters: name, schema, whether it is needed.
-    pub(crate) fn parameters(&self) -> Vec<(&str, &Value, bool)> {
-        let required: Vec<&str> =
-            self.0["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let properties = self.0["properties"].as_object();
-        properties
-            .into_iter()
-            .flatten()
-            .map(|(name, schema)| (name.as_str(), schema, required.contains(&name.as_str())))
-            .collect()
-    }
-
     /// Which JSON type a parameter is to be read as.
     pub(crate) fn kind(&self, name: &str) -> ParameterKind {
-        let schema = &self.0["properties"][name];
-        kind_of(schema, &self.0, 0)
+        parameter_kind(&self.0, name)
     }
+}
+
+/// Which JSON type a property of a schema is to be read as, where it comes as text.
+pub(crate) fn parameter_kind(schema: &Value, name: &str) -> ParameterKind {
+    kind_of(&schema["properties"][name], schema, 0)
 }
 
 /// What the text of a query parameter is turned into before it is checked.

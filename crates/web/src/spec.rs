@@ -1,5 +1,6 @@
 //! What a route says about itself.
 
+use crate::refusal::Shape;
 use authority::Permission;
 use base::Code;
 use http::Method;
@@ -67,6 +68,13 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("/.well-known/jwks.json", "public keys, by which apps verify assertions"),
     ("/api/openapi.json", "the description of the API, the same in every installation"),
     ("/api/docs", "as /api/openapi.json, for people"),
+    ("/.well-known/openid-configuration", "how to sign in here, which clients read before they know anybody"),
+    ("/oauth2/authorize", "where people without a session are asked to sign in"),
+    ("/oauth2/login", "the sign-in form; slowed down for who guesses"),
+    ("/oauth2/token", "clients prove themselves by their secret and the code's verifier"),
+    ("/oauth2/userinfo", "reads the access token itself, whose scopes say what is told"),
+    ("/oauth2/revoke", "whoever has a token may end it"),
+    ("/oauth2/logout", "ends the session of the browser's own cookie"),
 ];
 
 /// What a streamed reply consists of.
@@ -114,6 +122,12 @@ pub struct Spec {
     pub(crate) in_environment: bool,
     pub(crate) example: Option<&'static str>,
     pub(crate) hot: bool,
+    pub(crate) form: bool,
+    pub(crate) page: bool,
+    pub(crate) lenient: bool,
+    pub(crate) refusals: Shape,
+    pub(crate) cookies: &'static [&'static str],
+    pub(crate) reads_authorization: bool,
 }
 
 impl Spec {
@@ -152,6 +166,59 @@ impl Spec {
     pub fn public(path: &'static str) -> Self {
         let reason = PUBLIC.iter().find(|(listed, _)| *listed == path).map_or("", |(_, reason)| reason);
         Self::new(Method::GET, path, Access::Public(reason))
+    }
+
+    /// As [`Spec::public`], but a POST.
+    #[must_use]
+    pub fn public_post(path: &'static str) -> Self {
+        Self { method: Method::POST, ..Self::public(path) }
+    }
+
+    /// The body is `application/x-www-form-urlencoded`, as forms of pages and clients of OAuth send it: each field known, given
+    /// once, and of its type. Takes no `Idempotency-Key`.
+    #[must_use]
+    pub fn form(mut self) -> Self {
+        self.form = true;
+        self
+    }
+
+    /// Query and form may have fields that nobody knows, and empty ones count as left out (RFC 6749, 3.1 asks for both). Only
+    /// for protocols whose clients send what they like; everywhere else what is not known is refused.
+    #[must_use]
+    pub fn ignores_unknown(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// The reply is a page for people ([`crate::Reply::page`]), and so are refusals where the client asks for HTML.
+    #[must_use]
+    pub fn page(mut self) -> Self {
+        self.page = true;
+        self.refusals = Shape::Page;
+        self
+    }
+
+    /// Refusals are written as clients of OAuth expect them (RFC 6749, 5.2).
+    #[must_use]
+    pub fn oauth(mut self) -> Self {
+        self.refusals = Shape::OAuth;
+        self
+    }
+
+    /// The handler reads these cookies (`Call::request.cookies`), and no others; each name starts with
+    /// [`crate::COOKIE_PREFIX`]. A route that changes anything (all but GET) then refuses forms of other sites' pages.
+    #[must_use]
+    pub fn cookies(mut self, names: &'static [&'static str]) -> Self {
+        self.cookies = names;
+        self
+    }
+
+    /// The handler reads `Authorization` itself (`Call::request.authorization`): credentials of OAuth clients, and tokens with
+    /// rules of their own. Only for public routes.
+    #[must_use]
+    pub fn reads_authorization(mut self) -> Self {
+        self.reads_authorization = true;
+        self
     }
 
     /// One line for the reference, such as "List tenants".
@@ -235,7 +302,7 @@ impl Spec {
 
     /// Whether the route takes an `Idempotency-Key`.
     pub(crate) fn takes_idempotency_key(&self) -> bool {
-        self.method == Method::POST && self.repeatable.is_none()
+        self.method == Method::POST && self.repeatable.is_none() && !self.form
     }
 
     /// Names of the parameters in the path, in order.
@@ -262,6 +329,12 @@ impl Spec {
             in_environment: false,
             example: None,
             hot: false,
+            form: false,
+            page: false,
+            lenient: false,
+            refusals: Shape::Problem,
+            cookies: &[],
+            reads_authorization: false,
         }
     }
 }

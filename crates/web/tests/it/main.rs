@@ -1,5 +1,6 @@
 //! The framework from outside: requests in, replies out. Cases of TORTURE carry their ids.
 
+mod browser;
 mod description;
 mod hot;
 mod idempotency;
