@@ -40,7 +40,9 @@ pub use id::{
     KeyId, MemberId, ProjectId, ReplicaId, RequestId, ReservationId, RouteId, ScheduleId, ServiceId,
     SessionId, SinkId, TenantId, UserId,
 };
-pub use name::{Email, EmailError, HostError, HostName, RESERVED_SLUGS, Slug, SlugError};
+pub use name::{
+    Email, EmailError, HostError, HostName, MeterName, MeterNameError, RESERVED_SLUGS, Slug, SlugError,
+};
 pub use nearest::nearest;
 pub use network::{Cidr, CidrError};
 pub use page::{

@@ -156,6 +156,31 @@ impl Email {
     }
 }
 
+/// What a meter is called: 1 to 63 of `a-z`, `0-9`, `_` and `-`, a letter first, such as `agent_minutes`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MeterName(String);
+
+/// Why a text is not the name of a meter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("1 to 63 lower-case letters, digits, `_` and `-` are expected, a letter first")]
+pub struct MeterNameError;
+
+impl MeterName {
+    /// Reads a name; nothing is changed on the way.
+    pub fn parse(text: &str) -> Result<Self, MeterNameError> {
+        let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+        let bytes = text.as_bytes();
+        let letter_first = bytes.first().is_some_and(u8::is_ascii_lowercase);
+        let fits = bytes.len() <= LABEL_BYTES_MAX && bytes.iter().all(allowed);
+        if letter_first && fits { Ok(Self(text.to_owned())) } else { Err(MeterNameError) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// `Display`, `Debug`, `AsRef`, `Borrow`, `FromStr`, serde and the schema of a checked text.
 macro_rules! checked_text {
     ($type:ident, $error:ident, $schema:tt) => {
@@ -218,3 +243,8 @@ checked_text!(Slug, SlugError, {
 });
 checked_text!(HostName, HostError, { "type": "string", "format": "host", "maxLength": HOST_BYTES_MAX });
 checked_text!(Email, EmailError, { "type": "string", "format": "email", "maxLength": EMAIL_BYTES_MAX });
+checked_text!(MeterName, MeterNameError, {
+    "type": "string",
+    "maxLength": LABEL_BYTES_MAX,
+    "pattern": "^[a-z][a-z0-9_-]*$"
+});

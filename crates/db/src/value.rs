@@ -1,7 +1,7 @@
 //! Values that go into statements and come out of rows: the same six on both databases.
 
 use base::id::{Kind, TypeId};
-use base::{Email, HostName, Slug, Timestamp};
+use base::{Email, HostName, MeterName, Slug, Timestamp};
 
 use crate::Error;
 
@@ -291,7 +291,7 @@ macro_rules! as_text {
     )* };
 }
 
-as_text!(Slug, HostName, Email);
+as_text!(Slug, HostName, Email, MeterName);
 
 #[cfg(test)]
 mod tests {

@@ -47,7 +47,10 @@ pub use service::{
     ServiceTokens,
 };
 pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
-pub use usage::{ExternalIds, MeterVerdict, RouteMeters, UsageEntry, UsageLedger, UsageTotal};
+pub use usage::{
+    ExternalIds, Grace, LimitCensus, MeterLimit, MeterPeriod, MeterVerdict, OVER_MAX, OverLimit, PlanLimits,
+    PlanMeter, RouteMeters, TenantTerms, TenantTermsOf, UsageEntry, UsageLedger, UsageTotal,
+};
 
 /// A boxed future, as object-safe async methods return it.
 pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;

@@ -257,3 +257,28 @@ impl ProjectOf for Projects {
         Ok(environments::by_id(tx, environment)?.map(|environment| environment.project))
     }
 }
+
+/// Tells usage the plan and calendar of a tenant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms;
+
+impl ports::TenantTermsOf for Terms {
+    fn terms(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<Option<ports::TenantTerms>, db::Error> {
+        let found = tenants::own(&mut tx.for_tenant(tenant))?;
+        Ok(found.map(|tenant| {
+            let (time_zone, email) = (tenant.fields.time_zone.clone(), tenant.fields.email.clone());
+            let billing_anchor_day = tenant.fields.billing_anchor_day;
+            let record = record(tenant, Vec::new());
+            ports::TenantTerms {
+                id: record.id,
+                project: record.project,
+                slug: record.slug,
+                plan: record.plan,
+                status: record.status,
+                time_zone,
+                billing_anchor_day,
+                email,
+            }
+        }))
+    }
+}
