@@ -1,6 +1,7 @@
 //! The client of the control API.
 
 use crate::lines::{LineError, Lines};
+use crate::tls::{Connector, Trust};
 use base::Secret;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -22,7 +23,7 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A client of one installation's control API. Clones share its connections.
 #[derive(Clone)]
 pub struct Control {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     base: String,
     authorization: Option<HeaderValue>,
     environment: Option<HeaderValue>,
@@ -99,18 +100,27 @@ pub enum ControlError {
 }
 
 impl Control {
-    /// A client of `base`, such as `http://127.0.0.1:8081`, with the key that it sends, if any.
+    /// A client of `base`, such as `http://127.0.0.1:8081` or `https://switchyard.example`, with the key that it sends, if
+    /// any.
     ///
     /// # Errors
-    /// [`ControlError::Request`] when the address is not one of plain HTTP, or the key no header's value.
+    /// [`ControlError::Request`] when the address is neither http nor https, or the key no header's value.
     pub fn new(base: &str, key: Option<&Secret<String>>) -> Result<Self, ControlError> {
+        Self::build(base, key, None)
+    }
+
+    /// The same, believing these authorities instead of the system's.
+    ///
+    /// # Errors
+    /// As [`Control::new`].
+    pub fn trusting(base: &str, key: Option<&Secret<String>>, trust: Trust) -> Result<Self, ControlError> {
+        Self::build(base, key, Some(trust))
+    }
+
+    fn build(base: &str, key: Option<&Secret<String>>, trust: Option<Trust>) -> Result<Self, ControlError> {
         let base = base.trim_end_matches('/').to_owned();
-        if base.starts_with("https://") {
-            return Err(ControlError::Request(
-                "https is not spoken yet; use the loopback address over http".into(),
-            ));
-        }
-        if !base.starts_with("http://") {
+        let secure = base.starts_with("https://");
+        if !secure && !base.starts_with("http://") {
             return Err(ControlError::Request(format!(
                 "`{base}` is not an address like http://127.0.0.1:8081"
             )));
@@ -120,6 +130,8 @@ impl Control {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+        connector.enforce_http(false);
+        let connector = Connector::new(connector, secure.then(|| trust.unwrap_or_else(Trust::system)));
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(8).build(connector);
         Ok(Self { client, base, authorization, environment: None })
     }

@@ -2,7 +2,8 @@
 
 use crate::address::AddressPolicy;
 use crate::target::{Host, Target, TargetError};
-use base::SharedClock;
+use crate::tls::{Trust, Wire};
+use base::{Cidr, SharedClock};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -113,9 +114,6 @@ pub enum Error {
     /// The URL itself is refused.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The address is `https`, which is not spoken yet.
-    #[error("https addresses cannot be called yet")]
-    TlsNotYet,
     /// Credentials would go over the wire in clear text.
     #[error("credentials are not sent over plain http")]
     Credentials,
@@ -131,6 +129,9 @@ pub struct Guarded {
     limits: Limits,
     resolver: Arc<dyn Resolve>,
     clock: SharedClock,
+    trust: Option<Trust>,
+    /// Credentials may go to this machine in clear text.
+    clear_at_home: bool,
 }
 
 impl Guarded {
@@ -142,7 +143,24 @@ impl Guarded {
         resolver: Arc<dyn Resolve>,
         clock: SharedClock,
     ) -> Self {
-        Self { policy, limits, resolver, clock }
+        Self { policy, limits, resolver, clock, trust: None, clear_at_home: false }
+    }
+
+    /// A client for addresses that the **operator** gives: it reaches whatever the machine reaches, and sends credentials
+    /// over plain http to this machine. Caps and everything else are the same.
+    #[must_use]
+    pub fn for_operator(limits: Limits, clock: SharedClock) -> Self {
+        let anywhere = ["0.0.0.0/0", "::/0"].map(|range| Cidr::parse(range).expect("a range by the book"));
+        let policy = AddressPolicy::public_only().allow(anywhere);
+        let limits = Limits { failure_floor: Duration::ZERO, ..limits };
+        Self { clear_at_home: true, ..Self::new(policy, limits, Arc::new(SystemResolver), clock) }
+    }
+
+    /// The same, believing these authorities instead of the system's.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
     }
 
     /// Sends a request and reads its reply within the limits.
@@ -184,15 +202,25 @@ impl Guarded {
     }
 
     async fn exchange(&self, request: &GuardedRequest) -> Result<GuardedResponse, Error> {
-        if request.target.https {
-            return Err(Error::TlsNotYet);
-        }
-        if request.headers.iter().any(|(name, value)| is_credential(name, value)) {
+        let clear = !request.target.https && !(self.clear_at_home && request.target.is_loopback());
+        if clear && request.headers.iter().any(|(name, value)| is_credential(name, value)) {
             return Err(Error::Credentials);
         }
-        let connect = tokio::time::timeout(self.limits.connect_time_max, self.connect(&request.target));
+        let connect = tokio::time::timeout(self.limits.connect_time_max, self.open(&request.target));
         let stream = connect.await.map_err(|_| unreachable("no connection in time"))??;
         self.speak(stream, request).await.map_err(|error| unreachable(&error.to_string()))
+    }
+
+    /// A connection, secured where the address is `https`: its certificate must be the name's, not the address's that it
+    /// led to.
+    async fn open(&self, target: &Target) -> Result<Wire, Error> {
+        let stream = self.connect(target).await?;
+        if !target.https {
+            return Ok(Wire::Plain(stream));
+        }
+        let trust = self.trust.clone().unwrap_or_else(Trust::system);
+        let secured = trust.secure(&target.server_name(), stream).await;
+        Ok(Wire::Tls(Box::new(secured.map_err(|error| unreachable(&error.to_string()))?)))
     }
 
     /// A connection to one of the addresses that passed, and to no other.
@@ -232,11 +260,7 @@ impl Guarded {
         Ok(stream)
     }
 
-    async fn speak(
-        &self,
-        stream: TcpStream,
-        request: &GuardedRequest,
-    ) -> Result<GuardedResponse, hyper::Error> {
+    async fn speak(&self, stream: Wire, request: &GuardedRequest) -> Result<GuardedResponse, hyper::Error> {
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(self.limits.headers_max)
             .max_buf_size(self.limits.head_bytes_max.max(8 * 1024))

@@ -18,8 +18,12 @@
 //!   that a tenant cannot map a network by its errors (TORTURE W7). The reason is in the log at debug level.
 //! - Nothing is sent before the address has passed.
 //!
-//! Deliberately absent: TLS (an `https` address is answered with [`Error::TlsNotYet`]), cookies, proxies from the
-//! environment, connection pools for guarded requests (each target is somebody else's), and HTTP/2. The gateway's
+//! - An `https` address is spoken to by TLS 1.2 or 1.3 with a certificate of that very name, of an authority that the system
+//!   trusts ([`Trust`]). There is no way to do without.
+//!
+//! [`Guarded::for_operator`] is the guarded client for addresses that the operator gives: free to reach any address.
+//!
+//! Deliberately absent: cookies, proxies from the environment, connection pools for guarded requests (each target is somebody else's), and HTTP/2. The gateway's
 //! way to upstreams is not here either: it has a data path of its own.
 
 mod address;
@@ -28,6 +32,7 @@ pub mod direct;
 mod guarded;
 mod lines;
 mod target;
+mod tls;
 
 pub use address::AddressPolicy;
 pub use control::{
@@ -38,3 +43,4 @@ pub use guarded::{
 };
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
 pub use target::{Target, TargetError};
+pub use tls::{Trust, TrustError};

@@ -80,6 +80,35 @@ impl Target {
         if self.port == usual { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
     }
 
+    /// Whether the scheme is `https`.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Whether the host is this machine by its very text: a loopback address, or `localhost`.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Address(address) => address.to_canonical().is_loopback(),
+            Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+        }
+    }
+
+    /// The host in lower case, without the port; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// What the server's certificate must be for: the name, or the address without brackets.
+    pub(crate) fn server_name(&self) -> String {
+        match &self.host {
+            Host::Address(address) => address.to_string(),
+            Host::Name(name) => name.clone(),
+        }
+    }
+
     /// The target of a redirect, relative to this one.
     pub(crate) fn join(&self, location: &str) -> Result<Self, TargetError> {
         let scheme = if self.https { "https" } else { "http" };

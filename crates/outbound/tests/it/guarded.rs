@@ -10,20 +10,20 @@ use outbound::{
 };
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Answers from a script, each time the next.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     answers: Mutex<HashMap<String, Vec<Vec<IpAddr>>>>,
     asked: AtomicUsize,
 }
 
 impl Names {
-    fn of(name: &str, answers: &[&[&str]]) -> Arc<Self> {
+    pub(crate) fn of(name: &str, answers: &[&[&str]]) -> Arc<Self> {
         let parse = |answer: &&[&str]| answer.iter().map(|text| text.parse().expect("an address")).collect();
         let names = Self::default();
         let script = answers.iter().rev().map(parse).collect();
@@ -41,7 +41,7 @@ impl Resolve for Names {
     }
 }
 
-fn quick() -> Limits {
+pub(crate) fn quick() -> Limits {
     Limits {
         connect_time_max: Duration::from_secs(2),
         total_time_max: Duration::from_secs(2),
@@ -60,7 +60,7 @@ fn strict(names: Arc<dyn Resolve>) -> Guarded {
     Guarded::new(AddressPolicy::public_only(), quick(), names, SystemClock::shared())
 }
 
-fn get(url: &str) -> GuardedRequest {
+pub(crate) fn get(url: &str) -> GuardedRequest {
     let target = Target::parse(url).expect("a URL");
     GuardedRequest { method: Method::GET, target, headers: HeaderMap::new(), body: Bytes::new() }
 }
@@ -274,13 +274,4 @@ async fn w12_credentials_never_go_over_plain_http() {
         assert_eq!(guarded.send(request).await.err(), Some(Error::Credentials), "{name}");
     }
     assert!(server.heard().is_empty());
-}
-
-#[tokio::test]
-async fn https_says_that_it_is_not_spoken_yet() {
-    let guarded = strict(Arc::new(SystemResolver));
-    let error = guarded.send(get("https://hook.example/")).await.expect_err("no TLS yet");
-    assert_eq!(error, Error::TlsNotYet);
-    let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-    assert!(Target::parse(&format!("https://{address}/")).is_ok());
 }

@@ -3,3 +3,4 @@
 mod control;
 mod guarded;
 mod scripted;
+mod tls;
