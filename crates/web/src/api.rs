@@ -17,7 +17,7 @@ use crate::refusal::{self, Shape};
 use crate::reply::{Answer, AnswerContent};
 use crate::routes::Route;
 use crate::socket::{self, Socket};
-use crate::spec::{Access, StreamKind};
+use crate::spec::{Access, StreamKind, Surface};
 use authority::{Caller, Origin};
 use axum::body::Body;
 use axum::response::Response;
@@ -64,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) clock: SharedClock,
     pub(crate) random: SharedRandom,
     pub(crate) ids: Pool,
+    pub(crate) surface: Surface,
 }
 
 /// The methods of one path, and the names of its parameters.
@@ -331,7 +332,7 @@ impl Api {
         // The connection reads into the same memory again once nobody holds it.
         drop(bytes);
         let watch = idempotency.clone();
-        let request = request_meta(parts, arrival, route);
+        let request = request_meta(parts, (arrival, self.surface), route);
         let call = Call { caller, path, query, body, idempotency, if_match, environment, request };
         let answer =
             tokio::time::timeout(route.spec.time_max, (route.handler)(call)).await.map_err(|_| {
@@ -475,12 +476,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     })
 }
 
-fn request_meta(parts: &Parts, arrival: &Arrival, route: &Route) -> RequestMeta {
+fn request_meta(parts: &Parts, (arrival, surface): (&Arrival, Surface), route: &Route) -> RequestMeta {
     let text =
         |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     RequestMeta {
         id: arrival.id,
         peer: arrival.peer,
+        surface,
         agent: agent(&parts.headers),
         tenant: text(&TENANT),
         accept: text(&header::ACCEPT),

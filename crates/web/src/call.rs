@@ -4,6 +4,7 @@ use crate::cookie::Cookies;
 use crate::etag::ETag;
 use crate::idempotency::Idempotency;
 use crate::problem::Problem;
+use crate::spec::Surface;
 use authority::{Caller, TenantCtx};
 use base::{Cursor, LIMIT_DEFAULT, PageRequest, RequestId, Secret, codes};
 use ports::{EnvironmentRecord, TenantDirectory};
@@ -121,6 +122,8 @@ pub struct RequestMeta {
     pub id: RequestId,
     /// The other end of the socket.
     pub peer: Option<IpAddr>,
+    /// What the server that was asked is for: people of tenants sign in elsewhere than operators.
+    pub surface: Surface,
     /// `User-Agent`, cut to 256 bytes.
     pub agent: Option<String>,
     /// `Switchyard-Tenant`: for whom a service acts, an id or slug.

@@ -108,7 +108,7 @@ impl Server {
         routes.push(described);
         let recorder = Recorder::new(metrics, log, clock.clone());
         let ids = Pool::new(Arc::clone(&random));
-        let api = Arc::new(Api { authenticate, environments, recorder, clock, random, ids });
+        let api = Arc::new(Api { authenticate, environments, recorder, clock, random, ids, surface });
         let served = routes.iter().flat_map(Routes::iter).filter(|route| surface.serves(route.spec.surface));
         let paths = Arc::new(Paths::of(served)?);
         let metadata = Arc::new(routes.iter().flat_map(Routes::metadata).collect());
