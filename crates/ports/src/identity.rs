@@ -253,6 +253,9 @@ pub trait SignIn: Send + Sync + 'static {
     /// The session as it is now; `None` when it has ended.
     fn session(&self, session: SessionId) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>>;
 
+    /// Ends a session and its tokens, as the person asks at a page of another capability. One that has ended stays so.
+    fn end(&self, session: SessionId) -> BoxFuture<'_, Result<(), SignInError>>;
+
     /// What a browser or program goes on with: access token and refresh token for one tenant of the signed-in person, in
     /// the shape in which `POST /api/v1/auth/login` answers.
     fn tokens(
