@@ -1,7 +1,7 @@
 //! Callers: who a credential turned out to be.
 
 use crate::{Audience, Origin, Pattern, Permission, Principal, Role, SystemCtx, TenantCtx};
-use base::{EnvironmentId, Slug, TenantId};
+use base::{EnvironmentId, ProjectId, SessionId, Slug, TenantId};
 
 /// The right to make authenticated callers. `identity` and the test kit may name it, and nobody else; a check of the
 /// repository sees to that.
@@ -66,34 +66,53 @@ pub struct Caller {
     standing: Standing,
     principal: Principal,
     origin: Origin,
+    project: Option<ProjectId>,
+    session: Option<SessionId>,
 }
 
 impl Caller {
     /// Somebody of the team that runs the installation, with every right.
     pub const fn operator(_: &Mint, principal: Principal, origin: Origin) -> Self {
-        Self { standing: Standing::Operator { role: Role::Owner }, principal, origin }
+        Self::made(Standing::Operator { role: Role::Owner }, principal, origin)
     }
 
     /// Somebody of that team with a role of their own.
     pub const fn operator_as(_: &Mint, role: Role, principal: Principal, origin: Origin) -> Self {
-        Self { standing: Standing::Operator { role }, principal, origin }
+        Self::made(Standing::Operator { role }, principal, origin)
     }
 
     /// A member or key of a tenant.
     pub fn tenant(_: &Mint, grant: TenantGrant, principal: Principal, origin: Origin) -> Self {
         let TenantGrant { tenant, role, scopes, environment } = grant;
-        Self { standing: Standing::Tenant { tenant, role, scopes, environment }, principal, origin }
+        Self::made(Standing::Tenant { tenant, role, scopes, environment }, principal, origin)
     }
 
     /// A service of the app.
     pub const fn service(_: &Mint, grant: ServiceGrant, principal: Principal, origin: Origin) -> Self {
         let ServiceGrant { environment, tenant } = grant;
-        Self { standing: Standing::Service { environment, tenant }, principal, origin }
+        Self::made(Standing::Service { environment, tenant }, principal, origin)
     }
 
     /// Somebody without a credential. Needs no mint: it grants nothing.
     pub fn nobody(origin: Origin) -> Self {
-        Self { standing: Standing::Nobody, principal: Principal::nobody(), origin }
+        Self::made(Standing::Nobody, Principal::nobody(), origin)
+    }
+
+    const fn made(standing: Standing, principal: Principal, origin: Origin) -> Self {
+        Self { standing, principal, origin, project: None, session: None }
+    }
+
+    /// The same, kept to one project: it can name no environment of another. For credentials that are bound to a tenant and
+    /// to no environment.
+    #[must_use]
+    pub fn in_project(self, project: ProjectId) -> Self {
+        Self { project: Some(project), ..self }
+    }
+
+    /// The same, in a session that its user can end.
+    #[must_use]
+    pub fn in_session(self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self }
     }
 
     /// Whether this caller has a permission in an environment (`None` for what belongs to none). Within a tenant it takes
@@ -188,6 +207,17 @@ impl Caller {
             Standing::Service { environment, .. } => Some(*environment),
             Standing::Operator { .. } | Standing::Nobody => None,
         }
+    }
+
+    /// The one project whose environments the credential may name; `None` when nothing but its environment or its standing
+    /// says so.
+    pub const fn project(&self) -> Option<ProjectId> {
+        self.project
+    }
+
+    /// The session of the user who calls; `None` for credentials without one.
+    pub const fn session(&self) -> Option<SessionId> {
+        self.session
     }
 
     /// The role; `None` for services and nobody.

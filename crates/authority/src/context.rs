@@ -43,6 +43,13 @@ impl TenantCtx {
         &self.origin
     }
 
+    /// On the same account to rows that do not belong to the tenant, for what must change with its own rows in one
+    /// transaction. The reason is a literal, so that each place can be found and reviewed; it keeps to the tenant by
+    /// the transaction's `for_tenant`.
+    pub fn crossing(&self, reason: &'static str) -> SystemCtx {
+        SystemCtx::made(reason, self.principal.clone(), self.origin.clone())
+    }
+
     /// The same within an environment. A context that is bound to another one is [`Denied::NotFound`].
     pub fn in_environment(self, environment: EnvironmentId) -> Result<Self, Denied> {
         match self.environment {
