@@ -7,8 +7,8 @@ use authority::SystemCtx;
 use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
 use db::{Db, SystemTx};
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, PlanUse, PlanUsers, ProjectOf, TenantDirectory,
-    TenantRecord, Unavailable,
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, ExternalIds, PlanUse, PlanUsers, ProjectOf,
+    TenantDirectory, TenantRecord, Unavailable,
 };
 
 use crate::error::Error;
@@ -74,6 +74,21 @@ impl TenantDirectory for Directory {
                 Err(Error::NotFound) => Ok(None),
                 Err(error) => Err(unavailable(error)),
             }
+        })
+    }
+}
+
+impl ExternalIds for Directory {
+    fn external_id<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, Unavailable>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let ctx = SystemCtx::because("a tenant's id elsewhere").for_tenant(tenant);
+            let read = self.db.read(&ctx, tenants::own).await.map_err(unavailable)?;
+            Ok(read.and_then(|tenant| tenant.fields.external_ids.get(&name).cloned()))
         })
     }
 }
