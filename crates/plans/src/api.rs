@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use authority::{SystemCtx, permissions};
-use base::{Page, Rate, SharedClock, Slug, Timestamp, codes};
+use base::{MeterName, Page, Rate, SharedClock, Slug, Timestamp, codes};
 use config::{ProjectFile, SectionSchema};
 use db::Db;
-use ports::{EnvironmentDirectory, PlanUse};
+use ports::{EnvironmentDirectory, LimitCensus, PlanUse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use web::{Call, ETag, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use crate::error::Error;
-use crate::model::{Effect, ManagedBy, Plan};
-use crate::ops::{self, Difference};
+use crate::meters::{self, MeterTerms};
+use crate::model::{Effect, Limits, ManagedBy, Plan};
+use crate::ops::{self, Censuses, Difference, MeterDifference, Update};
 use crate::section::Plans;
 use crate::store::Place;
 
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) db: Db,
     pub(crate) clock: SharedClock,
     pub(crate) census: Arc<dyn PlanUse>,
+    pub(crate) over: Option<Arc<dyn LimitCensus>>,
     pub(crate) environments: Arc<dyn EnvironmentDirectory>,
     pub(crate) schemas: Vec<SectionSchema>,
 }
@@ -48,7 +50,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
                 .summary("Make a plan")
                 .in_environment()
                 .codes(&[&codes::CONFLICT])
-                .example(r#"{"name": "team", "requests": "500/min"}"#),
+                .example(r#"{"name": "team", "requests": "500/min", "meters": {"agents": {"max": 5}, "agent_minutes": {"max": 1000, "period": "month"}}}"#),
             Arc::clone(state),
             create,
         )
@@ -57,7 +59,8 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
                 .summary("Tell what plans would change")
                 .details(
                     "What applying this project file to the call's environment would change, and for how many \
-                     tenants. Tenants with a rate of their own keep it.",
+                     tenants; for meters, who has already used more than they would allow. Tenants with a limit of \
+                     their own keep it.",
                 )
                 .in_environment()
                 .repeatable("it changes nothing")
@@ -79,10 +82,10 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
         .route(
             Spec::patch(PLAN, permissions::PLANS_WRITE)
                 .summary("Change a plan")
-                .details("In force at every gateway within a second. One that the project file manages is changed there.")
+                .details("In force everywhere within a second. A meter that is `null` goes, others stay. One that the project file manages is changed there.")
                 .in_environment()
                 .codes(&[&codes::MANAGED_BY_FILE, &codes::CONFLICT, &codes::PRECONDITION_FAILED])
-                .example(r#"{"requests": "600/min"}"#),
+                .example(r#"{"requests": "600/min", "meters": {"agents": {"max": 10}, "seats": null}}"#),
             Arc::clone(state),
             patch,
         )
@@ -104,6 +107,8 @@ pub struct PlanView {
     pub name: Slug,
     /// Requests that each tenant on it may make.
     pub requests: Rate,
+    /// What each tenant on it may use of meters; of those that are not named as much as it likes.
+    pub meters: BTreeMap<MeterName, MeterTerms>,
     /// Who decides about it.
     pub managed_by: ManagedBy,
     /// When it was made; `null` for one that comes along.
@@ -114,8 +119,16 @@ pub struct PlanView {
 
 impl From<Plan> for PlanView {
     fn from(plan: Plan) -> PlanView {
-        let Plan { name, requests, managed_by, revision: _, created_at, updated_at } = plan;
-        PlanView { name, requests, managed_by, created_at, updated_at }
+        let Plan {
+            name,
+            limits: Limits { requests, meters },
+            managed_by,
+            revision: _,
+            created_at,
+            updated_at,
+        } = plan;
+        let meters = meters.into_iter().map(|(name, limit)| (name, limit.into())).collect();
+        PlanView { name, requests, meters, managed_by, created_at, updated_at }
     }
 }
 
@@ -127,6 +140,9 @@ pub struct CreatePlan {
     pub name: Slug,
     /// Requests that each tenant on it may make, such as `500/min`.
     pub requests: Rate,
+    /// What each tenant on it may use of meters, by their names.
+    #[serde(default)]
+    pub meters: BTreeMap<String, MeterTerms>,
 }
 
 /// A merge patch of a plan.
@@ -137,6 +153,9 @@ pub struct PatchPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Rate")]
     pub requests: Option<Rate>,
+    /// Meters that change; `null` takes one away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meters: BTreeMap<String, Option<MeterTerms>>,
 }
 
 /// A project file whose plans are to be compared with those in force.
@@ -176,11 +195,36 @@ pub struct DifferenceView {
     pub overridden: u64,
     /// Slugs of up to ten tenants on it.
     pub examples: Vec<Slug>,
+    /// Its meters that would change.
+    pub meters: Vec<MeterDifferenceView>,
+}
+
+/// One meter of a plan that would change.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MeterDifferenceView {
+    /// The meter.
+    pub meter: MeterName,
+    /// Its limit now; `null` when the plan does not name it.
+    pub from: Option<MeterTerms>,
+    /// Its limit then; `null` when the plan does not name it any more.
+    pub to: Option<MeterTerms>,
+    /// Tenants on the plan that have used more in their present period than it would allow.
+    pub over: u64,
+    /// Slugs of some of them.
+    pub over_examples: Vec<Slug>,
+}
+
+impl From<MeterDifference> for MeterDifferenceView {
+    fn from(difference: MeterDifference) -> MeterDifferenceView {
+        let MeterDifference { meter, from, to, over } = difference;
+        let (from, to) = (from.map(Into::into), to.map(Into::into));
+        MeterDifferenceView { meter, from, to, over: over.count, over_examples: over.examples }
+    }
 }
 
 impl From<Difference> for DifferenceView {
     fn from(difference: Difference) -> DifferenceView {
-        let Difference { name, from, to, effect, users } = difference;
+        let Difference { name, from, to, effect, users, meters } = difference;
         DifferenceView {
             plan: name,
             from,
@@ -189,6 +233,7 @@ impl From<Difference> for DifferenceView {
             tenants: users.count,
             overridden: users.overridden,
             examples: users.examples,
+            meters: meters.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -227,13 +272,15 @@ async fn create(state: Arc<State>, call: Call<CreatePlan>) -> Result<Reply<PlanV
     let ctx = call.caller.system_ctx("make a plan")?;
     let place = place(&call)?;
     let once = call.idempotency.clone();
-    let CreatePlan { name, requests } = call.body;
+    let CreatePlan { name, requests, meters } = call.body;
+    accept(meters.iter().map(|(name, terms)| (name.as_str(), Some(terms))))?;
+    let limits = Limits { requests, meters: meters::named(&meters) };
     let clock = Arc::clone(&state.clock);
     let location = format!("{PLANS}/{name}");
     let made: PlanView = state
         .db
         .write_system(&ctx, move |tx| {
-            once.once(tx, |tx| ops::create(tx, &*clock, place, &name, requests).map(PlanView::from))
+            once.once(tx, |tx| ops::create(tx, &*clock, place, &name, &limits).map(PlanView::from))
         })
         .await?;
     Ok(Reply::created(&location, made).etag(1))
@@ -243,11 +290,16 @@ async fn patch(state: Arc<State>, call: Call<PatchPlan>) -> Result<Reply<PlanVie
     let ctx = call.caller.system_ctx("change a plan")?;
     let (place, name) = (place(&call)?, name(&call)?);
     let if_match = call.if_match.clone();
-    let requests = call.body.requests;
+    let PatchPlan { requests, meters } = call.body;
+    accept(meters.iter().map(|(name, terms)| (name.as_str(), terms.as_ref())))?;
+    let named = meters
+        .into_iter()
+        .filter_map(|(name, terms)| Some((MeterName::parse(&name).ok()?, terms.map(Into::into))));
+    let change = Update { requests, meters: named.collect() };
     let clock = Arc::clone(&state.clock);
     let write = state.db.write_system(&ctx, move |tx| {
         let accepts = |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-        ops::update(tx, &*clock, place, (&name, requests), accepts)
+        ops::update(tx, &*clock, place, (&name, &change), accepts)
     });
     let plan = write.await?;
     let revision = plan.revision;
@@ -281,13 +333,25 @@ async fn diff(state: Arc<State>, call: Call<DiffPlans>) -> Result<Reply<DiffView
     let place = place(&call)?;
     let wanted = wanted(&state, &call)?;
     let census = Arc::clone(&state.census);
-    let read = state.db.read_system(&ctx, move |tx| ops::diff(tx, place, &*census, &wanted));
+    let over = state.over.clone();
+    let read = state.db.read_system(&ctx, move |tx| {
+        ops::diff(tx, place, Censuses { users: &*census, over: over.as_deref() }, &wanted)
+    });
     let data = read.await?.into_iter().map(DifferenceView::from).collect();
     Ok(Reply::ok(DiffView { data }))
 }
 
+/// Refuses meters that cannot be.
+fn accept<'a>(terms: impl IntoIterator<Item = (&'a str, Option<&'a MeterTerms>)>) -> Result<(), Problem> {
+    let faults = meters::faults(terms);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(&codes::INVALID).faults("/meters", &faults))
+}
+
 /// The plans of the file as it is in the call's environment.
-fn wanted(state: &State, call: &Call<DiffPlans>) -> Result<BTreeMap<Slug, Rate>, Problem> {
+fn wanted(state: &State, call: &Call<DiffPlans>) -> Result<BTreeMap<Slug, Limits>, Problem> {
     let name = call.body.file_name.as_deref().unwrap_or(config::PROJECT_FILE);
     let file = ProjectFile::parse(&call.body.text, name, &state.schemas).map_err(|faults| {
         let problem = Problem::new(&codes::INVALID).detail("The project file has mistakes.");
@@ -297,7 +361,7 @@ fn wanted(state: &State, call: &Call<DiffPlans>) -> Result<BTreeMap<Slug, Rate>,
     let section = whole.get("plans").cloned().unwrap_or_else(|| json!({}));
     let plans: Plans =
         shape::parse(section).map_err(|faults| Problem::new(&codes::INVALID).faults("/plans", &faults))?;
-    Ok(plans.rates())
+    Ok(plans.limits())
 }
 
 impl From<Error> for Problem {
@@ -314,6 +378,7 @@ impl From<Error> for Problem {
                 .detail(format!("{said}; put them on another plan first."))
                 .member("tenants", users.count)
                 .member("examples", json!(users.examples)),
+            Error::TooManyMeters(_) => Problem::new(&codes::INVALID).fault("/meters", said),
             Error::TooMany(_) => Problem::new(&codes::CONFLICT)
                 .detail(format!("{said}; remove one that is not used any more.")),
             Error::Stale { revision } => Problem::new(&codes::PRECONDITION_FAILED)

@@ -2,9 +2,11 @@
 
 use clap::{Arg, ArgMatches, Command};
 use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use ports::{Grace, MeterPeriod};
 use serde_json::json;
 
 use crate::api::{DiffView, DifferenceView, PlanView};
+use crate::meters::MeterTerms;
 
 /// Largest project file that is read for a diff, in bytes; the server takes no larger one.
 const FILE_BYTES_MAX: u64 = 512 * 1024;
@@ -109,12 +111,27 @@ fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> 
 }
 
 fn table(plans: &[PlanView]) -> Table {
-    let mut table = Table::new(&["plan", "requests", "managed by"]);
+    let mut table = Table::new(&["plan", "requests", "meters", "managed by"]);
     for plan in plans {
         let by = plan.managed_by.word();
-        table.row([plan.name.to_string(), plan.requests.to_string(), by.to_owned()]);
+        let meters: Vec<String> =
+            plan.meters.iter().map(|(name, terms)| format!("{name} {}", shown(terms))).collect();
+        table.row([plan.name.to_string(), plan.requests.to_string(), meters.join(", "), by.to_owned()]);
     }
     table
+}
+
+/// A limit in few words, such as `1000/month soft`.
+fn shown(terms: &MeterTerms) -> String {
+    let max = terms.max.map_or_else(|| "any".to_owned(), |max| max.to_string());
+    let period = match terms.period {
+        MeterPeriod::Hour => "/hour",
+        MeterPeriod::Day => "/day",
+        MeterPeriod::Month => "/month",
+        MeterPeriod::None => "",
+    };
+    let grace = if terms.grace == Grace::Soft { " soft" } else { "" };
+    format!("{max}{period}{grace}")
 }
 
 fn diff_table(differences: &[DifferenceView]) -> Table {
@@ -131,6 +148,23 @@ fn diff_table(differences: &[DifferenceView]) -> Table {
             one.overridden.to_string(),
             examples.join(" "),
         ]);
+        for meter in &one.meters {
+            let terms = |terms: Option<&MeterTerms>| terms.map_or_else(|| "-".to_owned(), shown);
+            let over: Vec<String> = meter.over_examples.iter().map(ToString::to_string).collect();
+            table.row([
+                format!("  {}", meter.meter),
+                terms(meter.from.as_ref()),
+                terms(meter.to.as_ref()),
+                if meter.over == 0 {
+                    "nobody is over".to_owned()
+                } else {
+                    format!("{} are over", meter.over)
+                },
+                String::new(),
+                String::new(),
+                over.join(" "),
+            ]);
+        }
     }
     table
 }

@@ -3,7 +3,7 @@
 use authority::SystemCtx;
 use base::{EnvironmentId, ProjectId, Slug};
 use db::{Db, SystemTx};
-use ports::{BoxFuture, PlanDirectory, PlanLookup, PlanRecord, Unavailable};
+use ports::{BoxFuture, PlanDirectory, PlanLimits, PlanLookup, PlanMeter, PlanRecord, Unavailable};
 
 use crate::model::{default_plan, in_force};
 use crate::store;
@@ -31,8 +31,24 @@ impl PlanDirectory for Directory {
                 Unavailable::new("plans")
             })?;
             let plans = in_force(rows).into_iter();
-            Ok(plans.map(|plan| PlanRecord { name: plan.name, requests: plan.requests }).collect())
+            Ok(plans.map(|plan| PlanRecord { name: plan.name, requests: plan.limits.requests }).collect())
         })
+    }
+}
+
+/// Tells the meters of an environment's plans.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MeterLimits;
+
+impl PlanLimits for MeterLimits {
+    fn limits(&self, tx: &mut SystemTx, environment: EnvironmentId) -> Result<Vec<PlanMeter>, db::Error> {
+        let plans = store::all(tx, environment)?.into_iter();
+        let meters = plans.flat_map(|plan| {
+            let name = plan.name;
+            let of = move |(meter, limit)| PlanMeter { plan: name.clone(), meter, limit };
+            plan.limits.meters.into_iter().map(of)
+        });
+        Ok(meters.collect())
     }
 }
 

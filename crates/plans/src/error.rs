@@ -29,6 +29,9 @@ pub enum Error {
     /// The environment has as many plans as it may.
     #[error("the environment has {0} plans, the most allowed")]
     TooMany(u32),
+    /// The plan names more meters than it may.
+    #[error("the plan would name {0} meters; at most 100 are allowed")]
+    TooManyMeters(usize),
     /// The row has another revision than the caller knew.
     #[error("the plan has changed since; its revision is {revision}")]
     Stale {

@@ -1,4 +1,4 @@
-//! Plans: named sets of limits that tenants are on. For now a limit is a request rate.
+//! Plans: named sets of limits that tenants are on: a request rate, and how much of each meter.
 //!
 //! # Purpose
 //! What a tenant may use is said by its plan's name alone; what the name means is kept here, per environment,
@@ -12,7 +12,7 @@
 //! * A change writes its event in its own transaction; gateways read the plans again within a second.
 //!
 //! # Deliberately absent
-//! Meters, quotas and storage (the schema does not have them yet). Who is on a plan ([`ports::PlanUse`]).
+//! Counting (usage does that, by [`MeterLimits`]), limits that nobody enforces yet. Who is on a plan ([`ports::PlanUse`]).
 //! Whether tenants may use a plan: its name is checked in the transaction that puts a tenant on it
 //! ([`Lookup`]).
 //!
@@ -26,6 +26,7 @@ mod api;
 mod cli;
 mod directory;
 mod error;
+mod meters;
 pub mod model;
 pub mod ops;
 mod section;
@@ -37,32 +38,32 @@ use base::SharedClock;
 use config::SectionSchema;
 use db::{Db, Migration, MigrationSet};
 use module::{EventDoc, Manifest, Module};
-use ports::{EnvironmentDirectory, PlanUse, ProjectOf};
+use ports::{EnvironmentDirectory, LimitCensus, PlanUse, ProjectOf};
 
-pub use api::{CreatePlan, DiffPlans, DiffView, DifferenceView, PatchPlan, PlanView};
+pub use api::{CreatePlan, DiffPlans, DiffView, DifferenceView, MeterDifferenceView, PatchPlan, PlanView};
 pub use cli::verbs;
-pub use directory::{Directory, Lookup};
+pub use directory::{Directory, Lookup, MeterLimits};
 pub use error::Error;
+pub use meters::{METERS_MAX, MeterTerms, Meters};
 pub use section::{PlansApply, SECTION};
 pub use store::Place;
 
 /// What the installation knows of this capability before it is built.
 pub const MANIFEST: Manifest = Manifest {
     name: "plans",
-    summary: "plans and their request rates",
+    summary: "plans: request rates and quotas",
     migrations: MigrationSet {
         capability: "plans",
-        migrations: &[Migration {
-            number: 1,
-            name: "plans",
-            sql: include_str!("../migrations/0001_plans.sql"),
-        }],
+        migrations: &[
+            Migration { number: 1, name: "plans", sql: include_str!("../migrations/0001_plans.sql") },
+            Migration { number: 2, name: "meters", sql: include_str!("../migrations/0002_meters.sql") },
+        ],
         tenant_tables: &[],
         system_tables: &[("plans_plans", "plans belong to an environment; many tenants are on one")],
     },
     events: &[
         EventDoc { kind: "plan.created", doc: "An environment got a plan." },
-        EventDoc { kind: "plan.updated", doc: "A plan's rate changed." },
+        EventDoc { kind: "plan.updated", doc: "A plan's rate or meters changed." },
         EventDoc { kind: "plan.removed", doc: "An environment lost a plan that nobody was on." },
     ],
     metrics: &[],
@@ -83,6 +84,8 @@ pub struct Deps {
     pub clock: SharedClock,
     /// Who is on a plan.
     pub census: Arc<dyn PlanUse>,
+    /// Who is over a limit; without it nobody is.
+    pub over: Option<Arc<dyn LimitCensus>>,
     /// Environments in memory, whose default plans are in use.
     pub environments: Arc<dyn EnvironmentDirectory>,
     /// The project of an environment that a transaction may just have made.
@@ -93,8 +96,8 @@ pub struct Deps {
 
 /// Builds routes and the part of the project file.
 pub fn build(deps: Deps) -> Module {
-    let Deps { db, clock, census, environments, projects, schemas } = deps;
+    let Deps { db, clock, census, over, environments, projects, schemas } = deps;
     let apply = PlansApply { clock: Arc::clone(&clock), census: Arc::clone(&census), projects };
-    let state = Arc::new(api::State { db, clock, census, environments, schemas });
+    let state = Arc::new(api::State { db, clock, census, over, environments, schemas });
     Module::new("plans", api::routes(&state)).section(Arc::new(apply))
 }

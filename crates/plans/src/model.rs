@@ -4,6 +4,8 @@ use base::{Rate, Slug, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::meters::Meters;
+
 /// The plans that every environment has unless it says otherwise (SPEC 5), with requests a minute.
 pub const DEFAULTS: [(&str, u32); 4] =
     [("free", 60), ("starter", 300), ("pro", 1_000), ("enterprise", 10_000)];
@@ -38,13 +40,29 @@ impl ManagedBy {
     }
 }
 
+/// What each tenant on a plan may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests through the gateway.
+    pub requests: Rate,
+    /// Meters; what is not named has no limit.
+    pub meters: Meters,
+}
+
+impl Limits {
+    /// A rate alone.
+    pub fn requests(requests: Rate) -> Limits {
+        Limits { requests, meters: Meters::new() }
+    }
+}
+
 /// A plan as it is in force in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Its name, unique in the environment.
     pub name: Slug,
-    /// Requests that each tenant on it may make.
-    pub requests: Rate,
+    /// What each tenant on it may use.
+    pub limits: Limits,
     /// Who decides about it.
     pub managed_by: ManagedBy,
     /// +1 a change; 0 for a default that was never changed.
@@ -59,7 +77,7 @@ pub struct Plan {
 pub fn default_plan(name: &Slug) -> Option<Plan> {
     DEFAULTS.iter().find(|(default, _)| *default == name.as_str()).map(|(_, rate)| Plan {
         name: name.clone(),
-        requests: Rate::per_minute(*rate),
+        limits: Limits::requests(Rate::per_minute(*rate)),
         managed_by: ManagedBy::Default,
         revision: 0,
         created_at: None,
@@ -91,6 +109,8 @@ pub enum Effect {
     Reshaped,
     /// The plan goes; one of the four defaults goes back to what comes along instead.
     Removed,
+    /// The rate stays; meters change.
+    Meters,
 }
 
 /// What a change of a plan's rate means for its tenants, `None` where nothing changes.
@@ -125,7 +145,7 @@ mod tests {
     #[test]
     fn rows_lie_over_the_defaults() {
         let row = Plan {
-            requests: rate("90/min"),
+            limits: Limits::requests(rate("90/min")),
             managed_by: ManagedBy::File,
             revision: 1,
             ..default_plan(&Slug::parse("free").unwrap()).unwrap()
@@ -133,8 +153,8 @@ mod tests {
         let plans = in_force(vec![row]);
         let names: Vec<_> = plans.iter().map(|plan| plan.name.as_str()).collect();
         assert_eq!(names, ["enterprise", "free", "pro", "starter"]);
-        assert_eq!(plans[1].requests, rate("90/min"));
-        assert_eq!(plans[0].requests, rate("10000/min"));
+        assert_eq!(plans[1].limits.requests, rate("90/min"));
+        assert_eq!(plans[0].limits.requests, rate("10000/min"));
         assert_eq!(plans[0].managed_by, ManagedBy::Default);
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use base::{Clock, Rate, Slug};
+use base::{Clock, EnvironmentId, MeterName, Rate, Slug};
 use db::{NewEvent, SystemTx};
-use ports::{Change, PlanUse, PlanUsers};
+use ports::{Change, LimitCensus, MeterLimit, OverLimit, PlanUse, PlanUsers};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::model::{Effect, ManagedBy, PLANS_MAX, Plan, default_plan, effect, in_force};
+use crate::meters::{self, Meters};
+use crate::model::{Effect, Limits, ManagedBy, PLANS_MAX, Plan, default_plan, effect, in_force};
 use crate::store::{self, Place};
 
 /// Slugs of tenants that a refusal or a diff names.
@@ -39,15 +40,24 @@ pub fn create(
     clock: &dyn Clock,
     place: Place,
     name: &Slug,
-    requests: Rate,
+    limits: &Limits,
 ) -> Result<Plan, Error> {
     if get(tx, place, name).is_ok() {
         return Err(Error::Exists(name.clone()));
     }
-    write(tx, clock, place, name, (requests, ManagedBy::Api))
+    write(tx, clock, place, name, (limits, ManagedBy::Api))
 }
 
-/// Gives a plan another rate. `accepts` judges its revision (`If-Match`).
+/// What an update changes of a plan; what is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    /// Another rate.
+    pub requests: Option<Rate>,
+    /// Meters that change, or (`None`) go.
+    pub meters: BTreeMap<MeterName, Option<MeterLimit>>,
+}
+
+/// Gives a plan other limits. `accepts` judges its revision (`If-Match`).
 ///
 /// # Errors
 /// `NotFound`, `Stale`, `ManagedByFile`, `TooMany`, `Store`.
@@ -55,16 +65,22 @@ pub fn update(
     tx: &mut SystemTx,
     clock: &dyn Clock,
     place: Place,
-    (name, requests): (&Slug, Option<Rate>),
+    (name, change): (&Slug, &Update),
     accepts: impl Fn(i64) -> bool,
 ) -> Result<Plan, Error> {
     let plan = by_api(tx, place, name, accepts)?;
-    match requests {
-        Some(requests) if requests != plan.requests => {
-            write(tx, clock, place, name, (requests, ManagedBy::Api))
+    let mut limits = plan.limits.clone();
+    limits.requests = change.requests.unwrap_or(limits.requests);
+    for (meter, limit) in &change.meters {
+        match limit {
+            Some(limit) => drop(limits.meters.insert(meter.clone(), *limit)),
+            None => drop(limits.meters.remove(meter)),
         }
-        Some(_) | None => Ok(plan),
     }
+    if limits.meters.len() > meters::METERS_MAX {
+        return Err(Error::TooManyMeters(limits.meters.len()));
+    }
+    if limits == plan.limits { Ok(plan) } else { write(tx, clock, place, name, (&limits, ManagedBy::Api)) }
 }
 
 /// Removes a plan that nobody is on. One of the four that come along goes back to its default instead.
@@ -96,7 +112,7 @@ pub fn apply(
     clock: &dyn Clock,
     place: Place,
     census: &dyn PlanUse,
-    wanted: &BTreeMap<Slug, Rate>,
+    wanted: &BTreeMap<Slug, Limits>,
 ) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     let rows = store::all(tx, place.environment)?;
@@ -106,15 +122,15 @@ pub fn apply(
         erase(tx, place, gone)?;
         changes.push(Change::removed(format!("plan {}", gone.name)));
     }
-    for (name, requests) in wanted {
+    for (name, limits) in wanted {
         let row = rows.iter().find(|row| row.name == *name);
         match row {
             Some(row) if row.managed_by == ManagedBy::Api => return Err(Error::Exists(name.clone())),
-            Some(row) if row.requests == *requests => continue,
+            Some(row) if row.limits == *limits => continue,
             Some(_) => changes.push(Change::changed(format!("plan {name}"))),
             None => changes.push(Change::created(format!("plan {name}"))),
         }
-        write(tx, clock, place, name, (*requests, ManagedBy::File))?;
+        write(tx, clock, place, name, (limits, ManagedBy::File))?;
     }
     Ok(changes)
 }
@@ -132,6 +148,30 @@ pub struct Difference {
     pub effect: Effect,
     /// Who is on it.
     pub users: PlanUsers,
+    /// Its meters that would change.
+    pub meters: Vec<MeterDifference>,
+}
+
+/// One meter of a plan that would change.
+#[derive(Debug, Clone)]
+pub struct MeterDifference {
+    /// The meter.
+    pub meter: MeterName,
+    /// Its limit now; `None` when the plan does not name it.
+    pub from: Option<MeterLimit>,
+    /// Its limit then.
+    pub to: Option<MeterLimit>,
+    /// Who has used more than it would allow; nobody where it is not tighter than before.
+    pub over: OverLimit,
+}
+
+/// Whom a diff asks about tenants.
+#[derive(Clone, Copy)]
+pub struct Censuses<'a> {
+    /// Who is on a plan.
+    pub users: &'a dyn PlanUse,
+    /// Who is over a limit.
+    pub over: Option<&'a dyn LimitCensus>,
 }
 
 /// What [`apply`] of these plans would change, and for whom.
@@ -141,8 +181,8 @@ pub struct Difference {
 pub fn diff(
     tx: &mut SystemTx,
     place: Place,
-    census: &dyn PlanUse,
-    wanted: &BTreeMap<Slug, Rate>,
+    censuses: Censuses<'_>,
+    wanted: &BTreeMap<Slug, Limits>,
 ) -> Result<Vec<Difference>, Error> {
     let now = list(tx, place)?;
     let mut names: Vec<Slug> =
@@ -152,13 +192,42 @@ pub fn diff(
     let mut differences = Vec::new();
     for name in names {
         let plan = now.iter().find(|plan| plan.name == name);
-        let from = plan.map(|plan| plan.requests);
-        let kept = plan.filter(|plan| plan.managed_by != ManagedBy::File).map(|plan| plan.requests);
-        let left = kept.or_else(|| default_plan(&name).map(|plan| plan.requests));
-        let to = wanted.get(&name).copied().or(left);
-        let Some(effect) = effect(from, to) else { continue };
-        let users = census.users(tx, place.project, &name, EXAMPLES_MAX)?;
-        differences.push(Difference { name, from, to, effect, users });
+        let from = plan.map(|plan| plan.limits.clone());
+        let kept = plan.filter(|plan| plan.managed_by != ManagedBy::File).map(|plan| plan.limits.clone());
+        let left = kept.or_else(|| default_plan(&name).map(|plan| plan.limits));
+        let to = wanted.get(&name).cloned().or(left);
+        let rate = |limits: &Option<Limits>| limits.as_ref().map(|limits| limits.requests);
+        let changed = effect(rate(&from), rate(&to));
+        let meters_of =
+            |limits: &Option<Limits>| limits.as_ref().map_or_else(Meters::new, |l| l.meters.clone());
+        let both = (meters_of(&from), meters_of(&to));
+        let Some(effect) = changed.or((both.0 != both.1).then_some(Effect::Meters)) else { continue };
+        let users = censuses.users.users(tx, place.project, &name, EXAMPLES_MAX)?;
+        let meters = meter_differences(tx, place.environment, censuses.over, &name, both)?;
+        differences.push(Difference { name, from: rate(&from), to: rate(&to), effect, users, meters });
+    }
+    Ok(differences)
+}
+
+fn meter_differences(
+    tx: &mut SystemTx,
+    environment: EnvironmentId,
+    census: Option<&dyn LimitCensus>,
+    plan: &Slug,
+    (from, to): (Meters, Meters),
+) -> Result<Vec<MeterDifference>, Error> {
+    let names: std::collections::BTreeSet<&MeterName> = from.keys().chain(to.keys()).collect();
+    let mut differences = Vec::new();
+    for meter in names {
+        let (before, after) = (from.get(meter).copied(), to.get(meter).copied());
+        if before == after {
+            continue;
+        }
+        let over = match (after.filter(|after| meters::is_tighter(before, *after)), census) {
+            (Some(limit), Some(census)) => census.over(tx, environment, plan, meter, limit)?,
+            _ => OverLimit::default(),
+        };
+        differences.push(MeterDifference { meter: meter.clone(), from: before, to: after, over });
     }
     Ok(differences)
 }
@@ -192,7 +261,7 @@ fn write(
     clock: &dyn Clock,
     place: Place,
     name: &Slug,
-    fields: (Rate, ManagedBy),
+    fields: (&Limits, ManagedBy),
 ) -> Result<Plan, Error> {
     let now = clock.now();
     let before = store::one(tx, place, name)?;
@@ -225,7 +294,12 @@ fn erase(tx: &mut SystemTx, place: Place, plan: &Plan) -> Result<(), Error> {
 }
 
 fn view(plan: &Plan) -> Value {
-    json!({ "name": plan.name, "requests": plan.requests, "managed_by": plan.managed_by })
+    json!({
+        "name": plan.name,
+        "requests": plan.limits.requests,
+        "meters": plan.limits.meters,
+        "managed_by": plan.managed_by,
+    })
 }
 
 fn emit(

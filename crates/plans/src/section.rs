@@ -13,6 +13,8 @@ use serde_json::Value;
 use shape::Fault;
 
 use crate::error::Error;
+use crate::meters::{self, MeterTerms};
+use crate::model::Limits;
 use crate::ops;
 use crate::store::Place;
 
@@ -30,26 +32,40 @@ pub(crate) struct Plans(BTreeMap<String, PlanSection>);
 pub(crate) struct PlanSection {
     /// Requests through the gateway that each tenant may make, such as `60/min`.
     requests: Rate,
+    /// What each tenant may use of meters, by their names: `{ agents = { max = 5 }, agent_minutes = { max = 1000, period =
+    /// "month" } }`.
+    #[serde(default)]
+    meters: BTreeMap<String, MeterTerms>,
 }
 
 impl Plans {
     /// The plans by name; the names were checked with the section.
-    pub(crate) fn rates(self) -> BTreeMap<Slug, Rate> {
-        let named =
-            self.0.into_iter().filter_map(|(name, plan)| Some((Slug::parse(&name).ok()?, plan.requests)));
+    pub(crate) fn limits(self) -> BTreeMap<Slug, Limits> {
+        let named = self.0.into_iter().filter_map(|(name, plan)| {
+            let limits = Limits { requests: plan.requests, meters: meters::named(&plan.meters) };
+            Some((Slug::parse(&name).ok()?, limits))
+        });
         named.collect()
     }
 }
 
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names = section.as_object().into_iter().flat_map(serde_json::Map::keys);
-    names
-        .filter_map(|name| {
-            let error = Slug::parse(name).err()?;
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            Some(Fault::new(pointer, format!("{name:?}"), error.to_string()))
-        })
-        .collect()
+    let pointer = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let wrong = names.filter_map(|name| {
+        let error = Slug::parse(name).err()?;
+        Some(Fault::new(pointer(name), format!("{name:?}"), error.to_string()))
+    });
+    let mut faults: Vec<Fault> = wrong.collect();
+    // What the schema refuses is told by it.
+    if let Ok(plans) = serde_json::from_value::<Plans>(section.clone()) {
+        for (name, plan) in &plans.0 {
+            let terms = plan.meters.iter().map(|(meter, terms)| (meter.as_str(), Some(terms)));
+            let place = format!("{}/meters", pointer(name));
+            faults.extend(meters::faults(terms).into_iter().map(|fault| fault.under(&place)));
+        }
+    }
+    faults
 }
 
 /// Applies `[plans]` to an environment.
@@ -82,7 +98,7 @@ impl SectionApply for PlansApply {
         };
         let project = self.projects.project_of(tx, environment)?.ok_or(db::Error::Busy)?;
         let place = Place { environment, project };
-        ops::apply(tx, &*self.clock, place, &*self.census, &plans.rates()).map_err(refused)
+        ops::apply(tx, &*self.clock, place, &*self.census, &plans.limits()).map_err(refused)
     }
 }
 
@@ -99,7 +115,7 @@ fn refused(error: Error) -> ApplyError {
             ApplyError::Invalid(vec![Fault::new("/plans", format!("no plan {name}"), message)])
         }
         Error::ManagedByFile(name) | Error::ComesAlong(name) => at(&name, said),
-        Error::NotFound | Error::TooMany(_) | Error::Stale { .. } => {
+        Error::NotFound | Error::TooMany(_) | Error::TooManyMeters(_) | Error::Stale { .. } => {
             ApplyError::Invalid(vec![Fault::new("/plans", "these plans", said)])
         }
         Error::Store(error) => ApplyError::Store(error),

@@ -3,23 +3,23 @@
 use base::{EnvironmentId, ProjectId, Rate, Slug, Timestamp};
 use db::{Error, Row, Sql, SystemTx, params};
 
-use crate::model::{ManagedBy, PLANS_MAX, Plan};
+use crate::model::{Limits, ManagedBy, PLANS_MAX, Plan};
 
 const INSERT: Sql = Sql::One(
     "INSERT INTO plans_plans (environment, name, project, requests, managed_by, revision, created_at, \
-     updated_at) VALUES ($1, $2, $3, $4, $5, 1, $6, $6)",
+     updated_at, meters) VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7)",
 );
 const UPDATE: Sql = Sql::One(
-    "UPDATE plans_plans SET requests = $3, managed_by = $4, updated_at = $5, revision = revision + 1 \
+    "UPDATE plans_plans SET requests = $3, managed_by = $4, updated_at = $5, meters = $6, revision = revision + 1 \
      WHERE environment = $1 AND name = $2",
 );
 const DELETE: Sql = Sql::One("DELETE FROM plans_plans WHERE environment = $1 AND name = $2");
 const ONE: Sql = Sql::One(
-    "SELECT name, requests, managed_by, revision, created_at, updated_at FROM plans_plans \
+    "SELECT name, requests, managed_by, revision, created_at, updated_at, meters FROM plans_plans \
      WHERE environment = $1 AND name = $2",
 );
 const ALL: Sql = Sql::One(
-    "SELECT name, requests, managed_by, revision, created_at, updated_at FROM plans_plans \
+    "SELECT name, requests, managed_by, revision, created_at, updated_at, meters FROM plans_plans \
      WHERE environment = $1 ORDER BY name LIMIT $2",
 );
 const ANYWHERE: Sql =
@@ -38,12 +38,20 @@ pub(crate) fn insert(
     tx: &mut SystemTx,
     place: Place,
     name: &Slug,
-    (requests, by): (Rate, ManagedBy),
+    (limits, by): (&Limits, ManagedBy),
     now: Timestamp,
 ) -> Result<(), Error> {
     tx.execute(
         &INSERT,
-        &params![place.environment, name, place.project, requests.to_string(), by.word(), now],
+        &params![
+            place.environment,
+            name,
+            place.project,
+            limits.requests.to_string(),
+            by.word(),
+            now,
+            meters(limits)?
+        ],
     )?;
     Ok(())
 }
@@ -52,10 +60,11 @@ pub(crate) fn update(
     tx: &mut SystemTx,
     place: Place,
     name: &Slug,
-    (requests, by): (Rate, ManagedBy),
+    (limits, by): (&Limits, ManagedBy),
     now: Timestamp,
 ) -> Result<(), Error> {
-    tx.execute(&UPDATE, &params![place.environment, name, requests.to_string(), by.word(), now])?;
+    let requests = limits.requests.to_string();
+    tx.execute(&UPDATE, &params![place.environment, name, requests, by.word(), now, meters(limits)?])?;
     Ok(())
 }
 
@@ -82,11 +91,18 @@ pub(crate) fn anywhere(
     tx.query(&ANYWHERE, &params![project, name])?.iter().map(|row| row.get::<EnvironmentId>(0)).collect()
 }
 
+fn meters(limits: &Limits) -> Result<String, Error> {
+    serde_json::to_string(&limits.meters).map_err(|error| Error::Statement(error.to_string()))
+}
+
 fn read(row: &Row) -> Result<Plan, Error> {
     let unknown = |column: &str| Error::Decode(format!("column {column} holds an unknown word"));
     Ok(Plan {
         name: row.get::<Slug>(0)?,
-        requests: Rate::parse(&row.get::<String>(1)?).map_err(|_| unknown("requests"))?,
+        limits: Limits {
+            requests: Rate::parse(&row.get::<String>(1)?).map_err(|_| unknown("requests"))?,
+            meters: serde_json::from_str(&row.get::<String>(6)?).map_err(|_| unknown("meters"))?,
+        },
         managed_by: ManagedBy::parse(&row.get::<String>(2)?).ok_or_else(|| unknown("managed_by"))?,
         revision: row.get::<i64>(3)?,
         created_at: row.get::<Option<Timestamp>>(4)?,

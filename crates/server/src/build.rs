@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{SharedClock, SharedRandom, Slug};
+use base::{Secret, SharedClock, SharedRandom, Slug};
 use config::ServerSettings;
 use db::Db;
 use identity::OperatorKey;
@@ -14,6 +14,7 @@ use vault::Vault;
 use crate::capabilities;
 use crate::cleanup;
 use crate::error::failed;
+use crate::links::{Links, Places};
 use crate::workers;
 
 /// The environment that `up` uses.
@@ -30,6 +31,10 @@ pub(crate) struct Ground {
     pub(crate) logs: Arc<logs::Logs>,
     /// Where the services reach the service API.
     pub(crate) service_url: String,
+    /// Where the listeners are.
+    pub(crate) places: Places,
+    /// By which the gateway is known to the server behind it.
+    pub(crate) vouch: Secret<String>,
 }
 
 /// The capabilities, built and handed to each other.
@@ -47,7 +52,11 @@ struct Shared {
     environments: Arc<tenants::Environments>,
     tenants: Arc<dyn TenantDirectory>,
     signer: Arc<identity::Signer>,
+    revocations: Arc<identity::Revocations>,
     queues: jobs::Engine,
+    /// The addresses under which people reach this installation.
+    #[expect(dead_code, reason = "capabilities that send people somewhere take it")]
+    links: Arc<dyn ports::Links>,
 }
 
 /// The installation's own queues: each is worked off by a handler of some capability.
@@ -74,6 +83,8 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         environments: shared.environments.clone(),
         services: Arc::new(deployments::Identities),
         signer: shared.signer.clone(),
+        revocations: shared.revocations.clone(),
+        external: None,
     });
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } = data_path(ground, &shared, &identity, &services);
@@ -81,6 +92,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         db: db.clone(),
         clock: clock.clone(),
         census: Arc::new(tenants::PlanCensus),
+        over: None,
         environments: shared.environments.clone(),
         projects: Arc::new(tenants::Projects),
         schemas: capabilities::sections(),
@@ -128,7 +140,10 @@ impl Shared {
             .map_err(|e| failed("read the environments", &e))?;
         let signer = identity::Signer::load(db, clock.clone(), random)
             .await
-            .map_err(|e| failed("read the signing key", &e))?;
+            .map_err(|e| failed("read the signing keys", &e))?;
+        let revocations = identity::Revocations::load(db, clock.clone())
+            .await
+            .map_err(|e| failed("read which tokens are revoked", &e))?;
         let tenants: Arc<dyn TenantDirectory> = Arc::new(tenants::Directory::new(db.clone()));
         let queues = jobs::Engine::open(jobs::Deps {
             db: db.clone(),
@@ -139,7 +154,8 @@ impl Shared {
             built_in: BUILT_IN_QUEUES.to_vec(),
         });
         let queues = queues.await.map_err(|e| failed("open the queues", &e))?;
-        Ok(Shared { environments, tenants, signer, queues })
+        let links = Links::new(&ground.settings, ground.places, environments.clone());
+        Ok(Shared { environments, tenants, signer, revocations, queues, links: Arc::new(links) })
     }
 }
 
@@ -173,7 +189,14 @@ fn data_path(
 ) -> gateway::Built {
     let Ground { settings, db, clock, random, metrics, logs, .. } = ground;
     gateway::build(
-        gateway::Config { trusted_proxies: settings.trusted_proxies.clone(), ..gateway::Config::default() },
+        gateway::Config {
+            trusted_proxies: settings.trusted_proxies.clone(),
+            member: ground
+                .places
+                .member
+                .map(|addr| gateway::MemberSurface { addr, vouch: ground.vouch.clone() }),
+            ..gateway::Config::default()
+        },
         gateway::Deps {
             db: db.clone(),
             clock: clock.clone(),

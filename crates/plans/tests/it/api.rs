@@ -55,8 +55,8 @@ async fn a_plan_is_made_changed_and_removed() {
         operator.post(PLANS, default).await.problem(&codes::CONFLICT);
         operator.post(PLANS, json!({"name": "x", "requests": "fast"})).await.problem(&codes::INVALID);
         operator.post(PLANS, json!({"name": "x", "requests": "0/min"})).await.problem(&codes::INVALID);
-        let meters = json!({"name": "x", "requests": "1/s", "meters": {}});
-        let unknown = operator.post(PLANS, meters).await;
+        let quotas = json!({"name": "x", "requests": "1/s", "quotas": {}});
+        let unknown = operator.post(PLANS, quotas).await;
         assert!(matches!(unknown.status.as_u16(), 400 | 422));
         let stale = operator.clone().with("if-match", "\"r9\"");
         stale.patch(&team, json!({"requests": "1/s"})).await.problem(&codes::PRECONDITION_FAILED);

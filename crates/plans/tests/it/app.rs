@@ -9,7 +9,10 @@ use base::{EnvironmentId, HostName, ProjectId, Slug, TenantId};
 use db::{Event, SystemTx};
 use plans::{Deps, PlansApply, SECTION};
 use ports::SectionApply as _;
-use ports::{ApplyError, Change, EnvironmentDirectory, EnvironmentRecord, PlanUse, PlanUsers, ProjectOf};
+use ports::{
+    ApplyError, Change, EnvironmentDirectory, EnvironmentRecord, LimitCensus, MeterLimit, OverLimit, PlanUse,
+    PlanUsers, ProjectOf,
+};
 use serde_json::Value;
 use testkit::{Client, Parts, Store, TestApp};
 use web::Surface;
@@ -44,6 +47,21 @@ impl PlanUse for World {
     }
 }
 
+impl LimitCensus for World {
+    fn over(
+        &self,
+        _: &mut SystemTx,
+        _: EnvironmentId,
+        _: &Slug,
+        meter: &base::MeterName,
+        limit: MeterLimit,
+    ) -> Result<OverLimit, db::Error> {
+        // One tenant uses seven of everything but seats.
+        let is_over = meter.as_str() != "seats" && limit.max.is_some_and(|max| max < base::Amount::whole(7));
+        Ok(if is_over { OverLimit { count: 1, examples: vec![slug("acme")] } } else { OverLimit::default() })
+    }
+}
+
 impl ProjectOf for World {
     fn project_of(&self, _: &mut SystemTx, id: EnvironmentId) -> Result<Option<ProjectId>, db::Error> {
         Ok(self.environments.iter().find(|one| one.id == id).map(|one| one.project))
@@ -74,6 +92,7 @@ where
                     db: store.db.clone(),
                     clock: store.shared_clock(),
                     census: Arc::clone(&world) as Arc<dyn PlanUse>,
+                    over: Some(Arc::clone(&world) as Arc<dyn LimitCensus>),
                     environments: Arc::clone(&world) as Arc<dyn EnvironmentDirectory>,
                     projects: Arc::clone(&world) as Arc<dyn ProjectOf>,
                     schemas: vec![SECTION],

@@ -40,7 +40,7 @@ async fn the_file_manages_its_plans_and_no_others() {
 }
 
 #[test]
-fn the_schema_takes_names_and_rates_and_nothing_else() {
+fn the_schema_takes_names_rates_and_meters_and_nothing_else() {
     let check = |value: Value| {
         let faults = shape::check(&(plans::SECTION.schema)(), &value);
         let more = (plans::SECTION.check)(&value, &Value::Null);
@@ -51,5 +51,7 @@ fn the_schema_takes_names_and_rates_and_nothing_else() {
     assert_eq!(check(json!({"gold": {"requests": "5 a second"}})), 1);
     assert_eq!(check(json!({"gold": {}})), 1);
     assert_eq!(check(json!({"Gold": {"requests": "5/s"}})), 1);
-    assert_eq!(check(json!({"gold": {"requests": "5/s", "meters": {}}})), 1);
+    assert_eq!(check(json!({"gold": {"requests": "5/s", "meters": {"seats": {"max": 5}}}})), 0);
+    assert_eq!(check(json!({"gold": {"requests": "5/s", "meters": {"Seats": {"max": -5}}}})), 2);
+    assert_eq!(check(json!({"gold": {"requests": "5/s", "quotas": {}}})), 1);
 }
