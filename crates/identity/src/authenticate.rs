@@ -2,18 +2,20 @@
 //!
 //! Every failure looks the same from outside (A10): which of malformed, unknown, expired or revoked it was is
 //! told to nobody. Keys are found by their SHA-256: a comparison of hashes of 256 random bits tells nothing
-//! about the key, and it is made in constant time all the same.
+//! about the key, and it is made in constant time all the same. Tokens are judged from memory ([`crate::Tokens`]); whether
+//! their tenant still is, is remembered for a moment as it is for keys.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use authority::key_format::{self, KeyKind};
+use authority::key_format::{self, KeyFormatError, KeyKind};
 use authority::{Caller, Mint, Origin, Principal, PrincipalKind, ServiceGrant, SystemCtx, TenantGrant};
 use base::{RequestId, Secret, SharedClock};
 use db::{Db, SystemTx};
 use http::{HeaderMap, HeaderName, header};
 use ports::{
-    AuthError, Authenticate, BoxFuture, EnvironmentDirectory, KeyUse, TenantDirectory, TenantStatus,
+    AuthError, Authenticate, BoxFuture, EnvironmentDirectory, EnvironmentRecord, KeyUse, TenantDirectory,
+    TenantStatus, TokenCheck as _, TokenSource, TokenTenant, TokenVerdict,
 };
 
 use web::Recall;
@@ -22,15 +24,18 @@ use crate::model::{Key, KeyState};
 use crate::service_token::Known;
 use crate::signer::Signer;
 use crate::store::{keys, operators};
+use crate::token::{Judged, Own, Tokens};
 use crate::uses::KeyUses;
 
-/// Longest credential that is looked at, in bytes; the longest key has 61, the token of a service 71.
-const CREDENTIAL_BYTES_MAX: usize = 256;
+/// Longest credential that is looked at, in bytes: that of a token.
+const CREDENTIAL_BYTES_MAX: usize = tokens::TOKEN_BYTES_MAX;
 /// What is kept of a client's self-description, in bytes.
 const AGENT_BYTES_MAX: usize = 256;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// For whom a service acts: an id or slug.
 const TENANT: HeaderName = HeaderName::from_static("switchyard-tenant");
+/// In which environment; tells whose issuers are trusted.
+const ENVIRONMENT: HeaderName = HeaderName::from_static("switchyard-environment");
 /// Longest name of a tenant that is looked at, in bytes: a slug has at most 63, an id 30.
 const TENANT_BYTES_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,6 +48,7 @@ pub struct Authenticator {
     pub(crate) environments: Arc<dyn EnvironmentDirectory>,
     pub(crate) signer: Arc<Signer>,
     pub(crate) known: Known,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) uses: Arc<KeyUses>,
     pub(crate) recent: Recent,
     pub(crate) mint: Mint,
@@ -72,7 +78,13 @@ impl Authenticate for Authenticator {
             if text.expose().starts_with(key_format::SERVICE_TOKEN_PREFIX) {
                 return self.service(text.expose(), headers, origin(headers, peer)).await;
             }
-            let kind = key_format::check(text.expose()).map_err(|_| AuthError::Invalid)?;
+            let kind = match key_format::check(text.expose()) {
+                Ok(kind) => kind,
+                Err(KeyFormatError::Foreign) => {
+                    return self.token(text.expose(), headers, origin(headers, peer)).await;
+                }
+                Err(KeyFormatError::Malformed | KeyFormatError::Checksum) => return Err(AuthError::Invalid),
+            };
             let hash = crate::hash(text.expose());
             let origin = origin(headers, peer);
             match kind {
@@ -117,6 +129,10 @@ impl Authenticator {
         if !same(&key.hash, &hash) || key.state(now) != KeyState::Active {
             return Err(AuthError::Invalid);
         }
+        // Whoever sends a key from elsewhere has stolen it, and learns nothing of it.
+        if !key.allows(origin.ip) {
+            return Err(AuthError::Invalid);
+        }
         self.uses.used(key.tenant, key.id, now);
         Ok(self.mint_tenant(&key, origin))
     }
@@ -154,6 +170,60 @@ impl Authenticator {
         Ok(Caller::service(&self.mint, grant, principal, origin))
     }
 
+    /// Whoever a token speaks for.
+    async fn token(&self, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Caller, AuthError> {
+        match self.tokens.judge(token) {
+            Judged::Own(own) => self.own(*own, origin).await,
+            Judged::Other => self.external(token, headers, origin).await,
+            Judged::Refused(_) | Judged::Foreign => Err(AuthError::Invalid),
+        }
+    }
+
+    /// A user of ours: of the team, or in the token's tenant.
+    async fn own(&self, own: Own, origin: Origin) -> Result<Caller, AuthError> {
+        let Own { identity, project, session, scopes, called, .. } = own;
+        let TokenSource::Own { user, .. } = identity.source else { return Err(AuthError::Invalid) };
+        let role = identity.role.ok_or(AuthError::Invalid)?;
+        let principal = match identity.impersonator {
+            Some(words) => Principal::new(PrincipalKind::Operator, words),
+            None => Principal::new(PrincipalKind::User(user), called),
+        };
+        let caller = match (identity.tenant, project) {
+            (None, None) if identity.operator => Caller::operator_as(&self.mint, role, principal, origin),
+            (Some(TokenTenant::Id(tenant)), Some(project)) => {
+                let tenant = self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
+                let grant = TenantGrant { tenant, role, scopes, environment: None };
+                Caller::tenant(&self.mint, grant, principal, origin).in_project(project)
+            }
+            _ => return Err(AuthError::Invalid),
+        };
+        Ok(match session {
+            Some(session) => caller.in_session(session),
+            None => caller,
+        })
+    }
+
+    /// A user of an issuer that the project of the call trusts.
+    async fn external(&self, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Caller, AuthError> {
+        let environments = self.environments.shared();
+        let place = place(headers, &environments, self.environments.current().as_ref());
+        let place = place.ok_or(AuthError::Invalid)?;
+        let TokenVerdict::Valid(identity) = self.tokens.wait(place.id, token).await else {
+            return Err(AuthError::Invalid);
+        };
+        let TokenSource::External(issuer) = identity.source else { return Err(AuthError::Invalid) };
+        let name = match &identity.tenant {
+            Some(TokenTenant::Id(tenant)) => tenant.to_string(),
+            Some(TokenTenant::Slug(slug)) => slug.to_string(),
+            None => return Err(AuthError::Invalid),
+        };
+        let tenant = self.known.tenant(place.project, &name).await?.ok_or(AuthError::Invalid)?;
+        let role = identity.role.clone().ok_or(AuthError::Invalid)?;
+        let principal = Principal::new(PrincipalKind::External(issuer), identity.subject.clone());
+        let grant = TenantGrant { tenant, role, scopes: None, environment: None };
+        Ok(Caller::tenant(&self.mint, grant, principal, origin).in_project(place.project))
+    }
+
     fn mint_tenant(&self, key: &Key, origin: Origin) -> Caller {
         let principal = Principal::new(PrincipalKind::ApiKey(key.id), key.name.clone());
         let grant = TenantGrant {
@@ -169,6 +239,26 @@ impl Authenticator {
 fn unavailable(error: db::Error) -> AuthError {
     tracing::warn!(%error, "credentials cannot be checked");
     AuthError::Unavailable
+}
+
+/// The environment that a call names, by name or id; where it names none, the one that this process runs, or the only one.
+fn place<'a>(
+    headers: &HeaderMap,
+    all: &'a [EnvironmentRecord],
+    current: Option<&EnvironmentRecord>,
+) -> Option<&'a EnvironmentRecord> {
+    let is_current = |one: &&EnvironmentRecord| current.is_some_and(|current| current.id == one.id);
+    match headers.get(ENVIRONMENT) {
+        Some(name) => {
+            let name = name.to_str().ok()?;
+            let called = |one: &&EnvironmentRecord| one.slug.as_str() == name || one.id.to_string() == name;
+            let of_current = |one: &&EnvironmentRecord| {
+                called(one) && current.is_none_or(|current| current.project == one.project)
+            };
+            all.iter().find(of_current).or_else(|| all.iter().find(called))
+        }
+        None => all.iter().find(is_current).or_else(|| all.first().filter(|_| all.len() == 1)),
+    }
 }
 
 /// The tenant that a service names; `None` when it acts for all of its environment. What cannot be a name is no tenant's.
@@ -255,7 +345,7 @@ mod tests {
             assert_eq!(read(pairs), Err(AuthError::Invalid), "{pairs:?}");
         }
         let mut long = HeaderMap::new();
-        long.insert(API_KEY, HeaderValue::from_str(&"a".repeat(257)).unwrap());
+        long.insert(API_KEY, HeaderValue::from_str(&"a".repeat(8_193)).unwrap());
         assert!(credential(&long).is_err());
     }
 

@@ -31,13 +31,16 @@ mod authenticate;
 mod cli;
 mod directory;
 mod error;
+mod keyring;
 pub mod model;
 mod operator_key;
 pub mod ops;
 mod push_signature;
+mod revocations;
 mod service_token;
 mod signer;
 mod store;
+mod token;
 mod uses;
 
 use std::path::PathBuf;
@@ -48,7 +51,7 @@ use base::{SharedClock, SharedRandom};
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{EnvironmentDirectory, ServiceIdentities, TenantDirectory};
+use ports::{EnvironmentDirectory, ServiceIdentities, TenantDirectory, TokenCheck};
 use ring::digest;
 use service_token::Known;
 
@@ -58,9 +61,12 @@ use authenticate::Recent;
 pub use cli::verbs;
 pub use directory::{Directory, Rows};
 pub use error::Error;
+pub use keyring::{PUBLISHED_AFTER, PUBLISHED_BEFORE, SIGNS_FOR, Standing};
 pub use operator_key::{OPERATOR_KEY_FILE, OperatorKey, OperatorKeyError, RESET_FILE};
 pub use push_signature::push_signature;
-pub use signer::{ISSUER, Signer};
+pub use revocations::{KEPT, Revocations};
+pub use signer::{ISSUER, SIGNING_KEYS_MAX, Signer, SigningKeyState};
+pub use token::{ACCESS_TOKEN_TYP, AUDIENCE, LEEWAY, TOKEN_LIFETIME_MAX, Tokens};
 pub use uses::{FLUSH_EVERY, KeyUses, USES_MAX};
 
 /// What the installation knows of this capability before it is built.
@@ -69,11 +75,10 @@ pub const MANIFEST: Manifest = Manifest {
     summary: "keys, members and roles, authentication, assertions",
     migrations: MigrationSet {
         capability: "identity",
-        migrations: &[Migration {
-            number: 1,
-            name: "identity",
-            sql: include_str!("../migrations/0001_identity.sql"),
-        }],
+        migrations: &[
+            Migration { number: 1, name: "identity", sql: include_str!("../migrations/0001_identity.sql") },
+            Migration { number: 2, name: "tokens", sql: include_str!("../migrations/0002_tokens.sql") },
+        ],
         tenant_tables: &["identity_keys", "identity_members"],
         system_tables: &[
             ("identity_operator_keys", "operators belong to the installation"),
@@ -81,6 +86,8 @@ pub const MANIFEST: Manifest = Manifest {
                 "identity_signing_keys",
                 "one key signs for all tenants; the audience and tenant are in what it signs",
             ),
+            ("identity_revocations", "tokens are judged before their tenant is known; holds ids and times"),
+            ("identity_roles", "custom roles belong to a project; its tenants share them"),
         ],
     },
     events: &[
@@ -90,6 +97,10 @@ pub const MANIFEST: Manifest = Manifest {
         EventDoc { kind: "member.invited", doc: "A person was invited with a role." },
         EventDoc { kind: "member.changed", doc: "A member got another role." },
         EventDoc { kind: "member.removed", doc: "A membership ended." },
+        EventDoc {
+            kind: "signing_key.rotated",
+            doc: "The next signing keys take over; holds their ids and times.",
+        },
         EventDoc { kind: "operator_key.created", doc: "The operators' key was made at the first start." },
         EventDoc { kind: "operator_key.reset", doc: "The operators' key was lost and a new one made." },
     ],
@@ -103,6 +114,7 @@ pub const MANIFEST: Manifest = Manifest {
         authority::permissions::MEMBERS_READ,
         authority::permissions::MEMBERS_WRITE,
         authority::permissions::MEMBERS_DELETE,
+        authority::permissions::SIGNING_WRITE,
     ],
     codes: &[&base::codes::SCOPE_EXCEEDS, &base::codes::ROLE_EXCEEDS, &base::codes::LAST_OWNER],
 };
@@ -123,6 +135,10 @@ pub struct Deps {
     pub services: Arc<dyn ServiceIdentities>,
     /// The signer, loaded before ([`Signer::load`]).
     pub signer: Arc<Signer>,
+    /// Revoked tokens, loaded before ([`Revocations::load`]).
+    pub revocations: Arc<Revocations>,
+    /// Judges tokens of issuers that projects trust; `None` where there are none.
+    pub external: Option<Arc<dyn TokenCheck>>,
 }
 
 /// A built identity: its module, and what others are handed of it.
@@ -135,12 +151,21 @@ pub struct Identity {
     pub uses: Arc<KeyUses>,
     /// For the gateway: keys.
     pub directory: Arc<Directory>,
+    /// For the gateway: judges tokens.
+    pub tokens: Arc<Tokens>,
 }
 
 /// Builds routes, tasks and the authenticator.
 pub fn build(deps: Deps) -> Identity {
-    let Deps { db, clock, random, tenants, environments, services, signer } = deps;
+    let Deps { db, clock, random, tenants, environments, services, signer, revocations, external } = deps;
     let uses = Arc::new(KeyUses::default());
+    let tokens = Arc::new(Tokens::new(
+        Arc::clone(&signer),
+        Arc::clone(&revocations),
+        Arc::clone(&environments),
+        Arc::clone(&clock),
+        external,
+    ));
     let authenticator = Arc::new(Authenticator {
         db: db.clone(),
         clock: Arc::clone(&clock),
@@ -148,20 +173,45 @@ pub fn build(deps: Deps) -> Identity {
         environments: Arc::clone(&environments),
         signer: Arc::clone(&signer),
         known: Known::new(db.clone(), Arc::clone(&clock), services, Arc::clone(&tenants)),
+        tokens: Arc::clone(&tokens),
         uses: Arc::clone(&uses),
         recent: Recent::new(&clock),
         mint: Mint::for_identity(),
     });
     let sources = ops::Sources { clock, random };
-    let state = Arc::new(api::State { db: db.clone(), sources, tenants, environments, signer });
+    let state =
+        Arc::new(api::State { db: db.clone(), sources, tenants, environments, signer: Arc::clone(&signer) });
     let directory = Arc::new(Directory::new(db.clone()));
-    let noted = Arc::clone(&uses);
-    let flush = Task::new(TaskKind::Flusher, "identity.key_uses", move |stop| {
-        let (noted, db) = (Arc::clone(&noted), db.clone());
-        async move { noted.run(db, stop).await }
-    });
-    let module = Module::new("identity", api::routes(&state)).task(flush).rows(Arc::new(Rows));
-    Identity { module, authenticator, uses, directory }
+    let module = Module::new("identity", api::routes(&state))
+        .task(flush(&uses, &db))
+        .task(follow(&revocations))
+        .task(rotate(&signer))
+        .rows(Arc::new(Rows));
+    Identity { module, authenticator, uses, directory, tokens }
+}
+
+fn flush(uses: &Arc<KeyUses>, db: &Db) -> Task {
+    let (uses, db) = (Arc::clone(uses), db.clone());
+    Task::new(TaskKind::Flusher, "identity.key_uses", move |stop| {
+        let (uses, db) = (Arc::clone(&uses), db.clone());
+        async move { uses.run(db, stop).await }
+    })
+}
+
+fn follow(revocations: &Arc<Revocations>) -> Task {
+    let revocations = Arc::clone(revocations);
+    Task::new(TaskKind::Reconciler, "identity.revocations", move |stop| {
+        let revocations = Arc::clone(&revocations);
+        async move { revocations.run(stop).await }
+    })
+}
+
+fn rotate(signer: &Arc<Signer>) -> Task {
+    let signer = Arc::clone(signer);
+    Task::new(TaskKind::Reconciler, "identity.signing_keys", move |stop| {
+        let signer = Arc::clone(&signer);
+        async move { signer.run(stop).await }
+    })
 }
 
 /// Makes the operators' key at the first start, or finds it ([`OperatorKey`] says which). To be called once

@@ -1,11 +1,14 @@
 //! Pure rules of keys and members: their fields and limits, and who may hand out which rights.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use authority::{Audience, Caller, Pattern, Role, permissions};
-use base::{Email, EnvironmentId, KeyId, MemberId, Slug, TenantId, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use base::{Cidr, Email, EnvironmentId, KeyId, MemberId, ProjectId, Slug, TenantId, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest name of a key, in characters.
 pub const NAME_CHARS_MAX: usize = 100;
@@ -13,6 +16,14 @@ pub const NAME_CHARS_MAX: usize = 100;
 pub const KEYS_MAX: u32 = 1_000;
 /// Most members of a tenant.
 pub const MEMBERS_MAX: u32 = 10_000;
+/// Most custom roles of a project.
+pub const ROLES_MAX: u32 = 100;
+/// Longest description of a role, in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 200;
+/// Most places (a tenant in an environment) with keys of a role that is changed: each is told of by an event of its own.
+pub const ROLE_PLACES_MAX: u32 = 1_000;
+/// Most ranges of addresses that a key may be kept to: every gateway asks each of them.
+pub const ALLOWED_IPS_MAX: usize = 32;
 /// How long the old key goes on working after a rotation, unless the request says otherwise: a working day and a
 /// night to roll it out.
 pub const OVERLAP_DEFAULT: Duration = Duration::from_hours(24);
@@ -52,9 +63,28 @@ pub struct Key {
     pub created_by: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From where it may be used; empty for anywhere.
+    pub allowed_ips: Vec<Cidr>,
+    /// The custom role that it has; its patterns are in `role`.
+    pub role_name: Option<NamedRole>,
+}
+
+/// A role that a project defines.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NamedRole {
+    /// The project.
+    pub project: ProjectId,
+    /// Its name there.
+    pub name: Slug,
 }
 
 impl Key {
+    /// Whether the key may be used from an address. Where the address is not known, only a key without a list may.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        self.allowed_ips.is_empty()
+            || address.is_some_and(|address| self.allowed_ips.iter().any(|range| range.contains(address)))
+    }
+
     /// Where the key stands at a time.
     pub fn state(&self, now: Timestamp) -> KeyState {
         match (self.revoked_at, self.expires_at) {
@@ -86,11 +116,84 @@ pub struct Member {
     pub email: Email,
     /// What the person may do.
     pub role: Role,
+    /// The custom role that it is.
+    pub role_name: Option<NamedRole>,
     /// Whether the person has accepted.
     pub status: MemberStatus,
     /// +1 a change.
     pub revision: i64,
     /// When the person was invited.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A role as it is given: by the name of a built-in or custom one, or as a list of patterns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum RoleRef {
+    /// A built-in role, or patterns.
+    Plain(Role),
+    /// A role that the project defines.
+    Named(Slug),
+}
+
+impl<'de> Deserialize<'de> for RoleRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let named = value.as_str().filter(|name| Role::parse(name).is_err()).map(Slug::parse);
+        match named {
+            Some(name) => name.map(RoleRef::Named).map_err(D::Error::custom),
+            None => serde_json::from_value(value).map(RoleRef::Plain).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for RoleRef {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "RoleRef".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let pattern = generator.subschema_for::<Pattern>();
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
+                { "type": "array", "maxItems": authority::PATTERNS_MAX, "items": pattern },
+            ],
+        })
+    }
+}
+
+/// What a role that was given turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// What it grants.
+    pub role: Role,
+    /// The custom role that it is; `None` for built-in ones and for patterns.
+    pub name: Option<NamedRole>,
+}
+
+impl From<Role> for Given {
+    fn from(role: Role) -> Given {
+        Given { role, name: None }
+    }
+}
+
+/// A role that a project defines, for its tenants' members and keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomRole {
+    /// Its name, unique in the project; none of the built-in ones.
+    pub name: Slug,
+    /// What it grants.
+    pub patterns: Vec<Pattern>,
+    /// What it is for.
+    pub description: String,
+    /// +1 a change.
+    pub revision: i64,
+    /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
@@ -258,6 +361,7 @@ mod tests {
             id: MemberId::new(&clock, &random),
             email: Email::parse("ada@example.com").unwrap(),
             role: Role::Owner,
+            role_name: None,
             status,
             revision: 1,
             created_at: Timestamp::EPOCH,
@@ -293,6 +397,8 @@ mod tests {
             last_used_at: None,
             created_by: String::new(),
             created_at: at(0),
+            allowed_ips: Vec::new(),
+            role_name: None,
         };
         assert_eq!(key.state(at(9)), KeyState::Active);
         assert_eq!(key.state(at(10)), KeyState::Expired);

@@ -2,7 +2,7 @@
 
 use crate::{BoxFuture, Unavailable};
 use authority::{Pattern, Role};
-use base::{EnvironmentId, HostName, KeyId, ProjectId, Rate, Slug, TenantId, Timestamp};
+use base::{Cidr, EnvironmentId, HostName, KeyId, ProjectId, Rate, Slug, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -94,6 +94,8 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// What its owner calls it.
     pub name: String,
+    /// From where it works; empty means from anywhere. At most 32.
+    pub allowed_ips: Vec<Cidr>,
 }
 
 /// Reads API keys. Revoked ones are absent.

@@ -46,7 +46,9 @@ pub use service::{
     Endpoint, HealthCheck, PushMessage, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord,
     ServiceTokens,
 };
-pub use tenancy::{KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantRows};
+pub use tenancy::{
+    HealthSign, KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantHealth, TenantOf, TenantPlace, TenantRows,
+};
 pub use usage::{
     ExternalIds, Grace, LimitCensus, MeterLimit, MeterPeriod, MeterVerdict, OVER_MAX, OverLimit, PlanLimits,
     PlanMeter, RouteMeters, TenantTerms, TenantTermsOf, UsageEntry, UsageLedger, UsageTotal,

@@ -3,6 +3,8 @@
 use base::{EnvironmentId, KeyId, ProjectId, Slug, TenantId, Timestamp};
 use db::SystemTx;
 
+use crate::TenantStatus;
+
 /// Knows plans. Plans implement it; tenants ask before they put a tenant on a plan.
 pub trait PlanLookup: Send + Sync + 'static {
     /// Whether any environment of the project has a plan of that name. Read in the caller's transaction, so
@@ -25,6 +27,26 @@ pub trait ProjectOf: Send + Sync + 'static {
         tx: &mut SystemTx,
         environment: EnvironmentId,
     ) -> Result<Option<ProjectId>, db::Error>;
+}
+
+/// Where a tenant is, and whether it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantPlace {
+    /// Its project.
+    pub project: ProjectId,
+    /// Its slug, unique there.
+    pub slug: Slug,
+    /// Whether it is served.
+    pub status: TenantStatus,
+}
+
+/// Knows tenants inside a transaction. Tenants implement it.
+pub trait TenantOf: Send + Sync + 'static {
+    /// Where the tenant is; `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn tenant_of(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantPlace>, db::Error>;
 }
 
 /// How many tenants are on a plan, and some of them.
@@ -68,4 +90,25 @@ pub trait KeyUse: Send + Sync + 'static {
     /// Never waits. Kept in memory and written in batches; a note that finds no room is dropped, since the next
     /// use makes it again.
     fn used(&self, tenant: TenantId, key: KeyId, at: Timestamp);
+}
+
+/// Something about a tenant that wants somebody's attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthSign {
+    /// What it is about, one word: `jobs`, `domains`, `limits`.
+    pub topic: &'static str,
+    /// Whether something does not work because of it now.
+    pub is_urgent: bool,
+    /// One sentence, which names the thing.
+    pub text: String,
+}
+
+/// Knows how a tenant fares. Whoever has something to say implements it; tenants ask.
+pub trait TenantHealth: Send + Sync + 'static {
+    /// What wants attention in an environment; none when all is well. At most twenty.
+    fn signs(
+        &self,
+        environment: EnvironmentId,
+        tenant: TenantId,
+    ) -> crate::BoxFuture<'_, Result<Vec<HealthSign>, crate::Unavailable>>;
 }

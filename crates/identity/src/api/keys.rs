@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use authority::{Pattern, Role, permissions};
 use base::{
-    Cursor, EnvironmentId, HumanDuration, KeyId, Page, PageRequest, Slug, TenantId, Timestamp, codes,
+    Cidr, Cursor, EnvironmentId, HumanDuration, KeyId, Page, PageRequest, Slug, TenantId, Timestamp, codes,
 };
 use ports::EnvironmentRecord;
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use web::{Call, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
 use crate::error::Error;
-use crate::model::{Key, KeyState, OVERLAP_DEFAULT};
+use crate::model::{Given, Key, KeyState, OVERLAP_DEFAULT};
 use crate::ops::keys::{self as op, Made, Place};
 use crate::store::keys as rows;
 
@@ -95,6 +95,9 @@ pub struct KeyView {
     pub scopes: Vec<Pattern>,
     /// Where it stands.
     pub status: KeyState,
+    /// From which addresses it may be used; empty for anywhere.
+    #[serde(default)]
+    pub allowed_ips: Vec<Cidr>,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
@@ -121,6 +124,7 @@ impl KeyView {
             role: key.role,
             scopes: key.scopes.unwrap_or_default(),
             status,
+            allowed_ips: key.allowed_ips,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
             replaced_by: key.replaced_by,
@@ -184,6 +188,10 @@ pub struct CreateKey {
     /// When it stops working; never when nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// From which addresses it may be used: at most 32 ranges such as `203.0.113.0/24`; from anywhere when nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub allowed_ips: Vec<Cidr>,
 }
 
 /// How to rotate a key.
@@ -215,8 +223,9 @@ async fn create(state: Arc<State>, call: Call<CreateKey>) -> Result<Reply<NewKey
     let place = place(&state, &call)?;
     let rights = state.rights(&call);
     let once = call.idempotency.clone();
-    let CreateKey { name, role, scopes, environment: _, expires_at } = call.body;
-    let command = op::Create { name, role, scopes, expires_at };
+    let CreateKey { name, role, scopes, environment: _, expires_at, allowed_ips } = call.body;
+    let role = role.map(Given::from);
+    let command = op::Create { name, role, scopes, expires_at, allowed_ips };
     let sources = state.sources.clone();
     let tenant = ctx.tenant();
     let made: NewKeyView = state

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use authority::{Pattern, PrincipalKind, Role, permissions};
-use base::{EnvironmentId, TenantId};
+use base::{EnvironmentId, SessionId, TenantId};
+use ports::AssertionSigner as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,8 +26,8 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
         )
         .route(
             Spec::public(JWKS)
-                .summary("The public keys of assertions")
-                .details("A JWK set (RFC 7517), by which an app verifies `Switchyard-Assertion`.")
+                .summary("The public keys of assertions and tokens")
+                .details("A JWK set (RFC 7517), by which an app verifies `Switchyard-Assertion` and tokens.")
                 .surface(Surface::Service),
             Arc::clone(state),
             jwks,
@@ -44,6 +45,9 @@ pub struct MeView {
     pub name: String,
     /// The tenant it acts for; `null` for operators.
     pub tenant: Option<TenantId>,
+    /// The session that it is of; `null` for keys and services.
+    #[serde(default)]
+    pub session: Option<SessionId>,
     /// The environment it is bound to.
     pub environment: Option<EnvironmentId>,
     /// Its role.
@@ -74,6 +78,7 @@ async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
         id,
         name: principal.name.clone(),
         tenant: caller.tenant_id(),
+        session: caller.session(),
         environment: caller.environment(),
         role: caller.role().cloned(),
         scopes: caller.scopes().unwrap_or_default().to_vec(),

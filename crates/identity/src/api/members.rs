@@ -80,7 +80,7 @@ pub struct MemberView {
 
 impl From<Member> for MemberView {
     fn from(member: Member) -> MemberView {
-        let Member { id, email, role, status, revision: _, created_at, updated_at } = member;
+        let Member { id, email, role, role_name: _, status, revision: _, created_at, updated_at } = member;
         MemberView { id, email, role, status, created_at, updated_at }
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use authority::Caller;
 use base::{Slug, codes};
 use db::Db;
-use ports::{AssertionSigner, EnvironmentDirectory, EnvironmentRecord, TenantDirectory};
+use ports::{EnvironmentDirectory, EnvironmentRecord, TenantDirectory};
 use web::{Call, ETag, Problem, Routes};
 
 use crate::error::Error;
 use crate::model::Rights;
 use crate::ops::Sources;
+use crate::signer::Signer;
 
 pub use keys::{CreateKey, KeyView, NewKeyView, RotateKey};
 pub use me::MeView;
@@ -26,7 +27,7 @@ pub(crate) struct State {
     pub(crate) sources: Sources,
     pub(crate) tenants: Arc<dyn TenantDirectory>,
     pub(crate) environments: Arc<dyn EnvironmentDirectory>,
-    pub(crate) signer: Arc<dyn AssertionSigner>,
+    pub(crate) signer: Arc<Signer>,
 }
 
 pub(crate) fn routes(state: &Arc<State>) -> Routes {

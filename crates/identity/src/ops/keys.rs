@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use authority::key_format::{self, KeyKind};
 use authority::{Pattern, Role};
-use base::{EnvironmentId, KeyId, Secret, Slug, Timestamp};
+use base::{Cidr, EnvironmentId, KeyId, Secret, Slug, Timestamp};
 use db::{NewEvent, TenantTx};
 use serde_json::{Value, json};
 
 use super::Sources;
 use crate::error::Error;
-use crate::model::{KEYS_MAX, Key, KeyState, NAME_CHARS_MAX, OVERLAP_MAX, Rights, is_name};
+use crate::model::{
+    ALLOWED_IPS_MAX, Given, KEYS_MAX, Key, KeyState, NAME_CHARS_MAX, NamedRole, OVERLAP_MAX, Rights, is_name,
+};
 use crate::store::keys;
 
 /// The environment whose keys are meant.
@@ -35,11 +37,13 @@ pub struct Create {
     /// What its owner calls it.
     pub name: String,
     /// What it may do; `None` gives exactly the scopes, or a developer's rights where there are none.
-    pub role: Option<Role>,
+    pub role: Option<Given>,
     /// Narrows the role.
     pub scopes: Option<Vec<Pattern>>,
     /// When it stops working; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// From where it may be used; empty for anywhere.
+    pub allowed_ips: Vec<Cidr>,
 }
 
 /// A key that was just made, with its text: it is known now and never again.
@@ -70,12 +74,23 @@ pub fn create(
     if command.expires_at.is_some_and(|expiry| expiry <= now) {
         return Err(Error::Invalid { pointer: "/expires_at", detail: "a time in the future".to_owned() });
     }
-    let (role, scopes) = match (&command.role, &command.scopes) {
-        (Some(role), scopes) => (role.clone(), scopes.clone()),
-        (None, Some(scopes)) => (Role::Custom(scopes.clone()), Some(scopes.clone())),
-        (None, None) => (Role::Developer, None),
+    let (role, role_name, scopes) = match (&command.role, &command.scopes) {
+        (Some(Given { role, name }), scopes) => (role.clone(), name.clone(), scopes.clone()),
+        (None, Some(scopes)) => (Role::Custom(scopes.clone()), None, Some(scopes.clone())),
+        (None, None) => (Role::Developer, None, None),
     };
-    let wanted = Wanted { name: command.name.clone(), role, scopes, expires_at: command.expires_at };
+    if command.allowed_ips.len() > ALLOWED_IPS_MAX {
+        let detail = format!("at most {ALLOWED_IPS_MAX} ranges");
+        return Err(Error::Invalid { pointer: "/allowed_ips", detail });
+    }
+    let wanted = Wanted {
+        name: command.name.clone(),
+        role,
+        role_name,
+        scopes,
+        expires_at: command.expires_at,
+        allowed_ips: command.allowed_ips.clone(),
+    };
     let made = make(tx, sources, place, rights, wanted)?;
     emit(tx, "key.created", &made.key, None, Some(view(&made.key)))?;
     Ok(made)
@@ -85,8 +100,10 @@ pub fn create(
 struct Wanted {
     name: String,
     role: Role,
+    role_name: Option<NamedRole>,
     scopes: Option<Vec<Pattern>>,
     expires_at: Option<Timestamp>,
+    allowed_ips: Vec<Cidr>,
 }
 
 fn make(
@@ -119,6 +136,8 @@ fn make(
         last_used_at: None,
         created_by: tx.ctx().principal().to_string(),
         created_at: sources.clock.now(),
+        allowed_ips: wanted.allowed_ips,
+        role_name: wanted.role_name,
     };
     keys::insert(tx, &key)?;
     Ok(Made { key, text })
@@ -149,8 +168,10 @@ pub fn rotate(
     let wanted = Wanted {
         name: old.name.clone(),
         role: old.role.clone(),
+        role_name: old.role_name.clone(),
         scopes: old.scopes.clone(),
         expires_at: old.expires_at,
+        allowed_ips: old.allowed_ips.clone(),
     };
     let made = make(tx, sources, place, rights, wanted)?;
     let ends_at = old.expires_at.map_or(now + overlap, |expiry| expiry.min(now + overlap));
@@ -192,6 +213,8 @@ fn view(key: &Key) -> Value {
         "role": key.role,
         "scopes": key.scopes,
         "expires_at": key.expires_at,
+        "allowed_ips": key.allowed_ips,
+        "role_name": key.role_name.as_ref().map(|named| &named.name),
     })
 }
 

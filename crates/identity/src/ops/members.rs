@@ -33,6 +33,7 @@ pub fn invite(
         id: MemberId::new(&*sources.clock, &*sources.random),
         email: email.clone(),
         role: role.clone(),
+        role_name: None,
         status: MemberStatus::Invited,
         revision: 1,
         created_at: now,
@@ -67,7 +68,7 @@ pub fn set_role(
     keep_an_owner(tx, &member)?;
     let now = sources.clock.now();
     let next =
-        Member { role: role.clone(), revision: member.revision + 1, updated_at: now, ..member.clone() };
+        Member { role: role.clone(), role_name: None, revision: member.revision + 1, updated_at: now, ..member.clone() };
     members::update(tx, &next, now)?;
     let (before, after) = (json!({ "role": member.role }), json!({ "role": next.role }));
     emit(tx, "member.changed", id, Some(before), Some(after))?;

@@ -1,16 +1,17 @@
 //! Rows of API keys.
 
 use authority::{Pattern, Role};
-use base::{EnvironmentId, KeyId, TenantId, Timestamp};
+use base::{Cidr, EnvironmentId, KeyId, TenantId, Timestamp};
 use db::{Error, Row, Sql, SystemTx, TenantTx, params};
 use ports::KeyRecord;
 
-use super::{json_text, unknown};
+use super::{json_text, named_role, unknown};
 use crate::model::Key;
 
 const INSERT: Sql = Sql::One(
     "INSERT INTO identity_keys (tenant, id, environment, name, hash, prefix, role, scopes, expires_at, \
-     created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+     created_by, created_at, allowed_ips, role_project, role_name) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
 );
 const REPLACE: Sql =
     Sql::One("UPDATE identity_keys SET expires_at = $3, replaced_by = $4 WHERE tenant = $1 AND id = $2");
@@ -26,36 +27,38 @@ const COUNT: Sql = Sql::One(
 );
 const ONE: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
-     last_used_at, created_by, created_at FROM identity_keys WHERE tenant = $1 AND id = $2",
+     last_used_at, created_by, created_at, allowed_ips, role_project, role_name FROM identity_keys WHERE tenant = $1 AND id = $2",
 );
 const LIST: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
-     last_used_at, created_by, created_at FROM identity_keys \
+     last_used_at, created_by, created_at, allowed_ips, role_project, role_name FROM identity_keys \
      WHERE tenant = $1 AND environment = $2 AND id > $3 ORDER BY id LIMIT $4",
 );
 const LIST_UNREVOKED: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
-     last_used_at, created_by, created_at FROM identity_keys \
+     last_used_at, created_by, created_at, allowed_ips, role_project, role_name FROM identity_keys \
      WHERE tenant = $1 AND environment = $2 AND id > $3 AND revoked_at IS NULL ORDER BY id LIMIT $4",
 );
 /// crosses tenants: authentication knows the tenant only after it has found the key.
 const BY_HASH: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
-     last_used_at, created_by, created_at FROM identity_keys WHERE hash = $1",
+     last_used_at, created_by, created_at, allowed_ips, role_project, role_name FROM identity_keys WHERE hash = $1",
 );
 /// Only what a gateway needs: it reads a million of them at its start.
 /// crosses tenants: gateways hold the keys of all tenants.
 const RECORDS: Sql = Sql::One(
-    "SELECT id, hash, tenant, role, scopes, expires_at, name FROM identity_keys \
+    "SELECT id, hash, tenant, role, scopes, expires_at, name, allowed_ips FROM identity_keys \
      WHERE environment = $1 AND id > $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
 );
 const RECORDS_OF_TENANT: Sql = Sql::One(
-    "SELECT id, hash, tenant, role, scopes, expires_at, name FROM identity_keys \
+    "SELECT id, hash, tenant, role, scopes, expires_at, name, allowed_ips FROM identity_keys \
      WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
 );
 
 pub(crate) fn insert(tx: &mut TenantTx, key: &Key) -> Result<(), Error> {
     let scopes = key.scopes.as_ref().map(json_text).transpose()?;
+    let ranges = Some(&key.allowed_ips).filter(|ranges| !ranges.is_empty());
+    let allowed_ips = ranges.map(json_text).transpose()?;
     tx.execute(
         &INSERT,
         &params![
@@ -68,7 +71,10 @@ pub(crate) fn insert(tx: &mut TenantTx, key: &Key) -> Result<(), Error> {
             scopes,
             key.expires_at,
             key.created_by.as_str(),
-            key.created_at
+            key.created_at,
+            allowed_ips,
+            key.role_name.as_ref().map(|named| named.project.to_string()),
+            key.role_name.as_ref().map(|named| named.name.to_string())
         ],
     )?;
     Ok(())
@@ -153,6 +159,7 @@ fn record(row: &Row, environment: EnvironmentId) -> Result<KeyRecord, Error> {
         scopes: scopes(row, 4)?,
         expires_at: row.get::<Option<Timestamp>>(5)?,
         name: row.get::<String>(6)?,
+        allowed_ips: allowed_ips(row, 7)?,
     })
 }
 
@@ -163,6 +170,12 @@ fn role(row: &Row, index: usize) -> Result<Role, Error> {
 fn scopes(row: &Row, index: usize) -> Result<Option<Vec<Pattern>>, Error> {
     let text = row.get::<Option<String>>(index)?;
     text.map(|text| serde_json::from_str(&text).map_err(|_| unknown("scopes"))).transpose()
+}
+
+fn allowed_ips(row: &Row, index: usize) -> Result<Vec<Cidr>, Error> {
+    let text = row.get::<Option<String>>(index)?;
+    let read = |text: String| serde_json::from_str(&text).map_err(|_| unknown("allowed_ips"));
+    text.map_or_else(|| Ok(Vec::new()), read)
 }
 
 fn read(row: &Row) -> Result<Key, Error> {
@@ -181,5 +194,7 @@ fn read(row: &Row) -> Result<Key, Error> {
         last_used_at: row.get::<Option<Timestamp>>(11)?,
         created_by: row.get::<String>(12)?,
         created_at: row.get::<Timestamp>(13)?,
+        allowed_ips: allowed_ips(row, 14)?,
+        role_name: named_role(row, (15, 16))?,
     })
 }

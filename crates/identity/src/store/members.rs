@@ -4,15 +4,16 @@ use authority::Role;
 use base::{Email, MemberId, Timestamp};
 use db::{Error, Row, Sql, TenantTx, params};
 
-use super::{json_text, unknown};
+use super::{json_text, named_role, unknown};
 use crate::model::{Member, MemberStatus};
 
 const INSERT: Sql = Sql::One(
     "INSERT INTO identity_members (tenant, id, email, email_key, role, status, revision, created_at, \
-     updated_at) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)",
+     updated_at, role_project, role_name) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $8, $9)",
 );
 const UPDATE: Sql = Sql::One(
-    "UPDATE identity_members SET role = $3, status = $4, updated_at = $5, revision = revision + 1 \
+    "UPDATE identity_members SET role = $3, status = $4, updated_at = $5, role_project = $6, role_name = $7, \
+     revision = revision + 1 \
      WHERE tenant = $1 AND id = $2",
 );
 const DELETE: Sql = Sql::One("DELETE FROM identity_members WHERE tenant = $1 AND id = $2");
@@ -20,15 +21,15 @@ const DELETE_ALL: Sql = Sql::One("DELETE FROM identity_members WHERE tenant = $1
 const COUNT: Sql = Sql::One("SELECT CAST(COUNT(*) AS BIGINT) FROM identity_members WHERE tenant = $1");
 const OWNERS: Sql = Sql::One("SELECT id, status FROM identity_members WHERE tenant = $1 AND role = $2");
 const ONE: Sql = Sql::One(
-    "SELECT id, email, role, status, revision, created_at, updated_at FROM identity_members \
+    "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name FROM identity_members \
      WHERE tenant = $1 AND id = $2",
 );
 const BY_EMAIL: Sql = Sql::One(
-    "SELECT id, email, role, status, revision, created_at, updated_at FROM identity_members \
+    "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name FROM identity_members \
      WHERE tenant = $1 AND email_key = $2",
 );
 const LIST: Sql = Sql::One(
-    "SELECT id, email, role, status, revision, created_at, updated_at FROM identity_members \
+    "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name FROM identity_members \
      WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
 );
 
@@ -41,7 +42,9 @@ pub(crate) fn insert(tx: &mut TenantTx, member: &Member) -> Result<(), Error> {
             member.email.key(),
             json_text(&member.role)?,
             member.status.word(),
-            member.created_at
+            member.created_at,
+            member.role_name.as_ref().map(|named| named.project.to_string()),
+            member.role_name.as_ref().map(|named| named.name.to_string())
         ],
     )?;
     Ok(())
@@ -49,7 +52,17 @@ pub(crate) fn insert(tx: &mut TenantTx, member: &Member) -> Result<(), Error> {
 
 /// Writes role and status with the next revision.
 pub(crate) fn update(tx: &mut TenantTx, member: &Member, now: Timestamp) -> Result<(), Error> {
-    tx.execute(&UPDATE, &params![member.id, json_text(&member.role)?, member.status.word(), now])?;
+    tx.execute(
+        &UPDATE,
+        &params![
+            member.id,
+            json_text(&member.role)?,
+            member.status.word(),
+            now,
+            member.role_name.as_ref().map(|named| named.project.to_string()),
+            member.role_name.as_ref().map(|named| named.name.to_string())
+        ],
+    )?;
     Ok(())
 }
 
@@ -96,6 +109,7 @@ fn read(row: &Row) -> Result<Member, Error> {
         revision: row.get::<i64>(4)?,
         created_at: row.get::<Timestamp>(5)?,
         updated_at: row.get::<Timestamp>(6)?,
+        role_name: named_role(row, (7, 8))?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use authority::Role;
 use base::{DeploymentId, EnvironmentId, HostName, ProjectId, ServiceId, Slug, TenantId};
 use db::{Event, SystemTx};
-use identity::{Deps, KeyUses, Signer};
+use identity::{Deps, KeyUses, Revocations, Signer, Tokens};
 use ports::{
     BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, ServiceIdentities, ServiceIdentity,
     TenantDirectory, TenantRecord, TenantStatus, Unavailable,
@@ -28,6 +28,16 @@ impl World {
     pub(crate) fn set_status(&self, tenant: TenantId, status: TenantStatus) {
         let mut tenants = self.tenants.lock().unwrap();
         tenants.iter_mut().find(|one| one.id == tenant).unwrap().status = status;
+    }
+
+    /// The project of acme and globex.
+    pub(crate) fn project(&self) -> ProjectId {
+        self.tenants.lock().unwrap()[0].project
+    }
+
+    /// The project of the third tenant.
+    pub(crate) fn other_project(&self) -> ProjectId {
+        self.tenants.lock().unwrap()[2].project
     }
 
     /// A deployment of a service `worker` of this environment.
@@ -107,8 +117,11 @@ pub(crate) struct App {
     pub(crate) world: Arc<World>,
     pub(crate) uses: Arc<KeyUses>,
     pub(crate) signer: Arc<Signer>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) acme: TenantId,
     pub(crate) globex: TenantId,
+    pub(crate) elsewhere: TenantId,
     pub(crate) development: EnvironmentId,
     pub(crate) production: EnvironmentId,
 }
@@ -117,6 +130,8 @@ struct Built {
     world: Arc<World>,
     uses: Arc<KeyUses>,
     signer: Arc<Signer>,
+    revocations: Arc<Revocations>,
+    tokens: Arc<Tokens>,
 }
 
 /// Runs a test on both stores.
@@ -133,6 +148,7 @@ where
             async move {
                 let world = Arc::new(world(&store));
                 let signer = Signer::load(&store.db, store.shared_clock(), &store.random).await.unwrap();
+                let revocations = Revocations::load(&store.db, store.shared_clock()).await.unwrap();
                 let identity = identity::build(Deps {
                     db: store.db.clone(),
                     clock: store.shared_clock(),
@@ -141,9 +157,17 @@ where
                     environments: Arc::clone(&world) as Arc<dyn EnvironmentDirectory>,
                     services: Arc::clone(&world) as Arc<dyn ServiceIdentities>,
                     signer: Arc::clone(&signer),
+                    revocations: Arc::clone(&revocations),
+                    external: None,
                 });
                 let uses = Arc::clone(&identity.uses);
-                *built.lock().unwrap() = Some(Built { world: Arc::clone(&world), uses, signer });
+                *built.lock().unwrap() = Some(Built {
+                    world: Arc::clone(&world),
+                    uses,
+                    signer,
+                    revocations,
+                    tokens: Arc::clone(&identity.tokens),
+                });
                 Parts {
                     modules: vec![identity.module],
                     authenticate: Some(identity.authenticator),
@@ -153,7 +177,7 @@ where
             }
         },
         |app: TestApp| {
-            let Built { world, uses, signer } = built.lock().unwrap().take().unwrap();
+            let Built { world, uses, signer, revocations, tokens } = built.lock().unwrap().take().unwrap();
             let ids: Vec<_> = world.tenants.lock().unwrap().iter().map(|tenant| tenant.id).collect();
             let places: Vec<_> = world.all().iter().map(|environment| environment.id).collect();
             test(App {
@@ -161,8 +185,11 @@ where
                 world,
                 uses,
                 signer,
+                revocations,
+                tokens,
                 acme: ids[0],
                 globex: ids[1],
+                elsewhere: ids[2],
                 development: places[0],
                 production: places[1],
             })

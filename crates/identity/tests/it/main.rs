@@ -7,3 +7,4 @@ mod keys;
 mod members;
 mod operator_key;
 mod services;
+mod tokens;
