@@ -173,7 +173,13 @@ impl Ours {
     }
 
     fn drain(&self, queue: &str) -> Result<(), String> {
-        self.switchyard.post(&format!("/api/v1/queues/{queue}/drain"), &json!({})).map(drop)
+        // A call ends after a minute and says whether there is more.
+        loop {
+            let left = self.switchyard.post(&format!("/api/v1/queues/{queue}/drain"), &json!({}))?;
+            if left["more"] != json!(true) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub use model::{
     Ack, Attempt, Backoff, BackoffKind, Beat, ChildView, ClaimRequest, Claimed, Draft, EventKind, Failure,
     JobDetail, JobFilter, JobStatus, JobView, Keep, Limits, ManagedBy, OnChildFailure, OnDuplicate, Outcome,
     Payload, ProgressNote, Push, QueueEvent, QueueKey, QueueSettings, QueueStatus, QueueView, Retry, Scope,
-    Unique,
+    Swept, Unique,
 };
 pub use section::{QueuesApply, SECTION};
 

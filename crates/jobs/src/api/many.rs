@@ -74,13 +74,13 @@ async fn listed(
 
 pub(crate) async fn drain(state: Arc<State>, call: Call) -> Result<Reply<Count>, Problem> {
     let (key, scope) = state.queue(&call).await?;
-    Ok(Reply::ok(Count { count: state.engine.drain(&key, scope).await? }))
+    Ok(Reply::ok(Count::from(state.engine.drain(&key, scope).await?)))
 }
 
 pub(crate) async fn purge(state: Arc<State>, call: Call<FilterBody>) -> Result<Reply<Count>, Problem> {
     let (key, scope) = state.queue(&call).await?;
     let filter = state.filter(&call, scope, call.body.clone()).await?;
-    Ok(Reply::ok(Count { count: state.engine.purge(&key, scope, filter).await? }))
+    Ok(Reply::ok(Count::from(state.engine.purge(&key, scope, filter).await?)))
 }
 
 pub(crate) async fn move_to(state: Arc<State>, call: Call<MoveBody>) -> Result<Reply<Count>, Problem> {
@@ -88,7 +88,7 @@ pub(crate) async fn move_to(state: Arc<State>, call: Call<MoveBody>) -> Result<R
     let MoveBody { to, filter } = call.body.clone();
     let filter = state.filter(&call, scope, filter).await?;
     let to = other(&key, to)?;
-    Ok(Reply::ok(Count { count: state.engine.move_to(&key, scope, filter, &to).await? }))
+    Ok(Reply::ok(Count::from(state.engine.move_to(&key, scope, filter, &to).await?)))
 }
 
 fn other(key: &QueueKey, to: Slug) -> Result<QueueKey, Problem> {
@@ -113,7 +113,7 @@ pub(crate) async fn replay(state: Arc<State>, call: Call<FilterBody>) -> Result<
                 let mut first = false;
                 let kept = once.once(tx, |_| {
                     first = true;
-                    Ok::<_, Problem>(Count { count: 0 })
+                    Ok::<_, Problem>(Count { count: 0, more: false })
                 })?;
                 Ok::<_, Problem>((first, kept))
             })
@@ -122,7 +122,7 @@ pub(crate) async fn replay(state: Arc<State>, call: Call<FilterBody>) -> Result<
             return Ok(Reply::ok(kept));
         }
     }
-    Ok(Reply::ok(Count { count: state.engine.replay(&key, scope, filter).await? }))
+    Ok(Reply::ok(Count::from(state.engine.replay(&key, scope, filter).await?)))
 }
 
 pub(crate) async fn retry_dead(state: Arc<State>, call: Call<RetryDead>) -> Result<Reply<Count>, Problem> {
@@ -130,5 +130,5 @@ pub(crate) async fn retry_dead(state: Arc<State>, call: Call<RetryDead>) -> Resu
     let RetryDead { filter, limit } = call.body.clone();
     let filter = state.filter(&call, scope, filter).await?;
     let limit = limit.unwrap_or(u64::MAX);
-    Ok(Reply::ok(Count { count: state.engine.retry_dead(&key, scope, filter, limit).await? }))
+    Ok(Reply::ok(Count::from(state.engine.retry_dead(&key, scope, filter, limit).await?)))
 }

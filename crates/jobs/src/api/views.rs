@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::json::{Json, Lease};
 use crate::{
     Attempt, ChildView, Claimed, Error, EventKind, JobDetail, JobStatus, JobView, ManagedBy, Outcome,
-    ProgressNote, QueueEvent, QueueSettings, QueueStatus,
+    ProgressNote, QueueEvent, QueueSettings, QueueStatus, Swept,
 };
 
 /// A job without what it carries.
@@ -528,4 +528,13 @@ impl From<QueueEvent> for Happened {
 pub struct Count {
     /// So many.
     pub count: u64,
+    /// Whether the call ended for its time (a minute) and the same call would go on. Never after a replay.
+    #[serde(default)]
+    pub more: bool,
+}
+
+impl From<Swept> for Count {
+    fn from(Swept { count, more }: Swept) -> Self {
+        Self { count, more }
+    }
 }

@@ -165,7 +165,16 @@ async fn many(verb: &str, arguments: &ArgMatches, session: &Session) -> Result<(
     if matches!(verb, "drain" | "purge") {
         session.confirm(name)?;
     }
-    let count: Count = session.client.post(&queue_path(arguments, path)?, &body).await?;
+    let path = queue_path(arguments, path)?;
+    let mut count: Count = session.client.post(&path, &body).await?;
+    // A limit is one call's: the next would begin to count anew.
+    while count.more && body["limit"].is_null() {
+        if !session.json_wanted() {
+            session.line(format!("{} so far.", count.count));
+        }
+        let next: Count = session.client.post(&path, &body).await?;
+        count = Count { count: count.count + next.count, more: next.more };
+    }
     if session.json_wanted() {
         session.json(&count);
     } else {

@@ -1,8 +1,9 @@
 //! Operations on many jobs, in steps of a thousand, each a transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use base::{JobId, TenantId};
+use base::{JobId, TenantId, Timestamp};
 use db::{Param, Rows, SystemTx};
 use ports::TenantRows;
 
@@ -12,22 +13,44 @@ use super::memory::tenant_of;
 use super::{Engine, Inner};
 use crate::model::state::{Extras, State, flags};
 use crate::store::live::JobRow;
-use crate::store::scan::{self, Scan};
+use crate::store::scan::{self, Place, Scan};
 use crate::store::{done, parts};
-use crate::{Draft, Error, JobDetail, JobFilter, JobStatus, OnDuplicate, Payload, QueueKey, Scope, Unique};
+use crate::{
+    Draft, Error, JobDetail, JobFilter, JobStatus, OnDuplicate, Payload, QueueKey, Scope, Swept, Unique,
+};
 
 /// Jobs of one step: a transaction of some 10 to 50 ms.
 const STEP: i64 = 1_000;
+/// How long one call goes on making steps. What is left is told, and done by the next call. Callers wait twice as long.
+const STEPS_TIME_MAX: Duration = Duration::from_secs(60);
 /// Jobs of one page of a list, and one more to know whether there are others.
 const LIST_MAX: u32 = 501;
 /// Pages that a list reads in search of what a filter means.
 const PAGES_MAX: u32 = 50;
 
-/// What one step found.
-struct Step {
-    /// The last job that was looked at; `None` when there are no more.
-    last: Option<JobId>,
-    done: u64,
+/// How far a call goes.
+#[derive(Clone, Copy)]
+struct Sweep {
+    place: Place,
+    /// Jobs.
+    limit: u64,
+    time_max: Duration,
+}
+
+/// A second call would begin at the first job again: all is done in one, as long as the caller waits.
+const REPLAY: Sweep = Sweep { place: Place::Done, limit: u64::MAX, time_max: Duration::MAX };
+
+impl Sweep {
+    const fn of(place: Place) -> Sweep {
+        Sweep { place, limit: u64::MAX, time_max: STEPS_TIME_MAX }
+    }
+}
+
+/// What a step may do.
+struct Room<'a> {
+    scan: &'a Scan,
+    /// Jobs, over all steps that are left.
+    left: u64,
 }
 
 impl Engine {
@@ -61,17 +84,17 @@ impl Engine {
         self.0.db.read_system(&self.0.ctx, list).await
     }
 
-    /// Removes all that waits or is delayed, without a trace.
+    /// Removes all that waits or is delayed, without a trace: what there was when it began.
     ///
     /// # Errors
     /// [`Error::QueueUnknown`], [`Error::Store`]; what was done stays done.
-    pub async fn drain(&self, queue: &QueueKey, scope: Scope) -> Result<u64, Error> {
+    pub async fn drain(&self, queue: &QueueKey, scope: Scope) -> Result<Swept, Error> {
         let inner = self.0.clone();
-        self.steps(queue, scope, JobFilter::default(), move |tx, effects, scan| {
+        let from = self.0.scan(queue, scope, JobFilter::default())?;
+        self.steps(Sweep::of(Place::Live), from, move |tx, effects, Room { scan, .. }| {
             let rows = scan::live(tx, scan)?;
-            let last = last_of(&rows, |row| row.id);
             let waiting: Vec<JobRow> = rows.into_iter().filter(|row| row.state != State::Running).collect();
-            Ok(Step { last, done: inner.remove_in(tx, effects, waiting)? })
+            inner.remove_in(tx, effects, waiting)
         })
         .await
     }
@@ -80,13 +103,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueUnknown`], [`Error::Store`].
-    pub async fn purge(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<u64, Error> {
-        self.steps(queue, scope, filter, |tx, _, scan| {
+    pub async fn purge(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<Swept, Error> {
+        let from = self.0.scan(queue, scope, filter)?;
+        self.steps(Sweep::of(Place::Done), from, |tx, _, Room { scan, .. }| {
             let rows = scan::done(tx, scan)?;
-            let last = last_of(&rows, |row| row.id);
             let meant: Vec<(JobId, i64)> =
                 rows.iter().filter(|row| scan.means_done(row)).map(|row| (row.id, row.flags)).collect();
-            Ok(Step { last, done: done::forget_many(tx, &meant)? })
+            Ok(done::forget_many(tx, &meant)?)
         })
         .await
     }
@@ -102,21 +125,21 @@ impl Engine {
         scope: Scope,
         filter: JobFilter,
         to: &QueueKey,
-    ) -> Result<u64, Error> {
+    ) -> Result<Swept, Error> {
         let target = {
             let mut memory = self.0.memory.lock();
             let slot = memory.find(to, Some(scope))?;
             memory.queue(slot).map(|queue| queue.number).ok_or(Error::NotFound)?
         };
         if to == queue {
-            return Ok(0);
+            return Ok(Swept::default());
         }
         let inner = self.0.clone();
-        self.steps(queue, scope, filter, move |tx, effects, scan| {
+        let from = self.0.scan(queue, scope, filter)?;
+        self.steps(Sweep::of(Place::Live), from, move |tx, effects, Room { scan, .. }| {
             let rows = scan::live(tx, scan)?;
-            let last = last_of(&rows, |row| row.id);
             let meant = rows.into_iter().filter(|row| row.state != State::Running && scan.means_live(row));
-            Ok(Step { last, done: inner.move_in(tx, effects, meant.collect(), target)? })
+            inner.move_in(tx, effects, meant.collect(), target)
         })
         .await
     }
@@ -126,18 +149,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueUnknown`], [`Error::QueueFull`], [`Error::Store`].
-    pub async fn replay(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<u64, Error> {
+    pub async fn replay(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<Swept, Error> {
         let (inner, key) = (self.0.clone(), queue.clone());
-        self.steps(queue, scope, filter, move |tx, effects, scan| {
+        let from = self.0.scan(queue, scope, filter)?;
+        self.steps(REPLAY, from, move |tx, effects, Room { scan, .. }| {
             let rows = scan::done(tx, scan)?;
-            let last = last_of(&rows, |row| row.id);
             let drafts = rows
                 .into_iter()
                 .filter(|row| scan.means_done(row))
                 .map(|row| again(tx, row))
                 .collect::<Result<Vec<_>, _>>()?;
             let made = inner.insert_in(tx, effects, &key, scope, &drafts)?;
-            Ok(Step { last, done: made.iter().filter(|job| !job.existing).count() as u64 })
+            Ok(made.iter().filter(|job| !job.existing).count() as u64)
         })
         .await
     }
@@ -153,69 +176,77 @@ impl Engine {
         scope: Scope,
         filter: JobFilter,
         limit: u64,
-    ) -> Result<u64, Error> {
+    ) -> Result<Swept, Error> {
         let inner = self.0.clone();
         let filter = JobFilter { status: Some(JobStatus::Dead), ..filter };
-        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(0) };
-        let mut total = 0;
-        while total < limit {
-            let (page, inner, left) = (scan.clone(), inner.clone(), limit - total);
-            let step = self
-                .0
-                .write(move |tx, effects| {
-                    let rows = scan::done(tx, &page)?;
-                    let (mut last, mut done) = (None, 0);
-                    let full = rows.len() as i64 >= page.limit;
-                    for row in rows {
-                        if done >= left {
-                            return Ok(Step { last: None, done });
-                        }
-                        last = Some(row.id);
-                        if page.means_done(&row) {
-                            match inner.retry_in(tx, effects, row) {
-                                Ok(_) => done += 1,
-                                Err(Error::Duplicate { .. }) => {}
-                                Err(error) => return Err(error),
-                            }
-                        }
+        let from = self.0.scan(queue, scope, filter)?;
+        self.steps(
+            Sweep { limit, ..Sweep::of(Place::Done) },
+            from,
+            move |tx, effects, Room { scan, left }| {
+                let rows = scan::done(tx, scan)?;
+                let mut done = 0;
+                for row in rows.into_iter().filter(|row| scan.means_done(row)) {
+                    if done >= left {
+                        break;
                     }
-                    Ok(Step { last: last.filter(|_| full), done })
-                })
-                .await?;
-            total += step.done;
-            match step.last {
-                Some(last) => scan.after = Some(last),
+                    match inner.retry_in(tx, effects, row) {
+                        Ok(_) => done += 1,
+                        Err(Error::Duplicate { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(done)
+            },
+        )
+        .await
+    }
+
+    /// Goes up through the jobs that there were when it began: others that are made meanwhile are not met, so it ends.
+    async fn steps<F>(&self, sweep: Sweep, from: Option<Scan>, f: F) -> Result<Swept, Error>
+    where
+        F: Fn(&mut SystemTx<'_>, &mut Vec<Effect>, Room<'_>) -> Result<u64, Error> + Send + Sync + 'static,
+    {
+        let mut swept = Swept::default();
+        let Some(mut scan) = from else { return Ok(swept) };
+        let Sweep { place, limit, time_max } = sweep;
+        scan.until = Some(self.0.newest());
+        let began = self.0.clock.monotonic();
+        let f = Arc::new(f);
+        while swept.count < limit {
+            if self.0.clock.monotonic().saturating_sub(began) > time_max {
+                swept.more = true;
+                break;
+            }
+            let (page, f, left) = (scan.clone(), f.clone(), limit - swept.count);
+            let step = self.0.write(move |tx, effects| {
+                let mut page = page.clone();
+                let reach = scan::reach(tx, place, &page)?;
+                page.until = reach.or(page.until);
+                Ok((f(tx, effects, Room { scan: &page, left })?, reach))
+            });
+            let (done, reach) = step.await?;
+            swept.count += done;
+            match reach {
+                Some(reach) => scan.after = Some(reach),
                 None => break,
             }
         }
-        Ok(total)
+        Ok(swept)
     }
-
-    async fn steps<F>(&self, queue: &QueueKey, scope: Scope, filter: JobFilter, f: F) -> Result<u64, Error>
-    where
-        F: Fn(&mut SystemTx<'_>, &mut Vec<Effect>, &Scan) -> Result<Step, Error> + Send + Sync + 'static,
-    {
-        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(0) };
-        let f = Arc::new(f);
-        let mut total = 0;
-        loop {
-            let (page, f) = (scan.clone(), f.clone());
-            let step = self.0.write(move |tx, effects| f(tx, effects, &page)).await?;
-            total += step.done;
-            match step.last {
-                Some(last) => scan.after = Some(last),
-                None => return Ok(total),
-            }
-        }
-    }
-}
-
-/// The last of a page, if there may be another.
-fn last_of<T>(rows: &[T], id: impl Fn(&T) -> JobId) -> Option<JobId> {
-    rows.last().filter(|_| rows.len() as i64 >= STEP).map(id)
 }
 
 impl Inner {
+    /// An id after all that were made until now, here or by another process: ids begin with their time (RFC 9562, version
+    /// 7), or run before it where they are made faster than it passes.
+    fn newest(&self) -> JobId {
+        let now = self.now().max(self.clock.now());
+        let mut id = [0xff; 16];
+        let millis = u64::try_from(now.micros() / 1_000).unwrap_or_default();
+        id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        self.memory.lock().ids.next(now).max(JobId::from_uuid_bytes(id))
+    }
+
     /// What a filter asks of a queue; `None` when it can mean nothing.
     fn scan(&self, queue: &QueueKey, scope: Scope, filter: JobFilter) -> Result<Option<Scan>, Error> {
         let mut memory = self.memory.lock();
@@ -225,7 +256,15 @@ impl Inner {
             (Some(own), Some(wanted)) if own != wanted => return Ok(None),
             (own, wanted) => own.or(wanted).map(|tenant| tenant.to_string()).unwrap_or_default(),
         };
-        Ok(Some(Scan { queue: number, tenant, filter, after: None, newest_first: false, limit: STEP }))
+        Ok(Some(Scan {
+            queue: number,
+            tenant,
+            filter,
+            after: None,
+            until: None,
+            newest_first: false,
+            limit: STEP,
+        }))
     }
 
     fn list_live(&self, tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobDetail>, Error> {

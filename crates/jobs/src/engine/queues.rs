@@ -89,10 +89,9 @@ impl Engine {
     /// [`Error::QueueUnknown`], [`Error::ManagedByFile`], [`Error::HoldsJobs`], [`Error::Store`].
     pub async fn delete_queue(&self, ctx: &SystemCtx, key: &QueueKey, force: bool) -> Result<(), Error> {
         let (engine, own) = (self.clone(), key.clone());
-        if force {
-            self.drain(key, Scope::Environment(key.environment)).await?;
-        }
-        self.purge(key, Scope::Environment(key.environment), JobFilter::default()).await?;
+        let scope = Scope::Environment(key.environment);
+        while force && self.drain(key, scope).await?.more {}
+        while self.purge(key, scope, JobFilter::default()).await?.more {}
         let delete = move |tx: &mut SystemTx<'_>| engine.delete_queue_in(tx, &own, ManagedBy::Api, force);
         self.0.db.write_system(ctx, delete).await
     }
@@ -270,6 +269,7 @@ impl Inner {
             tenant: String::new(),
             filter: JobFilter::default(),
             after: None,
+            until: None,
             newest_first: false,
             limit: 1_000,
         };

@@ -22,3 +22,12 @@ pub struct JobFilter {
     /// Made (those that have ended: ended) before.
     pub to: Option<Timestamp>,
 }
+
+/// What an operation on many jobs came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Jobs that it was done to.
+    pub count: u64,
+    /// Whether it ended for its time, and the same call would go on.
+    pub more: bool,
+}

@@ -15,7 +15,7 @@ pub(crate) mod state;
 pub use backoff::{Backoff, BackoffKind};
 pub use draft::{Draft, OnChildFailure, OnDuplicate, Unique};
 pub use event::{EventKind, QueueEvent};
-pub use filter::JobFilter;
+pub use filter::{JobFilter, Swept};
 pub use job::{
     Ack, Attempt, Beat, ChildView, ClaimRequest, Claimed, Failure, JobDetail, JobStatus, JobView, Outcome,
     Payload, ProgressNote,

@@ -1,7 +1,7 @@
 //! Pages of a queue's jobs, for lists and for operations on many.
 
 use base::{JobId, Timestamp};
-use db::{Column, Error, Hits, Many, Rows, Sql, SystemTx, params};
+use db::{Column, Error, Hits, Kind, Many, Rows, Sql, SystemTx, params};
 
 use super::done::{DoneRow, done_columns};
 use super::live::{JobRow, columns};
@@ -17,6 +17,8 @@ pub(crate) struct Scan {
     pub(crate) filter: JobFilter,
     /// The last id of the page before.
     pub(crate) after: Option<JobId>,
+    /// The last id that is looked at, going up; `None` for all.
+    pub(crate) until: Option<JobId>,
     pub(crate) newest_first: bool,
     pub(crate) limit: i64,
 }
@@ -24,7 +26,47 @@ pub(crate) struct Scan {
 /// Beyond all ids.
 const LAST: [u8; 17] = [0xff; 17];
 
+/// Where jobs are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// Those that have not ended.
+    Live,
+    /// Those that have.
+    Done,
+}
+
+const LIVE_REACH: Sql =
+    Sql::One("SELECT id FROM jobs_jobs WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1 OFFSET $3");
+const DONE_REACH: Sql =
+    Sql::One("SELECT id FROM jobs_done WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1 OFFSET $3");
+
+// A plan that was made, and kept, while the table was small reads all of it once it is large: page by page, or worse, row by
+// row for each row of a batch. Here each statement is planned when it runs, and goes by an index.
+const BY_INDEX: Sql = Sql::One(
+    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true), \
+     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)",
+);
+
+/// Where a scan that goes up has passed `limit` ids, of whatever queue, so that no statement reads more however many jobs
+/// there are; `None` when there are fewer. Keeps PostgreSQL's planner from reading
+/// whole tables in the rest of the transaction.
+pub(crate) fn reach(tx: &mut SystemTx<'_>, place: Place, scan: &Scan) -> Result<Option<JobId>, Error> {
+    if tx.kind() == Kind::Postgres {
+        tx.query(&BY_INDEX, &[])?;
+    }
+    let sql = match place {
+        Place::Live => &LIVE_REACH,
+        Place::Done => &DONE_REACH,
+    };
+    let found = tx.query_opt(sql, &params![scan.edge(), scan.until_edge(), scan.limit - 1])?;
+    found.map(|row| super::live::job_id(&row, 0)).transpose()
+}
+
 impl Scan {
+    fn until_edge(&self) -> Vec<u8> {
+        self.until.map_or_else(|| LAST.to_vec(), |id| id.as_bytes().to_vec())
+    }
+
     fn edge(&self) -> Vec<u8> {
         match (self.after, self.newest_first) {
             (Some(id), _) => id.as_bytes().to_vec(),
@@ -76,20 +118,21 @@ const LIVE_UP: Sql = Sql::One(concat!(
     "SELECT ",
     columns!(),
     " FROM jobs_jobs WHERE queue = $1 AND ($2 = '' OR tenant = $2) AND ($3 < 0 OR state = $3 OR state = $4) \
-     AND id > $5 ORDER BY id LIMIT $6"
+     AND id > $5 AND id <= $7 ORDER BY id LIMIT $6"
 ));
 const LIVE_DOWN: Sql = Sql::One(concat!(
     "SELECT ",
     columns!(),
     " FROM jobs_jobs WHERE queue = $1 AND ($2 = '' OR tenant = $2) AND ($3 < 0 OR state = $3 OR state = $4) \
-     AND id < $5 ORDER BY id DESC LIMIT $6"
+     AND id < $5 AND id <= $7 ORDER BY id DESC LIMIT $6"
 ));
 
 /// A page of jobs that have not ended.
 pub(crate) fn live(tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobRow>, Error> {
     let Some((one, other)) = states(&scan.filter) else { return Ok(Vec::new()) };
     let sql = if scan.newest_first { &LIVE_DOWN } else { &LIVE_UP };
-    let values = params![scan.queue, scan.tenant.as_str(), one, other, scan.edge(), scan.limit];
+    let values =
+        params![scan.queue, scan.tenant.as_str(), one, other, scan.edge(), scan.limit, scan.until_edge()];
     tx.query(sql, &values)?.iter().map(JobRow::read).collect()
 }
 
@@ -97,13 +140,13 @@ const DONE_UP: Sql = Sql::One(concat!(
     "SELECT ",
     done_columns!(),
     " FROM jobs_done WHERE queue = $1 AND ($2 = '' OR tenant = $2) AND ($3 < 0 OR status = $3) \
-     AND finished_at >= $4 AND finished_at < $5 AND id > $6 ORDER BY id LIMIT $7"
+     AND finished_at >= $4 AND finished_at < $5 AND id > $6 AND id <= $8 ORDER BY id LIMIT $7"
 ));
 const DONE_DOWN: Sql = Sql::One(concat!(
     "SELECT ",
     done_columns!(),
     " FROM jobs_done WHERE queue = $1 AND ($2 = '' OR tenant = $2) AND ($3 < 0 OR status = $3) \
-     AND finished_at >= $4 AND finished_at < $5 AND id < $6 ORDER BY id DESC LIMIT $7"
+     AND finished_at >= $4 AND finished_at < $5 AND id < $6 AND id <= $8 ORDER BY id DESC LIMIT $7"
 ));
 
 /// A page of jobs that have ended.
@@ -116,7 +159,16 @@ pub(crate) fn done(tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<DoneRow>, E
     let sql = if scan.newest_first { &DONE_DOWN } else { &DONE_UP };
     let from = scan.filter.from.unwrap_or(Timestamp::from_micros(i64::MIN));
     let to = scan.filter.to.unwrap_or(Timestamp::from_micros(i64::MAX));
-    let values = params![scan.queue, scan.tenant.as_str(), status, from, to, scan.edge(), scan.limit];
+    let values = params![
+        scan.queue,
+        scan.tenant.as_str(),
+        status,
+        from,
+        to,
+        scan.edge(),
+        scan.limit,
+        scan.until_edge()
+    ];
     tx.query(sql, &values)?.iter().map(DoneRow::read).collect()
 }
 

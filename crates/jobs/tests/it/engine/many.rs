@@ -1,8 +1,15 @@
 //! Operations on many jobs.
 
-use jobs::{Draft, Error, JobFilter, JobStatus, QueueSettings};
+use jobs::{Draft, Error, JobFilter, JobStatus, QueueSettings, Swept};
 
 use super::{draft, numbers, secs, yards};
+
+/// What was done, all of it in one call.
+fn count(swept: Result<Swept, Error>) -> u64 {
+    let swept = swept.unwrap();
+    assert!(!swept.more);
+    swept.count
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_listed_filtered_and_retried() {
@@ -26,12 +33,12 @@ async fn dead_letters_are_listed_filtered_and_retried() {
         assert!(second[0].view.id < first[3].view.id);
         let seven = JobFilter { error: Some("sev".into()), ..JobFilter::default() };
         assert_eq!(list(dead(seven.clone()), None).await.len(), 1);
-        assert_eq!(yard.engine.retry_dead(&yard.queue, yard.all, seven, 100).await, Ok(1));
+        assert_eq!(count(yard.engine.retry_dead(&yard.queue, yard.all, seven, 100).await), 1);
         assert_eq!(numbers(&yard.claim(10).await), [7]);
         let even = JobFilter { tag: Some("even".into()), ..JobFilter::default() };
-        assert_eq!(yard.engine.retry_dead(&yard.queue, yard.all, even.clone(), 3).await, Ok(3));
+        assert_eq!(count(yard.engine.retry_dead(&yard.queue, yard.all, even.clone(), 3).await), 3);
         assert_eq!(numbers(&yard.claim(10).await), [0, 2, 4]);
-        assert_eq!(yard.engine.purge(&yard.queue, yard.all, even).await, Ok(2));
+        assert_eq!(count(yard.engine.purge(&yard.queue, yard.all, even).await), 2);
         assert_eq!(yard.status().await.dead, 4);
     })
     .await;
@@ -43,7 +50,7 @@ async fn drain_empties_what_waits_and_leaves_what_runs() {
         yard.add((0..1_000).map(draft).collect()).await;
         yard.add((0..500).map(|n| Draft { delay: Some(secs(60)), ..draft(n) }).collect()).await;
         let running = yard.claim(5).await;
-        assert_eq!(yard.engine.drain(&yard.queue, yard.all).await, Ok(1_495));
+        assert_eq!(count(yard.engine.drain(&yard.queue, yard.all).await), 1_495);
         assert!(yard.claim(10).await.is_empty());
         let status = yard.status().await;
         assert_eq!((status.waiting, status.delayed, status.active, status.bytes), (0, 0, 5, 0));
@@ -55,13 +62,42 @@ async fn drain_empties_what_waits_and_leaves_what_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_of_many_windows_is_drained_and_purged_beside_another() {
+    yards(QueueSettings::default(), |yard| async move {
+        let other = yard.other_queue("other", QueueSettings::default()).await;
+        // Plans are made, and kept, while the tables are small.
+        for _ in 0..8 {
+            yard.add((0..10).map(draft).collect()).await;
+            assert_eq!(count(yard.engine.drain(&yard.queue, yard.all).await), 10);
+            assert_eq!(count(yard.engine.purge(&yard.queue, yard.all, JobFilter::default()).await), 0);
+        }
+        for _ in 0..6 {
+            yard.add((0..1_000).map(draft).collect()).await;
+            yard.engine.enqueue(&other, yard.all, (0..1_000).map(draft).collect()).await.unwrap();
+        }
+        let ended = yard.claim(300).await;
+        for job in &ended {
+            yard.done(job).await.unwrap();
+        }
+        let left = 6_000 - ended.len() as u64;
+        assert_eq!(count(yard.engine.drain(&yard.queue, yard.all).await), left);
+        let kept = count(yard.engine.purge(&yard.queue, yard.all, JobFilter::default()).await);
+        assert_eq!(kept, ended.len() as u64);
+        assert!(yard.claim(10).await.is_empty());
+        assert_eq!(yard.engine.status(&other, yard.all).await.unwrap().waiting, 6_000);
+        assert_eq!(count(yard.engine.drain(&other, yard.all).await), 6_000);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_move_to_another_queue() {
     yards(QueueSettings::default(), |yard| async move {
         let other = yard.other_queue("other", QueueSettings::default()).await;
         let tagged = |n: usize| Draft { tags: vec![format!("t{}", n % 2)], ..draft(n) };
         yard.add((0..10).map(tagged).collect()).await;
         let odd = JobFilter { tag: Some("t1".into()), ..JobFilter::default() };
-        assert_eq!(yard.engine.move_to(&yard.queue, yard.all, odd, &other).await, Ok(5));
+        assert_eq!(count(yard.engine.move_to(&yard.queue, yard.all, odd, &other).await), 5);
         let request = jobs::ClaimRequest { limit: 10, ..jobs::ClaimRequest::one(other, yard.all) };
         assert_eq!(numbers(&yard.engine.claim(request).await.unwrap()), [1, 3, 5, 7, 9]);
         assert_eq!(numbers(&yard.claim(10).await), [0, 2, 4, 6, 8]);
@@ -81,7 +117,7 @@ async fn a_window_is_replayed() {
         }
         let window =
             JobFilter { from: Some(start + secs(10)), to: Some(start + secs(40)), ..JobFilter::default() };
-        assert_eq!(yard.engine.replay(&yard.queue, yard.all, window).await, Ok(3));
+        assert_eq!(count(yard.engine.replay(&yard.queue, yard.all, window).await), 3);
         assert_eq!(numbers(&yard.claim(10).await), [1, 2, 3]);
     })
     .await;
