@@ -208,6 +208,8 @@ fn data_path(
             services: services.directory(),
             signer: shared.signer.clone(),
             uses: identity.uses.clone(),
+            tokens: Some(identity.tokens.clone()),
+            meters: None,
             logs: logs.clone(),
             metrics: metrics.clone(),
         },

@@ -9,6 +9,8 @@ mod capabilities;
 mod cleanup;
 mod error;
 mod health;
+mod links;
+mod member;
 mod platform;
 mod roles;
 mod service_port;

@@ -1,7 +1,7 @@
 //! One running Switchyard: from settings to sockets, and its orderly end.
 
 use std::io::IsTerminal;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use web::{ApiInfo, Routes, ServerDeps, Surface};
 use crate::build::{self, Built, Ground};
 use crate::error::failed;
 use crate::health::{self, Seeing, StoreFigures};
+use crate::links::Places;
+use crate::member::{self, MembersOnly};
 use crate::roles::Roles;
 use crate::{service_port, status, store};
 
@@ -47,6 +49,8 @@ struct Sockets {
     /// None where no API is served.
     service: Option<TcpListener>,
     gateway: Vec<TcpListener>,
+    /// Behind the gateway; None where there is no gateway.
+    member: Option<TcpListener>,
 }
 
 impl Platform {
@@ -68,14 +72,21 @@ impl Platform {
         let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
         let log = start_log(settings, &clock, roles.has_api().then_some(&logs), output);
         let service_addr = sockets.service.as_ref().map_or(Ok(settings.service_addr), local)?;
+        let places = Places {
+            gateway: sockets.gateway.first().map_or(Ok(settings.gateway_addr), local)?,
+            control: local(&sockets.control)?,
+            member: sockets.member.as_ref().map(local).transpose()?,
+        };
         let ground = Ground {
             settings: settings.clone(),
             db,
             vault,
             clock: clock.clone(),
+            vouch: member::vouch(&*random),
             random,
             metrics: metrics.clone(),
             logs,
+            places,
             service_url: service_port::url(service_addr),
         };
         let built = build::build(&ground).await?;
@@ -210,14 +221,19 @@ impl Starting<'_> {
             store: StoreFigures::new(self.ground.db.clone(), &self.ground.metrics),
         });
         routes.push(health::routes(seeing));
+        let of_modules: Vec<Routes> =
+            modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))).collect();
         if self.roles.has_api() {
             routes.push(status::routes(services, environments.clone(), named));
-            routes.extend(modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))));
+            routes.extend(of_modules.iter().cloned());
         }
         let server = |surface, routes| {
             web::Server::new(ServerDeps {
                 routes,
-                authenticate: authenticate.clone(),
+                authenticate: match surface {
+                    Surface::Member => Arc::new(MembersOnly(authenticate.clone())),
+                    _ => authenticate.clone(),
+                },
                 environments: Some(environments.clone()),
                 log: Some(self.ground.logs.clone()),
                 metrics: &self.ground.metrics,
@@ -234,6 +250,10 @@ impl Starting<'_> {
         self.listen("control", control_server, sockets.control);
         if let Some(socket) = sockets.service {
             self.listen("service", service_server, socket);
+        }
+        if let Some(socket) = sockets.member {
+            let member_server = server(Surface::Member, of_modules)?;
+            self.listen("member", member_server.behind_gateway(self.ground.vouch.clone()), socket);
         }
         self.start_tasks(modules);
         self.start_gateway(&gateway, sockets.gateway).await?;
@@ -319,7 +339,10 @@ fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
     };
     let threads = if roles.gateway { threads } else { 0 };
     let gateway = lifecycle::bind_reuseport(settings.gateway_addr, threads, "gateway", "gateway_addr");
-    Ok(Sockets { control, service, gateway: gateway.map_err(socket)? })
+    let behind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let member = roles.gateway.then(|| lifecycle::bind_tcp(behind, "member surface", "gateway_addr"));
+    let member = member.transpose().map_err(socket)?;
+    Ok(Sockets { control, service, gateway: gateway.map_err(socket)?, member })
 }
 
 fn local(socket: &TcpListener) -> Result<SocketAddr, CliError> {
