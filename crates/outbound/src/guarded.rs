@@ -202,8 +202,8 @@ impl Guarded {
     }
 
     async fn exchange(&self, request: &GuardedRequest) -> Result<GuardedResponse, Error> {
-        let clear = !request.target.https && !(self.clear_at_home && request.target.is_loopback());
-        if clear && request.headers.iter().any(|(name, value)| is_credential(name, value)) {
+        let kept = request.target.https || (self.clear_at_home && request.target.is_loopback());
+        if !kept && request.headers.iter().any(|(name, value)| is_credential(name, value)) {
             return Err(Error::Credentials);
         }
         let connect = tokio::time::timeout(self.limits.connect_time_max, self.open(&request.target));

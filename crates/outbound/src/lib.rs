@@ -21,6 +21,8 @@
 //! - An `https` address is spoken to by TLS 1.2 or 1.3 with a certificate of that very name, of an authority that the system
 //!   trusts ([`Trust`]). There is no way to do without.
 //!
+//! [`Dns`] asks name servers for the texts by which a tenant proves a domain.
+//!
 //! [`Guarded::for_operator`] is the guarded client for addresses that the operator gives: free to reach any address.
 //!
 //! Deliberately absent: cookies, proxies from the environment, connection pools for guarded requests (each target is somebody else's), and HTTP/2. The gateway's
@@ -29,6 +31,7 @@
 mod address;
 mod control;
 pub mod direct;
+mod dns;
 mod guarded;
 mod lines;
 mod target;
@@ -38,6 +41,7 @@ pub use address::AddressPolicy;
 pub use control::{
     CONNECT_TIME_MAX, Control, ControlError, REPLY_BYTES_MAX, REQUEST_TIME_MAX, Remote, RemoteFault,
 };
+pub use dns::{Dns, DnsError};
 pub use guarded::{
     Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };

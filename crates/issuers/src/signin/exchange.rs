@@ -1,0 +1,164 @@
+//! A code for a token, and a token for a person.
+
+use base::{Email, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
+use tokens::Claims;
+
+use super::flow::{FLOW_TIME_MAX, Flow};
+use super::{ENCODED, form};
+use crate::fetch::{Fetch, FetchError, Known, Request};
+use crate::model::LEEWAY;
+use crate::registry::{Live, Registry};
+
+/// Characters of a person's name that are kept.
+const NAME_CHARS_MAX: usize = 200;
+
+/// What an exchange needs.
+pub(super) struct Exchange<'a> {
+    pub(super) fetch: &'a Fetch,
+    pub(super) registry: &'a Registry,
+    pub(super) live: &'a Live,
+    pub(super) known: &'a Known,
+}
+
+/// Who signed in.
+pub(super) struct Person {
+    pub(super) email: Email,
+    pub(super) name: String,
+}
+
+/// Why nobody did.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    /// The issuer does not take the code, or cannot be reached.
+    #[error("exchange the code: {0}")]
+    Code(#[from] FetchError),
+    /// Its token is not one.
+    #[error("{0}")]
+    Token(&'static str),
+    /// It does not say that the address is the person's.
+    #[error("the issuer does not say that the address is verified")]
+    Unverified,
+}
+
+impl ExchangeError {
+    /// What the person may read.
+    pub(super) fn shown(&self) -> &'static str {
+        match self {
+            Self::Code(_) => "the issuer did not take the code",
+            Self::Token(words) => words,
+            Self::Unverified => "the issuer does not say that your address is verified",
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// The person for whom the issuer gave this code.
+    pub(super) async fn person(
+        &self,
+        flow: &Flow,
+        code: &str,
+        back: &str,
+        now: Timestamp,
+    ) -> Result<Person, ExchangeError> {
+        let reply = self.redeem(flow, code, back).await?;
+        let token = reply.get("id_token").and_then(Value::as_str);
+        let token = token.ok_or(ExchangeError::Token("the issuer gave no token of who you are"))?;
+        let verified = self.registry.verified(self.live, token).await.map_err(ExchangeError::Token)?;
+        if verified.typ().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
+            return Err(ExchangeError::Token("the issuer gave a token of another kind"));
+        }
+        let claims = verified.into_claims();
+        self.judge(&claims, flow, now)?;
+        if let Some(person) = self.proven(claims.as_map())? {
+            return Ok(person);
+        }
+        let more = self.userinfo(&reply, &claims).await?;
+        self.proven(&more)?.ok_or(ExchangeError::Unverified)
+    }
+
+    async fn redeem(&self, flow: &Flow, code: &str, back: &str) -> Result<Value, ExchangeError> {
+        let url = self.known.endpoints.token.as_deref();
+        let url = url.ok_or(ExchangeError::Token("the issuer exchanges no codes"))?;
+        let client = self.live.definition.client_id.as_deref().unwrap_or_default();
+        let verifier = flow.verifier();
+        let mut fields = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", back),
+            ("code_verifier", &verifier),
+        ];
+        let request = match &self.live.secret {
+            // RFC 6749, 2.3.1: both parts are encoded as in a form before they are joined.
+            Some(secret) if !self.known.endpoints.secret_in_body => {
+                let encoded = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+                let pair = format!("{}:{}", encoded(client), encoded(secret.expose()));
+                Request::form(form(&fields)).authorized(&format!("Basic {}", STANDARD.encode(pair)))
+            }
+            Some(secret) => {
+                fields.extend([("client_id", client), ("client_secret", secret.expose().as_str())]);
+                Request::form(form(&fields))
+            }
+            None => {
+                fields.push(("client_id", client));
+                Request::form(form(&fields))
+            }
+        };
+        Ok(self.fetch.json(&self.live.definition.url, url, request).await?)
+    }
+
+    /// OpenID Connect Core 1.0, 3.1.3.7.
+    fn judge(&self, claims: &Claims, flow: &Flow, now: Timestamp) -> Result<(), ExchangeError> {
+        let invalid = |invalid: tokens::Invalid| ExchangeError::Token(invalid.words());
+        let client = self.live.definition.client_id.as_deref().unwrap_or_default();
+        claims.check(now, LEEWAY, &self.live.rules.url, &[client]).map_err(invalid)?;
+        let party = claims.text("azp").map_err(invalid)?;
+        let several = claims.audience().map_err(invalid)?.len() > 1;
+        if party.map_or(several, |party| party != client) {
+            return Err(ExchangeError::Token("the token was made for another application"));
+        }
+        if claims.required("nonce").map_err(invalid)? != flow.nonce() {
+            return Err(ExchangeError::Token("the token belongs to another sign-in"));
+        }
+        claims.required("sub").map_err(invalid)?;
+        let issued = claims.time("iat").map_err(invalid)?;
+        let issued = issued.ok_or(ExchangeError::Token("the token does not say when it was made"))?;
+        if now.since(issued) > FLOW_TIME_MAX + LEEWAY {
+            return Err(ExchangeError::Token("the token was made too long ago"));
+        }
+        Ok(())
+    }
+
+    /// The person that these claims are about; `None` when they do not say the address at all.
+    fn proven(&self, claims: &serde_json::Map<String, Value>) -> Result<Option<Person>, ExchangeError> {
+        let Some(email) = claims.get("email") else { return Ok(None) };
+        if claims.get("email_verified") != Some(&Value::Bool(true)) {
+            return Err(ExchangeError::Unverified);
+        }
+        let email = email.as_str().and_then(|text| Email::parse(text).ok());
+        let email = email.ok_or(ExchangeError::Token("the issuer names no proper address"))?;
+        let name = claims.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
+        Ok(Some(Person { email, name }))
+    }
+
+    /// What the issuer tells besides, about the same person (5.3.2).
+    async fn userinfo(
+        &self,
+        reply: &Value,
+        claims: &Claims,
+    ) -> Result<serde_json::Map<String, Value>, ExchangeError> {
+        let endpoint = self.known.endpoints.userinfo.as_deref();
+        let token = reply.get("access_token").and_then(Value::as_str);
+        let (Some(endpoint), Some(token)) = (endpoint, token) else { return Err(ExchangeError::Unverified) };
+        let request = Request::get().authorized(&format!("Bearer {token}"));
+        let told = self.fetch.json(&self.live.definition.url, endpoint, request).await?;
+        match told {
+            Value::Object(told) if told.get("sub") == claims.get("sub") => Ok(told),
+            _ => Err(ExchangeError::Token("the issuer tells of another person")),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Issuers over both stores, with scripted issuers.
