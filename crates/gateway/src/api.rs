@@ -6,7 +6,7 @@ use crate::gateway::Gateway;
 use crate::model::{Auth, LimitsSpec, ManagedBy, RoutePatch, RouteSpec, StoredRoute, TimeoutsSpec};
 use crate::ops::{self, Sources};
 use authority::{SystemCtx, permissions};
-use base::{ByteSize, Page, Rate, RouteId, SharedClock, SharedRandom, Slug, Timestamp, codes};
+use base::{ByteSize, MeterName, Page, Rate, RouteId, SharedClock, SharedRandom, Slug, Timestamp, codes};
 use db::Db;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub struct RouteView {
     /// Whether WebSockets are let through.
     pub websocket: bool,
     /// The meter that counts its requests; `null` for none.
-    pub meter: Option<Slug>,
+    pub meter: Option<MeterName>,
     /// Who decides about it.
     pub managed_by: ManagedBy,
     /// When it was made.
@@ -178,8 +178,8 @@ pub struct PatchRoute {
     pub websocket: Option<bool>,
     /// The meter that counts its requests; `null` takes it away.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Slug>")]
-    pub meter: Option<Option<Slug>>,
+    #[schemars(with = "Option<MeterName>")]
+    pub meter: Option<Option<MeterName>>,
 }
 
 /// A field that came, `null` or not.

@@ -8,7 +8,7 @@ use crate::path::{Assertions, Connections, Member, Shared};
 use crate::snapshot::{Directories, Follower, LoadError, World};
 use base::{SharedClock, SharedRandom};
 use lifecycle::{Stop, Supervisor, TaskKind};
-use ports::{AssertionSigner, KeyUse, LogSink};
+use ports::{AssertionSigner, KeyUse, LogSink, RouteMeters, TokenCheck};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub struct Parts {
     pub log: Arc<dyn LogSink>,
     /// Hears of used keys; `None` when nobody wants to know.
     pub key_use: Option<Arc<dyn KeyUse>>,
+    /// Judges tokens; `None` where nobody signs any.
+    pub tokens: Option<Arc<dyn TokenCheck>>,
+    /// Counts requests of routes with a meter; `None` where nobody does.
+    pub meters: Option<Arc<dyn RouteMeters>>,
     /// Its metrics.
     pub metrics: Metrics,
     /// Time.
@@ -70,7 +74,8 @@ impl Gateway {
     /// A gateway that knows nothing yet; see [`Gateway::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, directories, signer, log, key_use, metrics, clock, random } = parts;
+        let Parts { config, directories, signer, log, key_use, tokens, meters, metrics, clock, random } =
+            parts;
         let services = Arc::new(Services::default());
         let member = config.member.clone().and_then(|surface| Member::new(surface, &services));
         let shared = Shared {
@@ -83,6 +88,8 @@ impl Gateway {
             metrics,
             log,
             key_use,
+            tokens,
+            meters,
             connections: Connections::default(),
             clock,
             random,

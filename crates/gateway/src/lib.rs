@@ -40,6 +40,8 @@ pub mod snapshot;
 pub mod wire;
 
 #[cfg(feature = "testing")]
+pub mod scripted;
+#[cfg(feature = "testing")]
 pub mod testing;
 
 mod api;
@@ -60,8 +62,8 @@ use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, MetricDoc, MetricKind, Module, Task};
 use ports::{
-    AssertionSigner, EnvironmentDirectory, KeyDirectory, KeyUse, LogSink, PlanDirectory, ServiceDirectory,
-    TenantDirectory,
+    AssertionSigner, EnvironmentDirectory, KeyDirectory, KeyUse, LogSink, PlanDirectory, RouteMeters,
+    ServiceDirectory, TenantDirectory, TokenCheck,
 };
 use std::sync::Arc;
 
@@ -184,6 +186,10 @@ pub struct Deps {
     pub signer: Arc<dyn AssertionSigner>,
     /// Hears of used keys.
     pub uses: Arc<dyn KeyUse>,
+    /// Judges tokens; `None` where nobody signs any.
+    pub tokens: Option<Arc<dyn TokenCheck>>,
+    /// Counts requests of routes with a meter; `None` where nobody does.
+    pub meters: Option<Arc<dyn RouteMeters>>,
     /// Takes records of requests.
     pub logs: Arc<dyn LogSink>,
     /// Takes metrics.
@@ -200,8 +206,22 @@ pub struct Built {
 
 /// Builds the capability and the data path.
 pub fn build(config: Config, deps: Deps) -> Built {
-    let Deps { db, clock, random, tenants, keys, plans, environments, services, signer, uses, logs, metrics } =
-        deps;
+    let Deps {
+        db,
+        clock,
+        random,
+        tenants,
+        keys,
+        plans,
+        environments,
+        services,
+        signer,
+        uses,
+        tokens,
+        meters,
+        logs,
+        metrics,
+    } = deps;
     let labels = telemetry::TenantLabels::new(telemetry::TENANTS_MAX);
     let gateway = Gateway::new(Parts {
         config,
@@ -217,6 +237,8 @@ pub fn build(config: Config, deps: Deps) -> Built {
         signer,
         log: logs,
         key_use: Some(uses),
+        tokens,
+        meters,
         metrics: metrics::Metrics::new(&metrics, labels),
         clock: clock.clone(),
         random: random.clone(),

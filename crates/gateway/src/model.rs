@@ -1,7 +1,7 @@
 //! Routes: what they say, which requests they match, what follows for a request. No I/O.
 
 use crate::wire::{HeaderKind, classify};
-use base::{ByteSize, HumanDuration, Rate, RouteId, Slug, Timestamp};
+use base::{ByteSize, HumanDuration, MeterName, Rate, RouteId, Slug, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shape::Fault;
@@ -127,7 +127,7 @@ pub struct RouteSpec {
     pub websocket: bool,
     /// The meter that counts its requests for the tenant, and refuses them where the tenant's quota is used up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meter: Option<Slug>,
+    pub meter: Option<MeterName>,
 }
 
 fn root() -> String {
@@ -269,7 +269,7 @@ pub struct RoutePatch {
     /// Whether WebSockets are let through.
     pub websocket: Option<bool>,
     /// Another meter, or none.
-    pub meter: Option<Option<Slug>>,
+    pub meter: Option<Option<MeterName>>,
 }
 
 impl RoutePatch {
@@ -413,7 +413,7 @@ pub struct Route {
     /// Whether WebSockets are let through.
     pub websocket: bool,
     /// The meter that counts its requests.
-    pub meter: Option<Slug>,
+    pub meter: Option<MeterName>,
 }
 
 impl Route {

@@ -4,7 +4,7 @@ use crate::model::RouteSpec;
 use crate::snapshot::{Changed, Changes, Directories, RouteDirectory, RouteRecord, key_hash};
 use authority::{Role, key_format};
 use base::{
-    EnvironmentId, HostName, KeyId, ProjectId, Random, Rate, RouteId, SeededRandom, ServiceId, Slug,
+    Cidr, EnvironmentId, HostName, KeyId, ProjectId, Random, Rate, RouteId, SeededRandom, ServiceId, Slug,
     SystemClock, TenantId, Timestamp,
 };
 use parking_lot::Mutex;
@@ -146,15 +146,29 @@ impl Memory {
         self.tell("tenant.updated", Some(id));
     }
 
+    /// Whether a tenant is served.
+    #[must_use]
+    pub fn is_active(&self, id: TenantId) -> bool {
+        self.0.tenants.lock().get(&id).is_some_and(|tenant| tenant.status == TenantStatus::Active)
+    }
+
     /// Makes a key and returns its text.
     #[must_use]
     pub fn key(&self, tenant: TenantId, expires_at: Option<Timestamp>) -> String {
-        let text = self.add_key(tenant, expires_at);
+        let text = self.add_key(tenant, expires_at, &[]);
         self.tell("key.created", Some(tenant));
         text
     }
 
-    fn add_key(&self, tenant: TenantId, expires_at: Option<Timestamp>) -> String {
+    /// Makes a key that works from some addresses only, and returns its text.
+    #[must_use]
+    pub fn key_from(&self, tenant: TenantId, allowed_ips: &[Cidr]) -> String {
+        let text = self.add_key(tenant, None, allowed_ips);
+        self.tell("key.created", Some(tenant));
+        text
+    }
+
+    fn add_key(&self, tenant: TenantId, expires_at: Option<Timestamp>, allowed_ips: &[Cidr]) -> String {
         let mut secret = [0; key_format::SECRET_BYTES];
         self.0.random.fill(&mut secret);
         let text = key_format::encode(key_format::KeyKind::Test, &secret);
@@ -167,6 +181,7 @@ impl Memory {
             scopes: None,
             expires_at,
             name: String::new(),
+            allowed_ips: allowed_ips.to_vec(),
         };
         self.0.keys_of.lock().entry(tenant).or_default().push(record.id);
         self.0.keys.lock().insert(record.id, record);
@@ -238,7 +253,7 @@ impl Memory {
         let mut first = Vec::with_capacity(tenants);
         for number in 0..tenants {
             let id = self.add_tenant(&format!("t{number}"), plan);
-            let keys = (0..keys_each).map(|_| self.add_key(id, None));
+            let keys = (0..keys_each).map(|_| self.add_key(id, None, &[]));
             first.extend(keys.reduce(|first, _| first));
         }
         first

@@ -1,12 +1,15 @@
 //! Judging one head: whose request it is, whether it may pass, where it goes, and what the application is told of it.
 //! One synchronous pass over bytes that are there; nothing is waited for.
 
+use super::assertion::Id;
+use super::bearer::{Judged, Known, bearer_token, judge, names_no_tenant, says_own};
 use super::credential::{Credential, credential};
 use super::forward::{Forward, push_upstream_head};
-use super::job::{Job, Refusal, id_text, kept_agent, kept_method, kept_path};
+use super::job::{Job, Quota, Refusal, id_text, kept_agent, kept_method, kept_path};
 use super::member::{admit_member, environment_of, may_be_own};
 use super::remember::Remembered;
 use super::shared::Thread;
+use super::watch::LetIn;
 use crate::client::client_address;
 use crate::limits::{Limit, Subject, retry_after_seconds};
 use crate::model::{Auth, Route};
@@ -16,10 +19,14 @@ use crate::wire::{
     parse_request, target,
 };
 use base::{TenantId, codes};
-use ports::{ResolveBy, TenantStatus};
+use ports::{MeterVerdict, ResolveBy, TenantStatus};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// What is said where a credential is needed and none of ours came.
+const NEEDED: &str =
+    "An API key or a token is needed: `Authorization: Bearer <key or token>`, or `X-API-Key`.";
 
 /// Limits that one request can be under.
 const LIMITS_MAX: usize = 4;
@@ -34,8 +41,21 @@ pub(crate) struct Peer<'a> {
     pub(crate) remembered: &'a mut Remembered,
 }
 
+/// What becomes of a head that was not refused.
+pub(crate) enum Admission {
+    /// It goes on.
+    Go,
+    /// It has to be judged again once this token's key was fetched for this environment.
+    Wait(Arc<Environment>, Box<str>),
+}
+
 /// Judges a complete head. What it learns goes into `job`, also when it refuses, so that the record tells of it.
-pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job) -> Result<(), Refusal> {
+pub(crate) fn admit(
+    thread: &Thread,
+    peer: Peer<'_>,
+    bytes: &[u8],
+    job: &mut Job,
+) -> Result<Admission, Refusal> {
     let Peer { address: peer, text: peer_text, remembered } = peer;
     let shared = &thread.shared;
     job.begin(thread);
@@ -77,17 +97,27 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
             authority: &named,
             trusted,
             peer: peer_text,
-            key: None,
+            who: None,
+            own_token: false,
             own: true,
         };
-        return admit_member(thread, job, environment, &forward);
+        return admit_member(thread, job, environment, &forward).map(|()| Admission::Go);
     }
     let mut request = Request { thread, head: &head, found: &found, trusted, host: &host, remembered, job };
-    let credential = credential(&head, &found, &shared.world.keys, request.remembered, request.job.at);
-    let environment = request.resolve(&credential)?;
+    let from = (request.job.at, request.job.client);
+    let mut credential = credential(&head, &found, &shared.world.keys, request.remembered, from);
+    let (environment, by_host) = request.place(&credential)?;
+    if let Credential::Unjudged(text) = credential {
+        credential = match request.judge(&environment, text) {
+            Some(judged) => judged,
+            None => return Ok(Admission::Wait(environment, text.into())),
+        };
+    }
+    request.resolve(&environment, by_host, &credential)?;
     let route = request.route(&environment, &target)?;
-    let key = request.authenticate(&route, &environment, &credential)?;
-    request.limits(&route, &environment, key.as_ref().map(|key| key.id))?;
+    let who = request.authenticate(&route, &environment, &credential)?;
+    let key = credential.key().filter(|_| who.is_some()).map(|key| key.id());
+    request.limits(&route, &environment, key)?;
     if let Framing::Length(length) = found.framing
         && length > route.body_bytes_max
     {
@@ -101,6 +131,7 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
         let detail = "The route leads to a service that does not run.";
         return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
     }
+    count(thread, job)?;
     let forward = Forward {
         head: &head,
         found: &found,
@@ -108,11 +139,40 @@ pub(crate) fn admit(thread: &Thread, peer: Peer<'_>, bytes: &[u8], job: &mut Job
         authority: &named,
         trusted,
         peer: peer_text,
-        key,
+        own_token: has_own_token(&head, &found, &credential),
+        who,
         own: false,
     };
     push_upstream_head(thread, job, &forward, remembered);
-    Ok(())
+    Ok(Admission::Go)
+}
+
+/// Whether `Authorization` has a token of this installation, which applications never see: they get an assertion.
+fn has_own_token(head: &RequestHead<'_, '_>, found: &Examined, credential: &Credential<'_>) -> bool {
+    match (credential, found.authorization) {
+        (_, None) | (Credential::None, _) => false,
+        (Credential::Token(known), _) => known.own,
+        // A key was judged in its stead, or nobody is there to judge.
+        (_, Some(index)) => bearer_token(head.headers[index].value).is_some_and(says_own),
+    }
+}
+
+/// Counts the request where its route has a meter: last of all, so that what is refused is not counted.
+fn count(thread: &Thread, job: &Job) -> Result<(), Refusal> {
+    let Some(meter) = job.route.as_ref().and_then(|route| route.meter.as_ref()) else { return Ok(()) };
+    let Some(meters) = &thread.shared.meters else { return Ok(()) };
+    let (Some(environment), Some(tenant)) = (&job.environment, &job.tenant) else { return Ok(()) };
+    match meters.count(environment.id, tenant.id, meter) {
+        MeterVerdict::Counted => Ok(()),
+        MeterVerdict::Exceeded { limit, used, resets_at } => {
+            let detail = format!("The quota of {meter} is used up.");
+            let mut refusal = Refusal::new(&codes::QUOTA_EXCEEDED, detail).status(429);
+            // A wait of less than a second is one second: clients take whole ones.
+            refusal.retry_after = resets_at.map(|at| at.since(job.at).as_secs().max(1));
+            refusal.quota = Some(Box::new(Quota { meter: meter.clone(), limit, used, resets_at }));
+            Err(refusal)
+        }
+    }
 }
 
 pub(crate) fn too_large(bytes_max: u64) -> Refusal {
@@ -157,11 +217,12 @@ fn note_framing(head: &RequestHead<'_, '_>, found: &Examined, job: &mut Job) {
     };
 }
 
-/// A key that was accepted.
+/// Whose credential was accepted.
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
-    pub(crate) id: base::KeyId,
+pub(crate) struct Who {
+    pub(crate) id: Id,
     pub(crate) text: Arc<str>,
+    /// Empty for none.
     pub(crate) role: Arc<str>,
 }
 
@@ -176,10 +237,13 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Finds environment and tenant, and refuses what is not served or contradicts itself.
-    fn resolve(&mut self, credential: &Credential) -> Result<Arc<Environment>, Refusal> {
+    /// Finds the environment, and the tenant as far as the host says.
+    fn place(
+        &mut self,
+        credential: &Credential<'_>,
+    ) -> Result<(Arc<Environment>, Option<Arc<Tenant>>), Refusal> {
         let world = &self.thread.shared.world;
-        let (environment, by_host) = match world.host(self.host) {
+        Ok(match world.host(self.host) {
             HostMeaning::Domain(environment, domain) => {
                 let allowed = resolves(&environment, ResolveBy::Domain);
                 let tenant = environment.tenants.get(domain.tenant).filter(|_| allowed);
@@ -196,11 +260,29 @@ impl Request<'_> {
                 let environment = by_key.or(only).ok_or_else(|| self.unknown_anywhere())?;
                 (environment, None)
             }
-        };
+        })
+    }
+
+    /// Judges a token; `None` when its key is being fetched.
+    fn judge<'a>(&mut self, environment: &Environment, text: &str) -> Option<Credential<'a>> {
+        let Some(check) = &self.thread.shared.tokens else { return Some(Credential::None) };
+        let at = (&mut *self.remembered, self.job.at);
+        judge(self.thread, &**check, environment, text, at).map(Credential::Token)
+    }
+
+    /// Finds the tenant, and refuses what is not served or contradicts itself.
+    fn resolve(
+        &mut self,
+        environment: &Arc<Environment>,
+        by_host: Option<Arc<Tenant>>,
+        credential: &Credential<'_>,
+    ) -> Result<(), Refusal> {
         let by_key = credential.key().filter(|key| key.environment == environment.number);
-        let by_key = by_key.filter(|_| resolves(&environment, ResolveBy::ApiKey)).map(|key| key.tenant());
-        let by_header = self.by_header(&environment)?;
-        let tenant = agree(by_host, by_key, by_header, &environment)?;
+        let by_key = by_key.filter(|_| resolves(environment, ResolveBy::ApiKey)).map(|key| key.tenant());
+        let by_token = credential.token().and_then(|known| known.bearer()?.tenant);
+        let by_token = by_token.filter(|_| resolves(environment, ResolveBy::Jwt));
+        let by_header = self.by_header(environment)?;
+        let tenant = agree(by_host, by_key.or(by_token), by_header, environment)?;
         self.job.environment = Some(environment.clone());
         self.job.tenant = tenant;
         match self.job.tenant.as_ref().map(|tenant| tenant.status) {
@@ -210,7 +292,7 @@ impl Request<'_> {
             Some(TenantStatus::Cancelled) => {
                 Err(Refusal::new(&codes::TENANT_SUSPENDED, "This tenant has been cancelled."))
             }
-            Some(TenantStatus::Active) | None => Ok(environment),
+            Some(TenantStatus::Active) | None => Ok(()),
         }
     }
 
@@ -291,18 +373,20 @@ impl Request<'_> {
         &mut self,
         route: &Route,
         environment: &Environment,
-        credential: &Credential,
-    ) -> Result<Option<Key>, Refusal> {
+        credential: &Credential<'_>,
+    ) -> Result<Option<Who>, Refusal> {
         let refused = |detail: &'static str| Err(Refusal::new(&codes::UNAUTHENTICATED, detail));
         let entry = match (credential, route.auth) {
-            (Credential::None, Auth::Required) => {
-                return refused("An API key is needed: `Authorization: Bearer <key>` or `X-API-Key`.");
-            }
-            (Credential::None, Auth::None | Auth::Optional) | (Credential::Bad(_), Auth::None) => {
-                return Ok(None);
-            }
-            (Credential::Bad(why), Auth::Optional | Auth::Required) => return refused(why),
             (Credential::Key(entry), _) => entry,
+            (Credential::Token(known), _) => return self.authenticate_bearer(route, known),
+            (Credential::None | Credential::Unjudged(_), Auth::Required) => return refused(NEEDED),
+            (Credential::None | Credential::Unjudged(_), Auth::None | Auth::Optional)
+            | (Credential::Bad(_) | Credential::Elsewhere, Auth::None) => return Ok(None),
+            (Credential::Bad(why), Auth::Optional | Auth::Required) => return refused(why),
+            (Credential::Elsewhere, Auth::Optional | Auth::Required) => {
+                let detail = "The key may not be used from this address.";
+                return Err(Refusal::new(&codes::FORBIDDEN, detail));
+            }
         };
         if entry.environment != environment.number {
             if route.auth == Auth::None {
@@ -322,13 +406,41 @@ impl Request<'_> {
             let text = id_text(&entry.id());
             let text = std::str::from_utf8(&text).unwrap_or_default().into();
             let role = shared.world.keys.grant(entry).map_or_else(|| "".into(), |grant| grant.role);
-            Key { id: entry.id(), text, role }
+            Who { id: Id::Key(entry.id()), text, role }
         });
+        self.job.let_in = LetIn::Key;
         self.job.principal = Some(key.text.clone());
         if let Some(key_use) = &shared.key_use {
             key_use.used(entry.tenant(), entry.id(), self.job.at);
         }
         Ok(Some(key))
+    }
+
+    /// The same for who bears a token. What it says of its tenant has to agree with the host: the host alone grants
+    /// nothing, and no header lends a token a tenant that it does not name.
+    fn authenticate_bearer(&mut self, route: &Route, known: &Known) -> Result<Option<Who>, Refusal> {
+        let refused = |detail: &'static str| Err(Refusal::new(&codes::UNAUTHENTICATED, detail));
+        let bearer = match (&known.judged, route.auth) {
+            (Judged::Valid(bearer), _) => bearer,
+            (Judged::Foreign, Auth::Required) => return refused(NEEDED),
+            (Judged::Foreign, Auth::None | Auth::Optional) | (Judged::Refused(_), Auth::None) => {
+                return Ok(None);
+            }
+            (Judged::Refused(why), Auth::Optional | Auth::Required) => return refused(why),
+        };
+        match (&self.job.tenant, bearer.tenant) {
+            (Some(tenant), Some(own)) if tenant.id == own => {}
+            (Some(_), Some(_)) => return Err(mismatch()),
+            // Its own tenant, where tokens name none (`resolve` without `jwt`), or none: served as nobody's.
+            (None, _) | (Some(_), None) if route.auth == Auth::None => return Ok(None),
+            (None, Some(_)) => return Err(mismatch()),
+            (None | Some(_), None) => return Err(names_no_tenant()),
+        }
+        self.job.let_in = LetIn::Token;
+        self.job.principal = Some(bearer.principal.clone());
+        let who =
+            Who { id: Id::Bearer(bearer.number), text: bearer.subject.clone(), role: bearer.role.clone() };
+        Ok(Some(who))
     }
 
     /// Takes all limits that apply, in their stated order.

@@ -229,6 +229,12 @@ pub(crate) fn push_problem(thread: &Thread, job: &mut Job, refusal: &Refusal) {
         let _ =
             write!(body, r#","limit":{},"remaining":{}"#, outcome.verdict.limit, outcome.verdict.remaining);
     }
+    if let Some(quota) = &refusal.quota {
+        let _ = write!(body, r#","meter":"{}","limit":{},"used":{}"#, quota.meter, quota.limit, quota.used);
+        if let Some(at) = quota.resets_at {
+            let _ = write!(body, r#","resets_at":"{at}""#);
+        }
+    }
     if let Some(seconds) = refusal.retry_after {
         let _ = write!(body, r#","retry_after":{seconds}"#);
     }

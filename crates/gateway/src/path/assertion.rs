@@ -21,10 +21,19 @@ const KEPT_A_SHARD_MAX: usize = 4_096;
 pub(crate) struct Subject {
     pub(crate) tenant: TenantId,
     pub(crate) environment: EnvironmentId,
-    pub(crate) key: Option<KeyId>,
+    pub(crate) by: Option<Id>,
     pub(crate) service: ServiceId,
     /// The number of the plan, so that a change of it is told at once.
     pub(crate) plan: u16,
+}
+
+/// Who acts, as far as it tells assertions apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Id {
+    /// A key.
+    Key(KeyId),
+    /// The bearer of a token, by the number of its identity.
+    Bearer(u64),
 }
 
 /// What it says beside, for the case that it has to be signed.

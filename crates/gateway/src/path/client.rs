@@ -1,13 +1,15 @@
 //! A client's connection: reading heads, answering, waiting for the next.
 
-use super::admit::{Peer, admit};
+use super::admit::{Admission, Peer, admit};
 use super::answer::push_problem;
+use super::bearer::wait;
 use super::buffer::Buffer;
 use super::deadline::{Expired, SlotGuard};
 use super::exchange::exchange;
 use super::job::{Job, Refusal};
 use super::remember::Remembered;
 use super::shared::{Counted, Thread, millis};
+use super::watch::Watch;
 use crate::wire::{BodyReader, Framing, HEAD_BYTES_MAX, Reject, Scan, Step, scan};
 use base::codes;
 use std::future::poll_fn;
@@ -193,27 +195,41 @@ impl Client {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
         job.started = self.began.take().unwrap_or_else(|| thread.shared.clock.monotonic());
-        let admitted = match &mut self.buffer {
-            Some(buffer) => {
-                let peer =
-                    Peer { address: self.peer, text: &self.peer_text, remembered: &mut self.remembered };
-                let admitted = admit(&thread, peer, &buffer.filled()[..length], &mut job);
-                buffer.consume(length);
-                admitted
-            }
-            None => return After::End,
-        };
+        let mut admitted = self.admit(&thread, length, &mut job);
+        if let Ok(Admission::Wait(environment, token)) = admitted {
+            wait(&thread, &environment, &token).await;
+            admitted = self.admit(&thread, length, &mut job);
+        }
+        if let Some(buffer) = &mut self.buffer {
+            buffer.consume(length);
+        }
         // While the application works, nothing is held for the client.
         self.give_empty_buffer();
         job.keep_alive &= !thread.deadlines.is_stopping();
         let after = match admitted {
-            Ok(()) => exchange(self, &mut job).await,
+            Ok(Admission::Go) => exchange(self, &mut job).await,
+            // The verdict was forgotten while it was waited for, or the same key is being fetched again.
+            Ok(Admission::Wait(..)) => {
+                let detail = "The keys of the token's issuer cannot be fetched now.";
+                self.refuse(&mut job, &Refusal::new(&codes::UNAVAILABLE, detail).retry_after(1)).await
+            }
             Err(refusal) => self.refuse(&mut job, &refusal).await,
         };
         let origin = self.remembered.origin(&thread.common, &job);
         thread.records.push(&mut job, origin);
         thread.give_job(job);
         after
+    }
+
+    fn admit(&mut self, thread: &Thread, length: usize, job: &mut Job) -> Result<Admission, Refusal> {
+        let bytes = self.buffer.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..length]);
+        let peer = Peer { address: self.peer, text: &self.peer_text, remembered: &mut self.remembered };
+        admit(thread, peer, bytes, job)
+    }
+
+    /// What lets the request of a job in, for as long as its answer lasts.
+    pub(crate) fn watch(&self, job: &Job) -> Option<Watch> {
+        Watch::new(&self.thread, job, &self.remembered)
     }
 
     /// Refuses what could not even be read as a head.

@@ -17,6 +17,8 @@ pub(crate) struct Slot {
     deadline_ms: Cell<u64>,
     /// It waits for a next request, and may be closed at any time.
     idle: Cell<bool>,
+    /// It wants to know of changes of what it was let in by.
+    watching: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -29,6 +31,8 @@ pub(crate) struct Expired;
 pub(crate) struct Deadlines {
     now_ms: Cell<u64>,
     stopping: Cell<bool>,
+    /// How often something changed that open sockets were let in by.
+    changes: Cell<u64>,
     slots: RefCell<Vec<Option<Rc<Slot>>>>,
     free: RefCell<Vec<usize>>,
 }
@@ -46,6 +50,7 @@ impl Deadlines {
         let slot = Rc::new(Slot {
             deadline_ms: Cell::new(NEVER),
             idle: Cell::new(false),
+            watching: Cell::new(false),
             waker: RefCell::default(),
         });
         let mut slots = self.slots.borrow_mut();
@@ -67,6 +72,19 @@ impl Deadlines {
                 slot.wake();
             }
         }
+    }
+
+    /// Notes a change and wakes who watches.
+    pub(crate) fn note_change(&self) {
+        self.changes.set(self.changes.get() + 1);
+        for slot in self.slots.borrow().iter().flatten().filter(|slot| slot.watching.get()) {
+            slot.wake();
+        }
+    }
+
+    /// How often something changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.get()
     }
 
     /// Milliseconds of the monotonic clock, as of the last tick or request.
@@ -117,6 +135,11 @@ impl SlotGuard {
     /// Whether the connection may be closed at any time.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.slot.idle.set(idle);
+    }
+
+    /// Whether the connection is woken by [`Deadlines::note_change`].
+    pub(crate) fn set_watching(&self, watching: bool) {
+        self.slot.watching.set(watching);
     }
 
     /// To be asked when there is nothing to do but wait: whether the time has come; else who is to be woken then.

@@ -476,8 +476,9 @@ async fn finish(
             upstream.in_flight.becomes_socket();
             let head = std::mem::take(&mut job.down);
             if client.write_all(&head).await.is_ok() {
+                let watch = client.watch(job);
                 (job.bytes_in, job.bytes_out) =
-                    pass_both_ways(client, upstream.stream, upstream.buffer).await;
+                    pass_both_ways(client, upstream.stream, upstream.buffer, watch).await;
             }
             job.down = head;
             After::End

@@ -1,6 +1,6 @@
 //! The head that an application gets.
 
-use super::admit::Key;
+use super::admit::Who;
 use super::assertion::{Subject, Words};
 use super::credential::is_ours;
 use super::job::Job;
@@ -18,7 +18,9 @@ pub(crate) struct Forward<'a> {
     pub(crate) trusted: bool,
     /// The address of the socket's other end.
     pub(crate) peer: &'a str,
-    pub(crate) key: Option<Key>,
+    pub(crate) who: Option<Who>,
+    /// `Authorization` has a token that this installation signed.
+    pub(crate) own_token: bool,
     /// It goes to Switchyard's own surface, which judges credentials itself.
     pub(crate) own: bool,
 }
@@ -66,7 +68,8 @@ pub(super) fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
     for (index, header) in forward.head.headers.iter().enumerate() {
         let passed = match forward.found.kinds[index] {
             HeaderKind::Other => forward.found.named_by_connection & (1 << index) == 0,
-            HeaderKind::Authorization | HeaderKind::ApiKey => forward.own || !is_ours(header.value),
+            HeaderKind::Authorization => forward.own || !(forward.own_token || is_ours(header.value)),
+            HeaderKind::ApiKey => forward.own || !is_ours(header.value),
             HeaderKind::UserAgent
             | HeaderKind::Date
             | HeaderKind::FrameOptions
@@ -170,14 +173,16 @@ fn push_identity(
     let (Some(tenant), Some(environment)) = (&job.tenant, &job.environment) else { return };
     push_line(out, "X-Tenant-Id", tenant.text.as_bytes());
     push_line(out, "X-Tenant-Slug", tenant.slug.as_bytes());
-    let key = forward.key.as_ref();
-    if let Some(key) = key {
-        push_line(out, "X-User-Id", key.text.as_bytes());
-        push_line(out, "X-User-Role", key.role.as_bytes());
+    let who = forward.who.as_ref();
+    if let Some(who) = who {
+        push_line(out, "X-User-Id", who.text.as_bytes());
+        if !who.role.is_empty() {
+            push_line(out, "X-User-Role", who.role.as_bytes());
+        }
     }
     environment.plan_of(tenant, |plan, _| {
         push_line(out, "X-Tenant-Plan", plan.as_bytes());
-        push_assertion(thread, out, job, &Told { tenant, environment, plan, key }, remembered);
+        push_assertion(thread, out, job, &Told { tenant, environment, plan, who }, remembered);
     });
 }
 
@@ -185,7 +190,7 @@ struct Told<'a> {
     tenant: &'a Tenant,
     environment: &'a Environment,
     plan: &'a str,
-    key: Option<&'a Key>,
+    who: Option<&'a Who>,
 }
 
 fn push_assertion(
@@ -199,7 +204,7 @@ fn push_assertion(
     let subject = Subject {
         tenant: told.tenant.id,
         environment: told.environment.id,
-        key: told.key.map(|key| key.id),
+        by: told.who.map(|who| who.id),
         service: service.id,
         plan: told.tenant.plan,
     };
@@ -211,8 +216,8 @@ fn push_assertion(
         tenant_slug: &told.tenant.slug,
         plan: told.plan,
         audience: &service.slug,
-        principal: told.key.map(|key| &*key.text),
-        role: told.key.map(|key| &*key.role),
+        principal: told.who.map(|who| &*who.text),
+        role: told.who.map(|who| &*who.role).filter(|role| !role.is_empty()),
     };
     if let Some(signed) = thread.shared.assertions.get(subject, &words, now_ms) {
         push_line(out, "Switchyard-Assertion", signed.text.as_bytes());

@@ -1,12 +1,13 @@
 //! All that is known of one request while it is under way. Jobs are reused, so that a request allocates little.
 
 use super::shared::Thread;
+use super::watch::LetIn;
 use crate::balance::Service;
 use crate::limits::Outcome;
 use crate::model::Route;
 use crate::snapshot::{Environment, Tenant};
 use crate::wire::{Framing, Version};
-use base::{Clock, Code, ReplicaId, RequestId, Timestamp};
+use base::{Amount, Clock, Code, MeterName, ReplicaId, RequestId, Timestamp};
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,6 +54,7 @@ pub(crate) struct Job {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) limit: Option<Outcome>,
+    pub(crate) let_in: LetIn,
 
     pub(crate) replica: Option<ReplicaId>,
     pub(crate) tries: u8,
@@ -90,6 +92,7 @@ impl Default for Job {
             service: None,
             principal: None,
             limit: None,
+            let_in: LetIn::Anybody,
             replica: None,
             tries: 0,
             status: 0,
@@ -141,11 +144,29 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<u64>,
     /// The connection ends: where the next request would begin is not certain.
     pub(crate) close: bool,
+    /// The quota that is used up.
+    pub(crate) quota: Option<Box<Quota>>,
+}
+
+/// A quota that is used up, as the problem tells of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    pub(crate) meter: MeterName,
+    pub(crate) limit: Amount,
+    pub(crate) used: Amount,
+    pub(crate) resets_at: Option<Timestamp>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: &'static Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, status: code.status, detail: detail.into(), retry_after: None, close: false }
+        Self {
+            code,
+            status: code.status,
+            detail: detail.into(),
+            retry_after: None,
+            close: false,
+            quota: None,
+        }
     }
 
     pub(crate) fn status(mut self, status: u16) -> Self {

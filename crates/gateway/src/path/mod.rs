@@ -6,6 +6,7 @@
 mod admit;
 mod answer;
 mod assertion;
+mod bearer;
 mod buffer;
 mod client;
 mod credential;
@@ -23,6 +24,7 @@ mod run;
 mod shared;
 mod socket;
 mod uplink;
+mod watch;
 
 pub(crate) use assertion::Assertions;
 pub(crate) use member::Member;

@@ -1,7 +1,8 @@
 //! What a connection said last: clients say the same again with nearly every request.
 
-use super::admit::Key;
+use super::admit::Who;
 use super::assertion::{Signed, Subject};
+use super::bearer::Known;
 use super::job::Job;
 use crate::hash::Fold;
 use crate::snapshot::{KeyEntry, key_hash};
@@ -10,6 +11,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use telemetry::{AccessOrigin, AccessParts};
 
@@ -24,12 +26,19 @@ pub(crate) struct Remembered {
     agent: Option<Arc<str>>,
     token: Box<[u8]>,
     hash: [u8; 32],
-    key: Option<(KeyEntry, Key)>,
+    key: Option<(KeyEntry, Who)>,
     assertion: Option<(Subject, Signed)>,
     origin: Option<Arc<Origin>>,
+    /// The last token.
+    pub(crate) bearer: Option<Rc<Known>>,
 }
 
 impl Remembered {
+    /// The key of the last request that had one.
+    pub(crate) fn last_key(&self) -> Option<KeyEntry> {
+        self.key.as_ref().map(|(entry, _)| *entry)
+    }
+
     pub(crate) fn host(&mut self, common: &Common, host: &str) -> Arc<str> {
         match &self.host {
             Some(known) if &**known == host => known.clone(),
@@ -58,7 +67,7 @@ impl Remembered {
     }
 
     /// What applications are told of a key that was found valid just now.
-    pub(crate) fn key(&mut self, common: &Common, entry: &KeyEntry, tell: impl FnOnce() -> Key) -> Key {
+    pub(crate) fn key(&mut self, common: &Common, entry: &KeyEntry, tell: impl FnOnce() -> Who) -> Who {
         match &self.key {
             Some((known, key)) if known == entry => key.clone(),
             _ => self.key.insert((*entry, common.key(entry, tell))).1.clone(),
@@ -88,7 +97,7 @@ impl Remembered {
 #[derive(Default)]
 pub(crate) struct Common {
     texts: RefCell<HashSet<Arc<str>, Fold>>,
-    keys: RefCell<HashMap<KeyId, (KeyEntry, Key), Fold>>,
+    keys: RefCell<HashMap<KeyId, (KeyEntry, Who), Fold>>,
     origins: RefCell<HashMap<Places, Arc<Origin>, Fold>>,
 }
 
@@ -123,7 +132,7 @@ impl Common {
         fresh
     }
 
-    fn key(&self, entry: &KeyEntry, tell: impl FnOnce() -> Key) -> Key {
+    fn key(&self, entry: &KeyEntry, tell: impl FnOnce() -> Who) -> Who {
         let mut keys = self.keys.borrow_mut();
         if let Some((known, key)) = keys.get(&entry.id())
             && known == entry

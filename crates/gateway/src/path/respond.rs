@@ -7,6 +7,7 @@ use super::exchange::{Upstream, idle_ms};
 use super::job::Job;
 use super::shared::millis;
 use super::uplink::Uplink;
+use super::watch::Watch;
 use crate::wire::Framing;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -41,6 +42,7 @@ enum Ended {
     ClientGone,
     ClientSlow,
     UpstreamCut,
+    CalledBack,
 }
 
 /// Passes a response on to its end.
@@ -58,7 +60,9 @@ pub(crate) async fn respond(
     let idle_ms_max = job.route.as_ref().map_or(0, |route| millis(route.timeouts.idle));
     let mut downlink = Downlink::new(std::mem::take(&mut job.down), framing, downward);
     downlink.is_event_stream = passed.is_event_stream;
-    let ended = pass(client, idle_ms_max, &mut uplink, &mut upstream, &mut downlink).await;
+    let watch = if passed.is_event_stream { client.watch(job) } else { None };
+    let ended = pass(client, (idle_ms_max, watch), &mut uplink, &mut upstream, &mut downlink).await;
+    client.slot.set_watching(false);
     job.bytes_in = uplink.bytes;
     job.bytes_out = downlink.bytes;
     job.down = downlink.into_output();
@@ -82,7 +86,7 @@ pub(crate) async fn respond(
             upstream.in_flight.endpoint.failed(false, thread.now_ms());
             After::End
         }
-        Ended::ClientGone | Ended::ClientSlow => After::End,
+        Ended::ClientGone | Ended::ClientSlow | Ended::CalledBack => After::End,
     }
 }
 
@@ -95,15 +99,21 @@ fn next_or_linger(client: &Client, job: &Job) -> After {
 
 async fn pass(
     client: &mut Client,
-    idle_ms: u64,
+    (idle_ms, mut watch): (u64, Option<Watch>),
     uplink: &mut Uplink,
     upstream: &mut Upstream,
     downlink: &mut Downlink,
 ) -> Ended {
-    let send_ms = millis(client.thread.shared.config.send_timeout);
+    let thread = client.thread.clone();
+    let send_ms = millis(thread.shared.config.send_timeout);
+    let until_ms = watch.as_ref().map_or(u64::MAX, Watch::until_ms);
+    client.slot.set_watching(watch.is_some());
     let mut upward_open = !uplink.done;
     let mut state = None;
     poll_fn(|cx| {
+        if watch.as_mut().is_some_and(|watch| watch.is_over(&thread)) {
+            return Poll::Ready(Ended::CalledBack);
+        }
         if upward_open {
             upward_open = uplink.poll(cx, client, &mut upstream.stream).is_pending();
         }
@@ -120,7 +130,11 @@ async fn pass(
         let taken_enough = |before: u64| downlink.taken >= before + if waits { TAKEN_BYTES_MIN } else { 1 };
         if state.is_none_or(|(waited, taken)| waited != waits || taken_enough(taken)) {
             state = Some((waits, downlink.taken));
-            client.slot.arm(if waits { send_ms } else { idle_ms });
+            let after_ms = if waits { send_ms } else { idle_ms };
+            client.slot.arm_at(thread.now_ms().saturating_add(after_ms).min(until_ms));
+        }
+        if thread.now_ms() >= until_ms {
+            return Poll::Ready(Ended::CalledBack);
         }
         let late = if waits { Ended::ClientSlow } else { Ended::UpstreamCut };
         client.slot.poll_expired(cx).map(|_| late)

@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 const TICK: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked through.
 const SWEEP_EVERY: u32 = 50;
+/// How often open sockets are told of changes: what is called back is over within a second.
+const WATCH_EVERY: u32 = 5;
 /// Pause after an accept that failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,11 +81,16 @@ async fn tick(thread: Rc<Thread>) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let flush_every = u32::try_from(FLUSH_EVERY.as_millis() / TICK.as_millis()).unwrap_or(1).max(1);
     let mut turn: u32 = 0;
+    let mut state = thread.shared.state();
     loop {
         interval.tick().await;
         turn = turn.wrapping_add(1);
         let now_ms = thread.monotonic_ms();
         thread.deadlines.tick(now_ms);
+        if turn.is_multiple_of(WATCH_EVERY) && state != thread.shared.state() {
+            state = thread.shared.state();
+            thread.deadlines.note_change();
+        }
         if turn.is_multiple_of(flush_every) {
             thread.records.flush();
         }

@@ -1,6 +1,7 @@
 //! What the threads of the gateway share, and what each has for itself.
 
 use super::assertion::Assertions;
+use super::bearer::Verdicts;
 use super::buffer::{Buffers, Outputs};
 use super::deadline::Deadlines;
 use super::job::Job;
@@ -15,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::World;
 use base::{Random, SeededRandom, SharedClock, SharedRandom, Timestamp};
 use parking_lot::Mutex;
-use ports::{KeyUse, LogSink};
+use ports::{KeyUse, LogSink, RouteMeters, TokenCheck};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) log: Arc<dyn LogSink>,
     pub(crate) key_use: Option<Arc<dyn KeyUse>>,
+    /// Judges tokens; `None` where nobody signs any.
+    pub(crate) tokens: Option<Arc<dyn TokenCheck>>,
+    /// Counts requests of routes with a meter.
+    pub(crate) meters: Option<Arc<dyn RouteMeters>>,
     pub(crate) connections: Connections,
     /// What answers at hosts of Switchyard's own.
     pub(crate) member: Option<Member>,
@@ -55,6 +60,11 @@ pub(crate) struct Counted {
 }
 
 impl Shared {
+    /// Numbers that move when something may have been called back that let somebody in.
+    pub(crate) fn state(&self) -> (u64, u64) {
+        (self.world.version(), self.tokens.as_ref().map_or(0, |tokens| tokens.generation()))
+    }
+
     pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
         self.config.trusted_proxies.iter().any(|range| range.contains(address))
     }
@@ -114,6 +124,8 @@ pub(crate) struct Thread {
     pub(crate) pools: Pools,
     pub(crate) records: Records,
     pub(crate) common: Common,
+    /// What tokens were found to be.
+    pub(crate) verdicts: Verdicts,
     /// For ids and choices, never for secrets.
     pub(crate) random: SeededRandom,
     #[expect(clippy::vec_box, reason = "a job is half a KB and moves with its request")]
@@ -131,6 +143,7 @@ impl Thread {
         let thread = Self {
             records: Records::new(&shared),
             common: Common::default(),
+            verdicts: Verdicts::default(),
             shared,
             deadlines: Rc::default(),
             buffers: Buffers::default(),

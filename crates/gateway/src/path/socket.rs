@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::client::Client;
 use super::shared::{Thread, millis};
+use super::watch::Watch;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -73,19 +74,29 @@ impl Direction {
 }
 
 /// Passes bytes until both sides have ended, one broke, or neither said anything for too long. `first` is what the
-/// upstream sent behind its head. Returns the bytes up and down.
+/// upstream sent behind its head. Ends
+/// at once when what let the client in is called back (`watch`). Returns the bytes up and down.
 pub(crate) async fn pass_both_ways(
     client: &mut Client,
     mut upstream: TcpStream,
     first: Buffer,
+    mut watch: Option<Watch>,
 ) -> (u64, u64) {
     let thread = client.thread.clone();
     let idle_ms = millis(thread.shared.config.socket_timeout);
     let mut up = Direction { buffer: client.buffer.take(), ..Direction::default() };
     let mut down = Direction { buffer: Some(first), ..Direction::default() };
     let mut before = (0, 0);
-    client.slot.arm(idle_ms);
+    let until_ms = watch.as_ref().map_or(u64::MAX, Watch::until_ms);
+    let arm = |client: &Client, after_ms: u64| {
+        client.slot.arm_at(thread.now_ms().saturating_add(after_ms).min(until_ms));
+    };
+    arm(client, idle_ms);
+    client.slot.set_watching(watch.is_some());
     poll_fn(|cx| {
+        if watch.as_mut().is_some_and(|watch| watch.is_over(&thread)) {
+            return Poll::Ready(());
+        }
         let broke = |polled: Poll<Result<(), ()>>| matches!(polled, Poll::Ready(Err(())));
         if (!up.done && broke(up.poll(cx, &thread, &mut client.stream, &mut upstream)))
             || (!down.done && broke(down.poll(cx, &thread, &mut upstream, &mut client.stream)))
@@ -95,7 +106,7 @@ pub(crate) async fn pass_both_ways(
         }
         if (up.bytes, down.bytes) != before {
             before = (up.bytes, down.bytes);
-            client.slot.arm(if up.done || down.done { HALF_CLOSED_MS } else { idle_ms });
+            arm(client, if up.done || down.done { HALF_CLOSED_MS } else { idle_ms });
         }
         client.slot.poll_expired(cx).map(|_| ())
     })

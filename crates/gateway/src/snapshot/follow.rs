@@ -182,6 +182,9 @@ impl Follower {
             let keys = dirty.keys.iter().filter(|(of, _)| of.is_none_or(|of| of == environment.id));
             self.refresh_keys(&environment, keys.map(|(_, tenant)| *tenant).collect()).await?;
         }
+        if dirty.environments || !dirty.tenants.is_empty() || !dirty.keys.is_empty() {
+            self.world.has_changed();
+        }
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! API keys of all environments, by the hash of their text.
 
 use arc_swap::ArcSwap;
-use base::{KeyId, TenantId, Timestamp};
+use base::{Cidr, KeyId, TenantId, Timestamp};
 use parking_lot::RwLock;
 use ports::KeyRecord;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Shards, by the first bits of the hash: at 1,000,000 keys a change copies some 55 KB.
@@ -24,14 +25,22 @@ pub struct KeyEntry {
     expires: u32,
     /// The number of its environment.
     pub environment: u16,
+    /// The number of its grant, with [`RESTRICTED`].
     grant: u16,
 }
+
+/// Set in the number of a grant that holds for some addresses only, so that other keys need not look.
+const RESTRICTED: u16 = 1 << 15;
+/// The number of grants beyond the last that can be numbered.
+const NO_GRANT: u16 = RESTRICTED - 1;
 
 /// What a key permits. Few differ, so that they are shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The role's name, as the application is told.
     pub role: Arc<str>,
+    /// From where; empty for anywhere.
+    pub allowed_ips: Box<[Cidr]>,
 }
 
 /// All keys.
@@ -67,6 +76,18 @@ impl KeyEntry {
         TenantId::from_uuid_bytes(self.tenant)
     }
 
+    /// When it stops working; `None` for never.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        (self.expires != 0).then(|| Timestamp::from_micros(i64::from(self.expires) * 1_000_000))
+    }
+
+    /// Whether it works from some addresses only.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.grant & RESTRICTED != 0
+    }
+
     /// Whether it has expired.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -82,16 +103,32 @@ impl KeyTable {
     /// The key of a hash.
     #[must_use]
     pub fn get(&self, hash: &[u8; 32]) -> Option<KeyEntry> {
-        let kept: [u8; HASH_BYTES] = hash[..HASH_BYTES].try_into().expect("16 bytes of 32");
-        let shard = self.shards[shard_of(&kept)].load();
-        let at = shard.binary_search_by(|entry| entry.hash.cmp(&kept)).ok()?;
+        self.find(&hash[..HASH_BYTES].try_into().expect("16 bytes of 32"))
+    }
+
+    fn find(&self, kept: &[u8; HASH_BYTES]) -> Option<KeyEntry> {
+        let shard = self.shards[shard_of(kept)].load();
+        let at = shard.binary_search_by(|entry| entry.hash.cmp(kept)).ok()?;
         Some(shard[at])
+    }
+
+    /// Whether a key that was found before is still there, and permits the same.
+    #[must_use]
+    pub fn is_current(&self, entry: &KeyEntry) -> bool {
+        self.find(&entry.hash).is_some_and(|now| now == *entry)
+    }
+
+    /// Whether a key works from an address. A restriction that is not known lets nobody in.
+    #[must_use]
+    pub fn allows(&self, entry: &KeyEntry, client: IpAddr) -> bool {
+        let allowed = |grant: Grant| grant.allowed_ips.iter().any(|range| range.contains(client));
+        !entry.is_restricted() || self.grant(entry).is_some_and(allowed)
     }
 
     /// What a key permits.
     #[must_use]
     pub fn grant(&self, entry: &KeyEntry) -> Option<Grant> {
-        self.grants.read().all.get(usize::from(entry.grant)).cloned()
+        self.grants.read().all.get(usize::from(entry.grant & !RESTRICTED)).cloned()
     }
 
     /// How many there are.
@@ -107,7 +144,9 @@ impl KeyTable {
     }
 
     pub(crate) fn entry(&self, environment: u16, record: &KeyRecord) -> KeyEntry {
-        let grant = Grant { role: record.role.to_string().into() };
+        let grant =
+            Grant { role: record.role.to_string().into(), allowed_ips: record.allowed_ips.clone().into() };
+        let restricted = if grant.allowed_ips.is_empty() { 0 } else { RESTRICTED };
         let expires =
             record.expires_at.map_or(0, |at| u32::try_from(at.seconds().max(1)).unwrap_or(u32::MAX));
         KeyEntry {
@@ -116,7 +155,7 @@ impl KeyTable {
             tenant: *record.tenant.as_bytes(),
             expires,
             environment,
-            grant: self.grants.write().number(grant),
+            grant: self.grants.write().number(grant) | restricted,
         }
     }
 
@@ -166,9 +205,10 @@ impl Grants {
         if let Some(number) = self.numbers.get(&grant) {
             return *number;
         }
-        let number = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
-        // Beyond 65,535 different grants the rest have no role to tell of.
-        if number < u16::MAX {
+        let number = u16::try_from(self.all.len()).unwrap_or(NO_GRANT).min(NO_GRANT);
+        // Beyond 32,767 different grants the rest have no role to tell of, and no address from which they work if only
+        // some may.
+        if number < NO_GRANT {
             self.all.push(grant.clone());
             self.numbers.insert(grant, number);
         }
@@ -214,6 +254,7 @@ mod tests {
             scopes: None,
             expires_at: (n == 7).then(|| Timestamp::from_micros(5_000_000)),
             name: String::new(),
+            allowed_ips: Vec::new(),
         }
     }
 
@@ -233,6 +274,29 @@ mod tests {
         assert_eq!(table.len(), 9_001);
         assert!(table.get(&key_hash(&77_u32.to_be_bytes())).is_none());
         assert!(table.get(&key_hash(&87_u32.to_be_bytes())).is_some());
+    }
+
+    #[test]
+    fn a_key_works_from_its_addresses_alone() {
+        let table = KeyTable::new();
+        let ranges = |text: &str| vec![Cidr::parse(text).unwrap()];
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let anywhere = table.entry(0, &record(1, 1));
+        let office = table.entry(0, &KeyRecord { allowed_ips: ranges("203.0.113.0/24"), ..record(2, 1) });
+        assert!(table.allows(&anywhere, address("198.51.100.1")) && !anywhere.is_restricted());
+        assert!(
+            table.allows(&office, address("203.0.113.77")) && !table.allows(&office, address("203.0.114.1"))
+        );
+        assert!(!table.allows(&office, address("2001:db8::1")));
+        assert_eq!(&*table.grant(&office).unwrap().role, "admin");
+        // More restrictions than can be numbered let nobody in, rather than everybody.
+        for n in 0..40_000_u32 {
+            let range = format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
+            table.entry(0, &KeyRecord { allowed_ips: ranges(&range), ..record(3, 1) });
+        }
+        let beyond = table.entry(0, &KeyRecord { allowed_ips: ranges("203.0.113.9/32"), ..record(4, 1) });
+        assert!(beyond.is_restricted() && !table.allows(&beyond, address("203.0.113.9")));
+        assert!(table.allows(&anywhere, address("198.51.100.1")));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use ports::{EnvironmentRecord, PlanRecord, ResolveBy};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// The rate of a tenant whose plan is not known any more and whose environment's default plan is not either: that of
 /// the free plan.
@@ -38,6 +38,8 @@ pub struct World {
     pub keys: KeyTable,
     /// Domains of tenants' own, of all environments.
     pub domains: Domains,
+    /// How often it changed in a way that may concern who is served.
+    version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ impl Default for World {
             plan_names: Mutex::default(),
             keys: KeyTable::new(),
             domains: Domains::new(),
+            version: AtomicU64::new(0),
         }
     }
 }
@@ -110,6 +113,17 @@ impl World {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// A number that moves with each change that may concern who is served: of tenants, keys, environments.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Such a change is whole.
+    pub(crate) fn has_changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// The environment of an id.

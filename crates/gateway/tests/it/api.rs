@@ -66,6 +66,8 @@ fn deps(store: &Store, memory: &Memory) -> Deps {
         services: this(),
         signer: Arc::new(PlainSigner),
         uses: Arc::new(NoLog),
+        tokens: None,
+        meters: None,
         logs: Arc::new(KeptLog::default()),
         metrics: telemetry::Metrics::new(),
     }

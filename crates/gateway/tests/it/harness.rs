@@ -6,6 +6,7 @@ use gateway::testing::{KeptLog, Memory, NoLog, PlainSigner};
 use gateway::{Config, Gateway, Parts};
 use lifecycle::Supervisor;
 use parking_lot::Mutex;
+use ports::{RouteMeters, TokenCheck};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +20,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 #[expect(clippy::disallowed_methods, reason = "tests have no supervisor for what they script")]
 fn background(run: impl FnOnce() + Send + 'static) {
     std::thread::spawn(run);
+}
+
+/// What a gateway may go without.
+#[derive(Default)]
+pub(crate) struct Doors {
+    pub(crate) tokens: Option<Arc<dyn TokenCheck>>,
+    pub(crate) meters: Option<Arc<dyn RouteMeters>>,
 }
 
 /// A running gateway.
@@ -49,6 +57,10 @@ impl TestGateway {
     }
 
     pub(crate) fn over(memory: Memory, config: Config) -> Self {
+        Self::with_doors(memory, config, Doors::default())
+    }
+
+    pub(crate) fn with_doors(memory: Memory, config: Config, doors: Doors) -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_795_194_000_000_000));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -59,6 +71,8 @@ impl TestGateway {
             signer: Arc::new(PlainSigner),
             log: Arc::new(log.clone()),
             key_use: Some(Arc::new(NoLog)),
+            tokens: doors.tokens,
+            meters: doors.meters,
             metrics: Metrics::new(&metrics, telemetry::TenantLabels::new(10)),
             clock: clock.shared(),
             random: SystemRandom::shared(),

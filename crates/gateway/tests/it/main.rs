@@ -8,4 +8,6 @@ mod framing;
 mod harness;
 mod identity;
 mod limits;
+mod member;
 mod passing;
+mod tokens;
