@@ -54,8 +54,11 @@ struct Shared {
     signer: Arc<identity::Signer>,
     revocations: Arc<identity::Revocations>,
     queues: jobs::Engine,
+    /// Issuers whose tokens are trusted.
+    issuers: Arc<issuers::Registry>,
+    /// By which they are asked.
+    fetch: issuers::Fetch,
     /// The addresses under which people reach this installation.
-    #[expect(dead_code, reason = "capabilities that send people somewhere take it")]
     links: Arc<dyn ports::Links>,
 }
 
@@ -84,7 +87,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         services: Arc::new(deployments::Identities),
         signer: shared.signer.clone(),
         revocations: shared.revocations.clone(),
-        external: None,
+        external: Some(shared.issuers.clone()),
     });
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } = data_path(ground, &shared, &identity, &services);
@@ -109,6 +112,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         schedules,
         logs,
         audit,
+        trust(ground, &shared),
         copies(ground),
     ];
     modules.insert(0, tenancy(ground, &shared, &modules));
@@ -155,7 +159,12 @@ impl Shared {
         });
         let queues = queues.await.map_err(|e| failed("open the queues", &e))?;
         let links = Links::new(&ground.settings, ground.places, environments.clone());
-        Ok(Shared { environments, tenants, signer, revocations, queues, links: Arc::new(links) })
+        let fetch = issuers::Fetch::new(clock, None);
+        let issuers = issuers::Registry::load(db, clock, environments.clone(), fetch.clone())
+            .await
+            .map_err(|e| failed("read the issuers that are trusted", &e))?;
+        let links = Arc::new(links);
+        Ok(Shared { environments, tenants, signer, revocations, queues, issuers, fetch, links })
     }
 }
 
@@ -242,6 +251,19 @@ fn times(ground: &Ground, shared: &Shared) -> Module {
         clock: clock.clone(),
         tenants: shared.tenants.clone(),
         metrics: metrics.clone(),
+    })
+}
+
+/// Issuers of tokens besides ourselves.
+fn trust(ground: &Ground, shared: &Shared) -> Module {
+    let Ground { db, clock, random, .. } = ground;
+    issuers::build(issuers::Deps {
+        sources: issuers::Sources { db: db.clone(), clock: clock.clone(), random: random.clone() },
+        registry: shared.issuers.clone(),
+        fetch: shared.fetch.clone(),
+        projects: Arc::new(tenants::Projects),
+        links: shared.links.clone(),
+        sign_in: None,
     })
 }
 
