@@ -11,6 +11,9 @@ use std::fmt;
 /// Environments in which developers may change things.
 const DEVELOPER_ENVIRONMENTS: [&str; 2] = ["development", "test"];
 
+/// What is a person's own: password, second factor, sessions. Every role has it, or who can read alone could not leave.
+const OWN: &str = "me";
+
 /// What a member or a key of a tenant may. On the wire a built-in role is its name, a custom one the list of its
 /// patterns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +44,9 @@ impl Role {
     pub fn allows(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
         let in_development =
             || environment.is_some_and(|slug| DEVELOPER_ENVIRONMENTS.contains(&slug.as_str()));
+        if permission.resource == OWN {
+            return true;
+        }
         match self {
             Self::Owner => true,
             Self::Admin => !kept_from_admins(permission),

@@ -29,6 +29,12 @@ codes! {
     TENANT_MISMATCH = "tenant_mismatch", 403, "The credential belongs to another tenant";
     /// A credential is needed and is missing, malformed, expired or revoked.
     UNAUTHENTICATED = "unauthenticated", 401, "A valid credential is needed";
+    /// Address, password or code are wrong; which of them is not told.
+    SIGN_IN_FAILED = "sign_in_failed", 401, "Signing in failed";
+    /// The password is right, and a code of the second factor is asked for.
+    CODE_NEEDED = "code_needed", 401, "A code is needed";
+    /// The link of a letter was used, is too old, or was withdrawn.
+    LINK_INVALID = "link_invalid", 410, "The link is not valid any more";
     /// The credential is valid but does not permit this.
     FORBIDDEN = "forbidden", 403, "Not permitted";
     /// The request rate of the tenant, key or address is used up.
