@@ -113,13 +113,17 @@ fn produce(project: &Project, running: &AtomicBool, next: &AtomicUsize, acknowle
     }
 }
 
+/// Kills of the binary on each store: 25 in each run of the tests, `SWITCHYARD_TEST_KILLS` by hand.
+fn kills() -> u64 {
+    std::env::var("SWITCHYARD_TEST_KILLS").map_or(25, |kills| kills.parse().expect("a number"))
+}
+
 #[test]
 fn f1_kill_9_amid_enqueues_loses_no_acknowledged_job() {
-    const KILLS: u64 = 25;
     on_both_stores(&with_queue(""), |project| {
         project.up();
         let (acknowledged, next) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-        for round in 0..KILLS {
+        for round in 0..kills() {
             let running = AtomicBool::new(true);
             std::thread::scope(|scope| {
                 for _ in 0..3 {
