@@ -1,11 +1,11 @@
-//! What the operations of keys and members refuse.
+//! What the operations of keys, members and roles refuse.
 
 use authority::Role;
 
-/// Why an operation on a key or member did not happen. Knows nothing of HTTP; `api` maps it.
+/// Why an operation on a key, member or role did not happen. Knows nothing of HTTP; `api` maps it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such key or member, or not in this tenant and environment.
+    /// There is no such key, member or role, or not in this tenant and environment.
     #[error("there is no such thing")]
     NotFound,
     /// A field's value is not allowed.
@@ -31,8 +31,14 @@ pub enum Error {
     /// The key does not work any more, so that there is nothing to rotate.
     #[error("the key is expired or revoked")]
     KeyEnded,
-    /// The tenant has as many as it may.
-    #[error("the tenant has {max} {what}, the most allowed")]
+    /// The person has accepted, so that there is nothing to invite to.
+    #[error("the person has accepted already")]
+    Accepted,
+    /// Members or keys have the role.
+    #[error("members or keys have the role")]
+    RoleInUse,
+    /// There are as many as there may be.
+    #[error("there are {max} {what}, the most allowed")]
     TooMany {
         /// Of what.
         what: &'static str,
@@ -40,7 +46,7 @@ pub enum Error {
         max: u32,
     },
     /// The row has another revision than the caller knew.
-    #[error("the member has changed since; its revision is {revision}")]
+    #[error("it has changed since; its revision is {revision}")]
     Stale {
         /// The revision that it has now.
         revision: i64,

@@ -32,6 +32,7 @@ mod cli;
 mod directory;
 mod error;
 mod keyring;
+mod memberships;
 pub mod model;
 mod operator_key;
 pub mod ops;
@@ -51,17 +52,21 @@ use base::{SharedClock, SharedRandom};
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{EnvironmentDirectory, ServiceIdentities, TenantDirectory, TokenCheck};
+use ports::{EnvironmentDirectory, Invitations, ServiceIdentities, TenantDirectory, TenantOf, TokenCheck};
 use ring::digest;
 use service_token::Known;
 
-pub use api::{CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, RotateKey};
+pub use api::{
+    CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, PutRole, RoleView, RotateKey,
+    SigningKeyView,
+};
 pub use authenticate::Authenticator;
 use authenticate::Recent;
 pub use cli::verbs;
 pub use directory::{Directory, Rows};
 pub use error::Error;
 pub use keyring::{PUBLISHED_AFTER, PUBLISHED_BEFORE, SIGNS_FOR, Standing};
+pub use memberships::{MEMBERSHIPS_MAX, Members};
 pub use operator_key::{OPERATOR_KEY_FILE, OperatorKey, OperatorKeyError, RESET_FILE};
 pub use push_signature::push_signature;
 pub use revocations::{KEPT, Revocations};
@@ -94,6 +99,11 @@ pub const MANIFEST: Manifest = Manifest {
         EventDoc { kind: "key.created", doc: "An API key was made; holds its prefix, role and scopes." },
         EventDoc { kind: "key.rotated", doc: "A key got a successor and ends when the overlap is over." },
         EventDoc { kind: "key.revoked", doc: "A key ended." },
+        EventDoc { kind: "key.changed", doc: "What the custom role of a tenant's keys grants changed." },
+        EventDoc { kind: "member.joined", doc: "An invited person accepted." },
+        EventDoc { kind: "role.created", doc: "A custom role was made; holds its patterns." },
+        EventDoc { kind: "role.changed", doc: "What a custom role grants changed, for all who have it." },
+        EventDoc { kind: "role.removed", doc: "A custom role that nobody had is gone." },
         EventDoc { kind: "member.invited", doc: "A person was invited with a role." },
         EventDoc { kind: "member.changed", doc: "A member got another role." },
         EventDoc { kind: "member.removed", doc: "A membership ended." },
@@ -114,6 +124,9 @@ pub const MANIFEST: Manifest = Manifest {
         authority::permissions::MEMBERS_READ,
         authority::permissions::MEMBERS_WRITE,
         authority::permissions::MEMBERS_DELETE,
+        authority::permissions::ROLES_READ,
+        authority::permissions::ROLES_WRITE,
+        authority::permissions::ROLES_DELETE,
         authority::permissions::SIGNING_WRITE,
     ],
     codes: &[&base::codes::SCOPE_EXCEEDS, &base::codes::ROLE_EXCEEDS, &base::codes::LAST_OWNER],
@@ -137,6 +150,10 @@ pub struct Deps {
     pub signer: Arc<Signer>,
     /// Revoked tokens, loaded before ([`Revocations::load`]).
     pub revocations: Arc<Revocations>,
+    /// Tells where a tenant is, inside a transaction.
+    pub places: Arc<dyn TenantOf>,
+    /// Invites people by mail; `None` where nobody is told.
+    pub invitations: Option<Arc<dyn Invitations>>,
     /// Judges tokens of issuers that projects trust; `None` where there are none.
     pub external: Option<Arc<dyn TokenCheck>>,
 }
@@ -157,7 +174,19 @@ pub struct Identity {
 
 /// Builds routes, tasks and the authenticator.
 pub fn build(deps: Deps) -> Identity {
-    let Deps { db, clock, random, tenants, environments, services, signer, revocations, external } = deps;
+    let Deps {
+        db,
+        clock,
+        random,
+        tenants,
+        environments,
+        services,
+        signer,
+        revocations,
+        places,
+        invitations,
+        external,
+    } = deps;
     let uses = Arc::new(KeyUses::default());
     let tokens = Arc::new(Tokens::new(
         Arc::clone(&signer),
@@ -178,9 +207,17 @@ pub fn build(deps: Deps) -> Identity {
         recent: Recent::new(&clock),
         mint: Mint::for_identity(),
     });
-    let sources = ops::Sources { clock, random };
-    let state =
-        Arc::new(api::State { db: db.clone(), sources, tenants, environments, signer: Arc::clone(&signer) });
+    let state = Arc::new(api::State {
+        db: db.clone(),
+        sources: ops::Sources { clock: Arc::clone(&clock), random },
+        tenants,
+        environments,
+        signer: Arc::clone(&signer),
+        revocations: Arc::clone(&revocations),
+        memberships: Members::new(Arc::clone(&places), clock),
+        places,
+        invitations,
+    });
     let directory = Arc::new(Directory::new(db.clone()));
     let module = Module::new("identity", api::routes(&state))
         .task(flush(&uses, &db))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use authority::{Audience, Caller, Pattern, Role, permissions};
+use authority::{Audience, Caller, Pattern, Permission, Role, permissions};
 use base::{Cidr, Email, EnvironmentId, KeyId, MemberId, ProjectId, Slug, TenantId, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -273,7 +273,9 @@ impl Rights {
             (Some(bound), Some(place)) => bound == place,
             (Some(_) | None, _) => true,
         };
-        let tenants = permissions::ALL.iter().filter(|permission| permission.audience == Audience::Tenant);
+        // A person's own password and sessions are in every role, and nobody's to hand out.
+        let handed_out = |permission: &&Permission| permission.audience == Audience::Tenant && permission.resource != "me";
+        let tenants = permissions::ALL.iter().filter(handed_out);
         tenants.into_iter().all(|permission| {
             places.iter().all(|place| {
                 let granted = role.allows(permission, *place)

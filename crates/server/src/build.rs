@@ -87,6 +87,8 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         services: Arc::new(deployments::Identities),
         signer: shared.signer.clone(),
         revocations: shared.revocations.clone(),
+        places: Arc::new(tenants::Places),
+        invitations: None,
         external: Some(shared.issuers.clone()),
     });
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);

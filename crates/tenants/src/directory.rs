@@ -297,3 +297,21 @@ impl ports::TenantTermsOf for Terms {
         }))
     }
 }
+
+/// Tells where a tenant is inside a transaction.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places;
+
+impl ports::TenantOf for Places {
+    fn tenant_of(
+        &self,
+        tx: &mut SystemTx,
+        tenant: TenantId,
+    ) -> Result<Option<ports::TenantPlace>, db::Error> {
+        let found = tenants::own(&mut tx.for_tenant(tenant))?;
+        Ok(found.map(|tenant| {
+            let ports::TenantRecord { project, slug, status, .. } = record(tenant, Vec::new());
+            ports::TenantPlace { project, slug, status }
+        }))
+    }
+}

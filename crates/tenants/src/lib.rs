@@ -52,7 +52,7 @@ pub use api::{
 };
 pub use api::{OnboardingView, StepView};
 pub use cli::verbs;
-pub use directory::{Directory, Environments, PlanCensus, Projects, Terms};
+pub use directory::{Directory, Environments, Places, PlanCensus, Projects, Terms};
 pub use error::Error;
 pub use section::{EnvironmentsApply, ProjectApply, SECTIONS, TenantsApply};
 

@@ -13,8 +13,9 @@ use web::{Call, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
 use crate::error::Error;
-use crate::model::{Given, Key, KeyState, OVERLAP_DEFAULT};
+use crate::model::{Key, KeyState, OVERLAP_DEFAULT, RoleRef};
 use crate::ops::keys::{self as op, Made, Place};
+use crate::ops::roles;
 use crate::store::keys as rows;
 
 const KEYS: &str = "/api/v1/tenants/{t}/keys";
@@ -91,6 +92,9 @@ pub struct KeyView {
     pub prefix: String,
     /// What its bearer may do.
     pub role: Role,
+    /// The custom role that it is; `null` for built-in ones and for patterns.
+    #[serde(default)]
+    pub role_name: Option<Slug>,
     /// Narrows the role; empty leaves it whole.
     pub scopes: Vec<Pattern>,
     /// Where it stands.
@@ -122,6 +126,7 @@ impl KeyView {
             name: key.name,
             prefix: key.prefix,
             role: key.role,
+            role_name: key.role_name.map(|named| named.name),
             scopes: key.scopes.unwrap_or_default(),
             status,
             allowed_ips: key.allowed_ips,
@@ -174,9 +179,10 @@ pub(crate) struct ListQuery {
 pub struct CreateKey {
     /// What its owner calls it, 1 to 100 characters.
     pub name: String,
-    /// `owner`, `admin`, `developer`, `viewer`, or a list of patterns.
+    /// `owner`, `admin`, `developer`, `viewer`, a custom role of the project, or a list of patterns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    #[schemars(with = "RoleRef")]
+    pub role: Option<RoleRef>,
     /// Narrows the role: patterns such as `read:*` or `write:keys`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Pattern>", length(min = 1, max = 64))]
@@ -224,15 +230,21 @@ async fn create(state: Arc<State>, call: Call<CreateKey>) -> Result<Reply<NewKey
     let rights = state.rights(&call);
     let once = call.idempotency.clone();
     let CreateKey { name, role, scopes, environment: _, expires_at, allowed_ips } = call.body;
-    let role = role.map(Given::from);
-    let command = op::Create { name, role, scopes, expires_at, allowed_ips };
     let sources = state.sources.clone();
-    let tenant = ctx.tenant();
+    let (tenant, project) = (ctx.tenant(), place.project);
     let made: NewKeyView = state
         .db
-        .write(&ctx, move |tx| {
+        .write_system(&ctx.crossing("make a key of a role of the project"), move |tx| {
             once.once(tx, |tx| {
-                let made = op::create(tx, &sources, &place, &rights, &command)?;
+                let role = role.as_ref().map(|role| roles::resolve(tx, project, role)).transpose()?;
+                let command = op::Create {
+                    name: name.clone(),
+                    role,
+                    scopes: scopes.clone(),
+                    expires_at,
+                    allowed_ips: allowed_ips.clone(),
+                };
+                let made = op::create(&mut tx.for_tenant(tenant), &sources, &place, &rights, &command)?;
                 Ok::<_, Error>(NewKeyView::new(made, sources.clock.now()))
             })
         })
@@ -260,7 +272,11 @@ fn place(state: &State, call: &Call<CreateKey>) -> Result<Place, Problem> {
 }
 
 fn place_of(environment: &EnvironmentRecord) -> Place {
-    Place { environment: environment.id, slug: Slug::clone(&environment.slug) }
+    Place {
+        project: environment.project,
+        environment: environment.id,
+        slug: Slug::clone(&environment.slug),
+    }
 }
 
 async fn get(state: Arc<State>, call: Call) -> Result<Reply<KeyView>, Problem> {

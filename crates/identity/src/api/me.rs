@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use authority::{Pattern, PrincipalKind, Role, permissions};
-use base::{EnvironmentId, SessionId, TenantId};
-use ports::AssertionSigner as _;
+use authority::{Caller, Pattern, PrincipalKind, Role, SystemCtx, permissions};
+use base::{Email, EnvironmentId, SessionId, TenantId};
+use ports::{AssertionSigner as _, Membership, Memberships as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,11 +54,37 @@ pub struct MeView {
     pub role: Option<Role>,
     /// What narrows the role; empty leaves it whole.
     pub scopes: Vec<Pattern>,
+    /// Where the person is an active member; empty for keys, services and operators.
+    #[serde(default)]
+    pub tenants: Vec<MembershipView>,
     /// What it may in the environment of this call, as `verb:resource`.
     pub permissions: Vec<String>,
 }
 
-async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
+/// A tenant of a person.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MembershipView {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What the person may do there.
+    pub role: Role,
+}
+
+/// Where a user of ours is an active member.
+async fn memberships(state: &State, caller: &Caller) -> Result<Vec<MembershipView>, Problem> {
+    let principal = caller.principal();
+    let (PrincipalKind::User(_), Some(project)) = (principal.kind, caller.project()) else {
+        return Ok(Vec::new());
+    };
+    let Ok(email) = Email::parse(&principal.name) else { return Ok(Vec::new()) };
+    let known = state.memberships.clone();
+    let ctx = SystemCtx::because("tell a person their own memberships");
+    let all = state.db.read_system(&ctx, move |tx| known.of(tx, project, &email)).await?;
+    let active = all.into_iter().filter(|membership| membership.active);
+    Ok(active.map(|Membership { tenant, role, .. }| MembershipView { tenant, role }).collect())
+}
+
+async fn me(state: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
     let caller = &call.caller;
     let environment = call.environment.as_ref();
     let place = environment.map(|environment| &environment.slug);
@@ -72,6 +98,7 @@ async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
         PrincipalKind::System => ("system", None),
         PrincipalKind::Nobody => ("nobody", None),
     };
+    let tenants = memberships(&state, caller).await?;
     let may = permissions::ALL.iter().filter(|permission| caller.may(permission, place));
     Ok(Reply::ok(MeView {
         kind: kind.to_owned(),
@@ -82,6 +109,7 @@ async fn me(_: Arc<State>, call: Call) -> Result<Reply<MeView>, Problem> {
         environment: caller.environment(),
         role: caller.role().cloned(),
         scopes: caller.scopes().unwrap_or_default().to_vec(),
+        tenants,
         permissions: may.map(ToString::to_string).collect(),
     }))
 }

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use authority::{Role, permissions};
-use base::{Email, MemberId, Page, Timestamp, codes};
+use base::{Email, MemberId, Page, Slug, Timestamp, codes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Call, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
 use crate::error::Error;
-use crate::model::{Member, MemberStatus};
+use crate::model::{Member, MemberStatus, Rights, RoleRef};
 use crate::ops::members as op;
 use crate::store::members as rows;
 
 const MEMBERS: &str = "/api/v1/tenants/{t}/members";
 const MEMBER: &str = "/api/v1/tenants/{t}/members/{m}";
+const INVITE: &str = "/api/v1/tenants/{t}/members/{m}/invite";
 
 pub(super) fn routes(state: &Arc<State>) -> Routes {
     Routes::new("identity")
@@ -29,7 +30,10 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
         .route(
             Spec::post(MEMBERS, permissions::MEMBERS_WRITE)
                 .summary("Invite a member")
-                .details("Nobody gives a role that allows more than their own.")
+                .details(
+                    "The person gets a mail with a link that works once, for a week. Nobody gives a role that allows more \
+                     than their own.",
+                )
                 .surface(Surface::Both)
                 .codes(&[&codes::ROLE_EXCEEDS, &codes::CONFLICT])
                 .example(r#"{"email": "ada@acme.example", "role": "developer"}"#),
@@ -52,6 +56,15 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
             patch,
         )
         .route(
+            Spec::post(INVITE, permissions::MEMBERS_WRITE)
+                .summary("Invite a member again")
+                .details("For somebody who has not accepted yet. The link of the earlier invitation works no more.")
+                .surface(Surface::Both)
+                .codes(&[&codes::ROLE_EXCEEDS, &codes::CONFLICT]),
+            Arc::clone(state),
+            invite_again,
+        )
+        .route(
             Spec::delete(MEMBER, permissions::MEMBERS_DELETE)
                 .summary("Remove a member")
                 .surface(Surface::Both)
@@ -70,6 +83,9 @@ pub struct MemberView {
     pub email: Email,
     /// What the person may do.
     pub role: Role,
+    /// The custom role that it is; `null` for built-in ones and for patterns.
+    #[serde(default)]
+    pub role_name: Option<Slug>,
     /// Whether the person has accepted.
     pub status: MemberStatus,
     /// When the person was invited.
@@ -80,8 +96,9 @@ pub struct MemberView {
 
 impl From<Member> for MemberView {
     fn from(member: Member) -> MemberView {
-        let Member { id, email, role, role_name: _, status, revision: _, created_at, updated_at } = member;
-        MemberView { id, email, role, status, created_at, updated_at }
+        let Member { id, email, role, role_name, status, revision: _, created_at, updated_at } = member;
+        let role_name = role_name.map(|named| named.name);
+        MemberView { id, email, role, role_name, status, created_at, updated_at }
     }
 }
 
@@ -91,8 +108,8 @@ impl From<Member> for MemberView {
 pub struct InviteMember {
     /// The person's mail address.
     pub email: Email,
-    /// `owner`, `admin`, `developer`, `viewer`, or a list of patterns.
-    pub role: Role,
+    /// `owner`, `admin`, `developer`, `viewer`, a custom role of the project, or a list of patterns.
+    pub role: RoleRef,
 }
 
 /// A merge patch of a member.
@@ -101,8 +118,20 @@ pub struct InviteMember {
 pub struct PatchMember {
     /// Another role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Role")]
-    pub role: Option<Role>,
+    #[schemars(with = "RoleRef")]
+    pub role: Option<RoleRef>,
+}
+
+impl State {
+    fn hands<'a>(&'a self, rights: &'a Rights) -> op::Hands<'a> {
+        op::Hands {
+            sources: &self.sources,
+            rights,
+            revocations: &self.revocations,
+            places: &*self.places,
+            invitations: self.invitations.as_deref(),
+        }
+    }
 }
 
 async fn list(state: Arc<State>, call: Call<(), PageQuery>) -> Result<Reply<Page<MemberView>>, Problem> {
@@ -120,15 +149,32 @@ async fn invite(state: Arc<State>, call: Call<InviteMember>) -> Result<Reply<Mem
     let rights = state.rights(&call);
     let once = call.idempotency.clone();
     let InviteMember { email, role } = call.body;
-    let sources = state.sources.clone();
     let tenant = ctx.tenant();
+    let shared = Arc::clone(&state);
     let made: MemberView = state
         .db
-        .write(&ctx, move |tx| {
-            once.once(tx, |tx| op::invite(tx, &sources, &rights, &email, &role).map(MemberView::from))
+        .write_system(&ctx.crossing("invite a member and its mail"), move |tx| {
+            once.once(tx, |tx| {
+                let hands = shared.hands(&rights);
+                op::invite(tx, &hands, tenant, &email, &role).map(MemberView::from)
+            })
         })
         .await?;
     Ok(Reply::created(&format!("/api/v1/tenants/{tenant}/members/{}", made.id), made).etag(1))
+}
+
+async fn invite_again(state: Arc<State>, call: Call) -> Result<Reply<MemberView>, Problem> {
+    let ctx = call.tenant_ctx(&*state.tenants).await?;
+    let id = call.path.id::<MemberId>("m")?;
+    let rights = state.rights(&call);
+    let once = call.idempotency.clone();
+    let tenant = ctx.tenant();
+    let shared = Arc::clone(&state);
+    let ctx = ctx.crossing("invite a member once more");
+    let write = state.db.write_system(&ctx, move |tx| {
+        once.once(tx, |tx| op::invite_again(tx, &shared.hands(&rights), tenant, id).map(MemberView::from))
+    });
+    Ok(Reply::ok(write.await?))
 }
 
 async fn get(state: Arc<State>, call: Call) -> Result<Reply<MemberView>, Problem> {
@@ -145,11 +191,13 @@ async fn patch(state: Arc<State>, call: Call<PatchMember>) -> Result<Reply<Membe
     let rights = state.rights(&call);
     let if_match = call.if_match.clone();
     let accepts = move |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-    let sources = state.sources.clone();
     let role = call.body.role;
-    let write = state.db.write(&ctx, move |tx| match &role {
-        Some(role) => op::set_role(tx, &sources, &rights, (id, role), &accepts),
-        None => rows::one(tx, id)?.ok_or(Error::NotFound),
+    let tenant = ctx.tenant();
+    let shared = Arc::clone(&state);
+    let ctx = ctx.crossing("change a member and its tokens");
+    let write = state.db.write_system(&ctx, move |tx| match &role {
+        Some(role) => op::set_role(tx, &shared.hands(&rights), tenant, (id, role), &accepts),
+        None => rows::one(&mut tx.for_tenant(tenant), id)?.ok_or(Error::NotFound),
     });
     let member = write.await?;
     let revision = member.revision;
@@ -162,6 +210,12 @@ async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let rights = state.rights(&call);
     let if_match = call.if_match.clone();
     let accepts = move |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-    state.db.write(&ctx, move |tx| op::remove(tx, &rights, id, &accepts)).await?;
+    let tenant = ctx.tenant();
+    let shared = Arc::clone(&state);
+    let ctx = ctx.crossing("remove a member and its tokens");
+    let write = state.db.write_system(&ctx, move |tx| {
+        op::remove(tx, &shared.hands(&rights), tenant, id, &accepts)
+    });
+    write.await?;
     Ok(Reply::no_content())
 }

@@ -1,25 +1,31 @@
-//! Requests, replies and routes of keys, members, the caller itself and the public keys.
+//! Requests, replies and routes of keys, members, roles, the caller itself and the public keys.
 
 mod keys;
 mod me;
 mod members;
+mod roles;
+mod signing;
 
 use std::sync::Arc;
 
 use authority::Caller;
 use base::{Slug, codes};
 use db::Db;
-use ports::{EnvironmentDirectory, EnvironmentRecord, TenantDirectory};
+use ports::{EnvironmentDirectory, EnvironmentRecord, Invitations, TenantDirectory, TenantOf};
 use web::{Call, ETag, Problem, Routes};
 
 use crate::error::Error;
+use crate::memberships::Members;
 use crate::model::Rights;
 use crate::ops::Sources;
+use crate::revocations::Revocations;
 use crate::signer::Signer;
 
 pub use keys::{CreateKey, KeyView, NewKeyView, RotateKey};
 pub use me::MeView;
 pub use members::{InviteMember, MemberView, PatchMember};
+pub use roles::{PutRole, RoleView};
+pub use signing::SigningKeyView;
 
 /// What the handlers work with.
 pub(crate) struct State {
@@ -28,10 +34,19 @@ pub(crate) struct State {
     pub(crate) tenants: Arc<dyn TenantDirectory>,
     pub(crate) environments: Arc<dyn EnvironmentDirectory>,
     pub(crate) signer: Arc<Signer>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) places: Arc<dyn TenantOf>,
+    pub(crate) memberships: Members,
+    /// Invites people by mail; `None` where nobody is told.
+    pub(crate) invitations: Option<Arc<dyn Invitations>>,
 }
 
 pub(crate) fn routes(state: &Arc<State>) -> Routes {
-    keys::routes(state).and(members::routes(state)).and(me::routes(state))
+    keys::routes(state)
+        .and(members::routes(state))
+        .and(roles::routes(state))
+        .and(signing::routes(state))
+        .and(me::routes(state))
 }
 
 impl State {
@@ -74,6 +89,10 @@ impl From<Error> for Problem {
                 .fault("/email", "this person is a member already; change the role instead"),
             Error::KeyEnded => Problem::new(&codes::CONFLICT)
                 .detail("The key is expired or revoked, so there is nothing to rotate; make a new one."),
+            Error::Accepted => Problem::new(&codes::CONFLICT)
+                .detail("The person has accepted already; whoever forgot a password asks for a new one at sign-in."),
+            Error::RoleInUse => Problem::new(&codes::CONFLICT)
+                .detail("Members or keys have this role; give them another one first, then it can go."),
             Error::TooMany { .. } => {
                 Problem::new(&codes::CONFLICT).detail(format!("{said}; remove what is not used any more."))
             }

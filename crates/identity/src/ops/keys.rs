@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use authority::key_format::{self, KeyKind};
 use authority::{Pattern, Role};
-use base::{Cidr, EnvironmentId, KeyId, Secret, Slug, Timestamp};
+use base::{Cidr, EnvironmentId, KeyId, ProjectId, Secret, Slug, Timestamp};
 use db::{NewEvent, TenantTx};
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ use crate::store::keys;
 /// The environment whose keys are meant.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// Its project.
+    pub project: ProjectId,
     /// Its id.
     pub environment: EnvironmentId,
     /// Its name, against which roles and scopes are judged.

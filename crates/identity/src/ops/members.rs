@@ -1,46 +1,101 @@
 //! Invite, change and remove members.
+//!
+//! Whoever has signed in holds a token with the role of then: each change revokes it in the same transaction, so that the
+//! new role is in force within a second (TORTURE A9).
 
 use authority::Role;
-use base::{Email, MemberId};
-use db::{NewEvent, TenantTx};
+use base::{Email, MemberId, TenantId};
+use db::{NewEvent, SystemTx, TenantTx};
+use ports::{Invitations, TenantOf};
 use serde_json::{Value, json};
 
-use super::Sources;
+use super::{Sources, roles};
 use crate::error::Error;
-use crate::model::{MEMBERS_MAX, Member, MemberStatus, Rights, may_stop_being_owner};
+use crate::model::{Given, MEMBERS_MAX, Member, MemberStatus, Rights, RoleRef, may_stop_being_owner};
+use crate::revocations::Revocations;
 use crate::store::members;
 
-/// Invites a person to the transaction's own tenant.
+/// What these operations work with.
+pub struct Hands<'a> {
+    /// Times and randomness.
+    pub sources: &'a Sources,
+    /// What the caller may hand out.
+    pub rights: &'a Rights,
+    /// Calls tokens back.
+    pub revocations: &'a Revocations,
+    /// Tells where a tenant is.
+    pub places: &'a dyn TenantOf,
+    /// Invites people by mail; `None` where nobody is told.
+    pub invitations: Option<&'a dyn Invitations>,
+}
+
+impl Hands<'_> {
+    fn given(&self, tx: &mut SystemTx, tenant: TenantId, role: &RoleRef) -> Result<Given, Error> {
+        let place = self.places.tenant_of(tx, tenant)?.ok_or(Error::NotFound)?;
+        roles::resolve(tx, place.project, role)
+    }
+}
+
+/// Invites a person to a tenant.
 ///
 /// # Errors
-/// `RoleExceeds`, `MemberExists`, `TooMany`, `Store`.
+/// `Invalid`, `RoleExceeds`, `MemberExists`, `TooMany`, `Store`.
 pub fn invite(
-    tx: &mut TenantTx,
-    sources: &Sources,
-    rights: &Rights,
+    tx: &mut SystemTx,
+    hands: &Hands<'_>,
+    tenant: TenantId,
     email: &Email,
-    role: &Role,
+    role: &RoleRef,
 ) -> Result<Member, Error> {
-    covered(rights, role)?;
-    if members::by_email(tx, email)?.is_some() {
+    let Given { role, name } = hands.given(tx, tenant, role)?;
+    covered(hands.rights, &role)?;
+    let mut own = tx.for_tenant(tenant);
+    if members::by_email(&mut own, email)?.is_some() {
         return Err(Error::MemberExists);
     }
-    if members::count(tx)? >= MEMBERS_MAX {
+    if members::count(&mut own)? >= MEMBERS_MAX {
         return Err(Error::TooMany { what: "members", max: MEMBERS_MAX });
     }
+    let sources = hands.sources;
     let now = sources.clock.now();
     let member = Member {
         id: MemberId::new(&*sources.clock, &*sources.random),
         email: email.clone(),
-        role: role.clone(),
-        role_name: None,
+        role,
+        role_name: name,
         status: MemberStatus::Invited,
         revision: 1,
         created_at: now,
         updated_at: now,
     };
-    members::insert(tx, &member)?;
-    emit(tx, "member.invited", member.id, None, Some(view(&member)))?;
+    members::insert(&mut own, &member)?;
+    emit(&mut own, "member.invited", member.id, None, Some(view(&member)))?;
+    if let Some(invitations) = hands.invitations {
+        invitations.invite(tx, tenant, member.id, &member.email)?;
+    }
+    Ok(member)
+}
+
+/// Invites a person once more who has not accepted yet; the earlier invitation ends.
+///
+/// # Errors
+/// `NotFound`, `RoleExceeds`, `Accepted`, `Store`.
+pub fn invite_again(
+    tx: &mut SystemTx,
+    hands: &Hands<'_>,
+    tenant: TenantId,
+    id: MemberId,
+) -> Result<Member, Error> {
+    let mut own = tx.for_tenant(tenant);
+    let member = members::one(&mut own, id)?.ok_or(Error::NotFound)?;
+    covered(hands.rights, &member.role)?;
+    if member.status == MemberStatus::Active {
+        return Err(Error::Accepted);
+    }
+    emit(&mut own, "member.invited", id, None, Some(view(&member)))?;
+    if let Some(invitations) = hands.invitations {
+        invitations.invite(tx, tenant, id, &member.email)?;
+    }
     Ok(member)
 }
 
@@ -48,30 +103,42 @@ pub fn invite(
 /// roles: nobody promotes beyond themselves, and nobody demotes those above them (Z10).
 ///
 /// # Errors
-/// `NotFound`, `Stale`, `RoleExceeds`, `LastOwner`, `Store`.
+/// `NotFound`, `Invalid`, `Stale`, `RoleExceeds`, `LastOwner`, `Store`.
 pub fn set_role(
-    tx: &mut TenantTx,
-    sources: &Sources,
-    rights: &Rights,
-    (id, role): (MemberId, &Role),
+    tx: &mut SystemTx,
+    hands: &Hands<'_>,
+    tenant: TenantId,
+    (id, role): (MemberId, &RoleRef),
     accepts: impl Fn(i64) -> bool,
 ) -> Result<Member, Error> {
-    let member = members::one(tx, id)?.ok_or(Error::NotFound)?;
+    let member = members::one(&mut tx.for_tenant(tenant), id)?.ok_or(Error::NotFound)?;
     if !accepts(member.revision) {
         return Err(Error::Stale { revision: member.revision });
     }
-    if member.role == *role {
+    let Given { role, name } = hands.given(tx, tenant, role)?;
+    if member.role == role && member.role_name == name {
         return Ok(member);
     }
-    covered(rights, role)?;
-    covered(rights, &member.role)?;
-    keep_an_owner(tx, &member)?;
-    let now = sources.clock.now();
-    let next =
-        Member { role: role.clone(), role_name: None, revision: member.revision + 1, updated_at: now, ..member.clone() };
-    members::update(tx, &next, now)?;
-    let (before, after) = (json!({ "role": member.role }), json!({ "role": next.role }));
-    emit(tx, "member.changed", id, Some(before), Some(after))?;
+    covered(hands.rights, &role)?;
+    covered(hands.rights, &member.role)?;
+    let mut own = tx.for_tenant(tenant);
+    if role != Role::Owner {
+        keep_an_owner(&mut own, &member)?;
+    }
+    let now = hands.sources.clock.now();
+    let next = Member {
+        role,
+        role_name: name,
+        revision: member.revision + 1,
+        updated_at: now,
+        ..member.clone()
+    };
+    members::update(&mut own, &next, now)?;
+    let shown = |member: &Member| {
+        json!({ "role": member.role, "role_name": member.role_name.as_ref().map(|named| &named.name) })
+    };
+    emit(&mut own, "member.changed", id, Some(shown(&member)), Some(shown(&next)))?;
+    hands.revocations.member(tx, tenant, &member.email)?;
     Ok(next)
 }
 
@@ -80,19 +147,26 @@ pub fn set_role(
 /// # Errors
 /// `NotFound`, `Stale`, `RoleExceeds`, `LastOwner`, `Store`.
 pub fn remove(
-    tx: &mut TenantTx,
-    rights: &Rights,
+    tx: &mut SystemTx,
+    hands: &Hands<'_>,
+    tenant: TenantId,
     id: MemberId,
     accepts: impl Fn(i64) -> bool,
 ) -> Result<(), Error> {
-    let member = members::one(tx, id)?.ok_or(Error::NotFound)?;
+    let mut own = tx.for_tenant(tenant);
+    let member = members::one(&mut own, id)?.ok_or(Error::NotFound)?;
     if !accepts(member.revision) {
         return Err(Error::Stale { revision: member.revision });
     }
-    covered(rights, &member.role)?;
-    keep_an_owner(tx, &member)?;
-    members::delete(tx, id)?;
-    emit(tx, "member.removed", id, Some(view(&member)), None)
+    covered(hands.rights, &member.role)?;
+    keep_an_owner(&mut own, &member)?;
+    members::delete(&mut own, id)?;
+    emit(&mut own, "member.removed", id, Some(view(&member)), None)?;
+    if let Some(invitations) = hands.invitations {
+        invitations.withdraw(tx, tenant, id)?;
+    }
+    hands.revocations.member(tx, tenant, &member.email)?;
+    Ok(())
 }
 
 fn covered(rights: &Rights, role: &Role) -> Result<(), Error> {
@@ -110,7 +184,12 @@ fn keep_an_owner(tx: &mut TenantTx, member: &Member) -> Result<(), Error> {
 
 /// What events tell of a member.
 fn view(member: &Member) -> Value {
-    json!({ "email": member.email, "role": member.role, "status": member.status })
+    json!({
+        "email": member.email,
+        "role": member.role,
+        "role_name": member.role_name.as_ref().map(|named| &named.name),
+        "status": member.status,
+    })
 }
 
 fn emit(

@@ -2,6 +2,7 @@
 
 pub mod keys;
 pub mod members;
+pub mod roles;
 
 use base::{SharedClock, SharedRandom};
 

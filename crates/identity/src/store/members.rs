@@ -1,8 +1,8 @@
 //! Rows of members.
 
 use authority::Role;
-use base::{Email, MemberId, Timestamp};
-use db::{Error, Row, Sql, TenantTx, params};
+use base::{Email, MemberId, TenantId, Timestamp};
+use db::{Error, Row, Sql, SystemTx, TenantTx, params};
 
 use super::{json_text, named_role, unknown};
 use crate::model::{Member, MemberStatus};
@@ -31,6 +31,12 @@ const BY_EMAIL: Sql = Sql::One(
 const LIST: Sql = Sql::One(
     "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name FROM identity_members \
      WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
+);
+
+/// crosses tenants: a person may belong to several.
+const OF_PERSON: Sql = Sql::One(
+    "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name, tenant \
+     FROM identity_members WHERE email_key = $1 ORDER BY tenant, id LIMIT $2",
 );
 
 pub(crate) fn insert(tx: &mut TenantTx, member: &Member) -> Result<(), Error> {
@@ -98,6 +104,16 @@ pub(crate) fn by_email(tx: &mut TenantTx, email: &Email) -> Result<Option<Member
 /// The tenant's members by id after `after` (empty for the first).
 pub(crate) fn page(tx: &mut TenantTx, after: &str, limit: u32) -> Result<Vec<Member>, Error> {
     tx.query(&LIST, &params![after, limit])?.iter().map(read).collect()
+}
+
+/// The memberships of an address, by tenant.
+pub(crate) fn of_person(
+    tx: &mut SystemTx,
+    email: &Email,
+    limit: u32,
+) -> Result<Vec<(TenantId, Member)>, Error> {
+    let rows = tx.query(&OF_PERSON, &params![email.key(), limit])?;
+    rows.iter().map(|row| Ok((row.get::<TenantId>(9)?, read(row)?))).collect()
 }
 
 fn read(row: &Row) -> Result<Member, Error> {

@@ -4,6 +4,7 @@ pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod operators;
 pub(crate) mod revocations;
+pub(crate) mod roles;
 pub(crate) mod signing;
 
 use base::{ProjectId, Slug};

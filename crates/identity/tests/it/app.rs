@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use authority::Role;
-use base::{DeploymentId, EnvironmentId, HostName, ProjectId, ServiceId, Slug, TenantId};
+use base::{DeploymentId, Email, EnvironmentId, HostName, MemberId, ProjectId, ServiceId, Slug, TenantId};
 use db::{Event, SystemTx};
 use identity::{Deps, KeyUses, Revocations, Signer, Tokens};
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Isolation, ServiceIdentities, ServiceIdentity,
-    TenantDirectory, TenantRecord, TenantStatus, Unavailable,
+    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Invitations, Isolation, ServiceIdentities,
+    ServiceIdentity, TenantDirectory, TenantOf, TenantPlace, TenantRecord, TenantStatus, Unavailable,
 };
 use testkit::{Client, Parts, Store, TestApp};
 use web::Surface;
@@ -22,6 +22,7 @@ pub(crate) struct World {
     environments: Mutex<Vec<EnvironmentRecord>>,
     deployments: Mutex<Vec<(DeploymentId, ServiceIdentity)>>,
     asked: AtomicUsize,
+    letters: Mutex<Vec<(MemberId, Option<String>)>>,
 }
 
 impl World {
@@ -51,6 +52,11 @@ impl World {
         self.deployments.lock().unwrap().clear();
     }
 
+    /// Who was invited by mail, and whose invitation was withdrawn (`None`).
+    pub(crate) fn letters(&self) -> Vec<Option<String>> {
+        self.letters.lock().unwrap().iter().map(|(_, email)| email.clone()).collect()
+    }
+
     /// How often the store was asked for a deployment.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
@@ -66,6 +72,36 @@ impl ServiceIdentities for World {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let all = self.deployments.lock().unwrap();
         Ok(all.iter().find(|(id, _)| *id == deployment).map(|(_, service)| service.clone()))
+    }
+}
+
+impl TenantOf for World {
+    fn tenant_of(&self, _: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantPlace>, db::Error> {
+        let tenants = self.tenants.lock().unwrap();
+        let found = tenants.iter().find(|one| one.id == tenant);
+        Ok(found.map(|one| TenantPlace {
+            project: one.project,
+            slug: one.slug.clone(),
+            status: one.status,
+        }))
+    }
+}
+
+impl Invitations for World {
+    fn invite(
+        &self,
+        _: &mut SystemTx,
+        _: TenantId,
+        member: MemberId,
+        email: &Email,
+    ) -> Result<(), db::Error> {
+        self.letters.lock().unwrap().push((member, Some(email.to_string())));
+        Ok(())
+    }
+
+    fn withdraw(&self, _: &mut SystemTx, _: TenantId, member: MemberId) -> Result<(), db::Error> {
+        self.letters.lock().unwrap().push((member, None));
+        Ok(())
     }
 }
 
@@ -158,6 +194,8 @@ where
                     services: Arc::clone(&world) as Arc<dyn ServiceIdentities>,
                     signer: Arc::clone(&signer),
                     revocations: Arc::clone(&revocations),
+                    places: Arc::clone(&world) as Arc<dyn TenantOf>,
+                    invitations: Some(Arc::clone(&world) as Arc<dyn Invitations>),
                     external: None,
                 });
                 let uses = Arc::clone(&identity.uses);
