@@ -88,6 +88,8 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("/oauth2/userinfo", "reads the access token itself, whose scopes say what is told"),
     ("/oauth2/revoke", "whoever has a token may end it"),
     ("/oauth2/logout", "ends the session of the browser's own cookie"),
+    ("/oauth2/logout/confirm", "as /oauth2/logout, by the form of a page of ours"),
+    ("/.well-known/oauth-authorization-server", "as /.well-known/openid-configuration"),
 ];
 
 /// What a streamed reply consists of.
