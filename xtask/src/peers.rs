@@ -1,5 +1,6 @@
 //! What tests need beyond the Rust toolchain, installed where it is missing: PostgreSQL from the system's
-//! packages, Node-RED from npm and Datasette from PyPI into `target/peers`, TypeScript into `sdk/typescript`.
+//! packages, Node-RED and a provider and a client of OpenID Connect from npm and Datasette from PyPI into `target/peers`,
+//! TypeScript into `sdk/typescript`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ const NODE: &[&str] = &["nodejs", "npm"];
 const PYTHON: &[&str] = &["python3", "python3-venv"];
 /// Versions that were seen to work; newer ones come by changing these lines.
 const NODE_RED: &str = "node-red@4.1.1";
+/// A provider of OpenID Connect, and a client of it, both as npm knows them.
+const OIDC: &[&str] = &["oidc-provider@9.13.3", "openid-client@6.8.9"];
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Without a lock file: the manifests name exact versions.
 const NPM_INSTALL: [&str; 7] =
@@ -48,6 +51,10 @@ pub(crate) fn install(workspace: &Workspace) -> Peers {
         Ok(program) => peers.push(("SWITCHYARD_TEST_NODE_RED", program)),
         Err(error) => note(Err(error)),
     }
+    match oidc(workspace, &folder.join("oidc")) {
+        Ok(modules) => peers.push(("SWITCHYARD_TEST_OIDC", modules)),
+        Err(error) => note(Err(error)),
+    }
     note(sdk(workspace));
     match datasette(workspace, &folder.join("datasette")) {
         Ok(program) => peers.push(("SWITCHYARD_TEST_DATASETTE", program)),
@@ -73,6 +80,27 @@ fn node_red(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {
         &["npm", "install", "--no-audit", "--no-fund", "--no-progress", "--ignore-scripts", NODE_RED],
     )?;
     Ok(program)
+}
+
+/// Gives the folder whose `node_modules` has what [`OIDC`] names.
+fn oidc(workspace: &Workspace, folder: &Path) -> Result<PathBuf, String> {
+    let installed = OIDC.iter().all(|package| {
+        let (name, version) = package.split_once('@').unwrap_or((package, ""));
+        let manifest = folder.join("node_modules").join(name).join("package.json");
+        fs::read_to_string(manifest).is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
+    });
+    if installed {
+        return Ok(folder.to_path_buf());
+    }
+    if found("npm").is_none() {
+        packages(workspace, NODE)?;
+    }
+    fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+    fs::write(folder.join("package.json"), r#"{"private": true, "type": "module"}"#)
+        .map_err(|error| format!("write package.json: {error}"))?;
+    let words: Vec<&str> = NPM_INSTALL.iter().chain(OIDC).copied().collect();
+    run(folder, &words)?;
+    Ok(folder.to_path_buf())
 }
 
 /// TypeScript's compiler for `sdk/typescript`, in the versions that its manifest names.
