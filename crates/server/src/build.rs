@@ -298,6 +298,8 @@ fn tenancy(ground: &Ground, shared: &Shared, others: &[Module]) -> Module {
         plans: Arc::new(plans::Lookup),
         enqueue: Arc::new(shared.queues.clone()),
         rows: others.iter().flat_map(|m| m.tenant_rows.iter().cloned()).collect(),
+        dns: outbound::Dns::system(random.clone()),
+        health: vec![Arc::new(shared.queues.clone())],
         sections: own.into_iter().chain(sections).collect(),
         schemas: capabilities::sections(),
     })

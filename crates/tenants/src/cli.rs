@@ -4,7 +4,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
-use crate::api::{DomainView, EnvironmentView, TenantView};
+use crate::api::{DomainView, EnvironmentView, HealthView, OnboardingView, TenantView};
+use crate::model::Proof;
 
 /// The verbs of this capability.
 pub fn verbs() -> Vec<Verb> {
@@ -32,6 +33,8 @@ fn tenants() -> Command {
                 )),
         )
         .subcommand(Command::new("get").about("Show a tenant").arg(tenant()))
+        .subcommand(Command::new("health").about("Show what of a tenant wants attention").arg(tenant()))
+        .subcommand(Command::new("onboarding").about("Show the steps of its onboarding").arg(tenant()))
         .subcommand(fields(Command::new("create").about("Make a tenant")).arg(
             Arg::new("slug").required(true).value_name("SLUG").help("Its DNS label: SLUG.<base domain>"),
         ))
@@ -59,7 +62,15 @@ fn domains() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("list").about("List them").arg(tenant()))
-        .subcommand(Command::new("add").about("Add one that you vouch for").arg(tenant()).arg(host()))
+        .subcommand(
+            Command::new("add")
+                .about("Add one: an operator vouches for it, a member gets the record to set")
+                .arg(tenant())
+                .arg(host()),
+        )
+        .subcommand(
+            Command::new("verify").about("Look for the record that proves one").arg(tenant()).arg(host()),
+        )
         .subcommand(Command::new("remove").about("Remove one").arg(tenant()).arg(host()))
 }
 
@@ -71,6 +82,22 @@ fn fields(command: Command) -> Command {
         .arg(option("isolation", "MODE", "pool or silo"))
         .arg(option("region", "LABEL", "Where its data is to live"))
         .arg(option("time-zone", "ZONE", "IANA zone name, such as Europe/Berlin"))
+        .arg(
+            option(
+                "billing-anchor-day",
+                "DAY",
+                "Day of the month, 1 to 28, on which its billing period starts",
+            )
+            .value_parser(clap::value_parser!(u8).range(1..=28)),
+        )
+        .arg(
+            option(
+                "external-id",
+                "NAME=ID",
+                "Its id elsewhere, such as stripe_customer=cus_1; an empty ID removes it",
+            )
+            .action(ArgAction::Append),
+        )
         .arg(option(
             "rate",
             "RATE",
@@ -100,6 +127,8 @@ fn run_tenants(matches: ArgMatches, session: Session) -> VerbFuture {
         match matches.subcommand() {
             Some(("list", arguments)) => list(arguments, &session).await,
             Some(("get", arguments)) => get(arguments, &session).await,
+            Some(("health", arguments)) => health(arguments, &session).await,
+            Some(("onboarding", arguments)) => onboarding(arguments, &session).await,
             Some(("create", arguments)) => create(arguments, &session).await,
             Some(("update", arguments)) => update(arguments, &session).await,
             Some(("suspend", arguments)) => status(arguments, &session, "suspended").await,
@@ -135,9 +164,39 @@ async fn get(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> 
     Ok(())
 }
 
+async fn health(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let found: HealthView = session.client.get(&format!("{}/health", path(arguments)?)).await?;
+    session.show(&found, |found| {
+        let mut table = Table::new(&["health", "topic", "urgent", "what"]);
+        let word = found.health.word();
+        if found.signs.is_empty() {
+            table.row([word.to_owned(), String::new(), String::new(), "nothing wants attention".to_owned()]);
+        }
+        for sign in &found.signs {
+            let urgent = if sign.urgent { "yes" } else { "no" };
+            table.row([word.to_owned(), sign.topic.clone(), urgent.to_owned(), sign.text.clone()]);
+        }
+        table
+    });
+    Ok(())
+}
+
+async fn onboarding(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
+    let found: OnboardingView = session.client.get(&format!("{}/onboarding", path(arguments)?)).await?;
+    session.show(&found, |found| {
+        let mut table = Table::new(&["step", "done", "note"]);
+        for step in &found.steps {
+            let done = step.done_at.map_or_else(|| "no".to_owned(), when);
+            table.row([step.step.word().to_owned(), done, step.note.clone().unwrap_or_default()]);
+        }
+        table
+    });
+    Ok(())
+}
+
 async fn create(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
     let slug = text(arguments, "slug")?;
-    let mut body = changes(arguments, false);
+    let mut body = changes(arguments, false)?;
     body.insert("slug".to_owned(), slug.into());
     body.entry("name").or_insert_with(|| slug.into());
     if !body.contains_key("email") {
@@ -149,7 +208,7 @@ async fn create(arguments: &ArgMatches, session: &Session) -> Result<(), CliErro
 }
 
 async fn update(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
-    let mut body = changes(arguments, true);
+    let mut body = changes(arguments, true)?;
     let mut metadata = Map::new();
     for pair in arguments.get_many::<String>("set").into_iter().flatten() {
         let (key, value) = pair
@@ -195,6 +254,12 @@ async fn run_domains(arguments: &ArgMatches, session: &Session) -> Result<(), Cl
             let domain: DomainView = session.client.post(&path, &json!({ "host": host })).await?;
             session.show(&domain, |domain| domain_table(std::slice::from_ref(domain)));
         }
+        "verify" => {
+            let host = text(arguments, "host")?;
+            let path = format!("{path}/{}/verify", encode(host));
+            let domain: DomainView = session.client.post(&path, &Value::Null).await?;
+            session.show(&domain, |domain| domain_table(std::slice::from_ref(domain)));
+        }
         "remove" => {
             let host = text(arguments, "host")?;
             session.client.delete(&format!("{path}/{}", encode(host))).await?;
@@ -223,7 +288,7 @@ fn run_environment(matches: ArgMatches, session: Session) -> VerbFuture {
 }
 
 /// The fields that were given as options. `patch` takes `--rate plan` as null: the plan's rate again.
-fn changes(arguments: &ArgMatches, patch: bool) -> Map<String, Value> {
+fn changes(arguments: &ArgMatches, patch: bool) -> Result<Map<String, Value>, CliError> {
     let options = [
         ("name", "name"),
         ("email", "email"),
@@ -239,7 +304,21 @@ fn changes(arguments: &ArgMatches, patch: bool) -> Map<String, Value> {
             if patch && *option == "rate" && value == "plan" { Value::Null } else { value.as_str().into() };
         Some(((*field).to_owned(), value))
     });
-    given.collect()
+    let mut body: Map<String, Value> = given.collect();
+    if let Some(day) = arguments.get_one::<u8>("billing-anchor-day") {
+        body.insert("billing_anchor_day".to_owned(), (*day).into());
+    }
+    let mut ids = Map::new();
+    for pair in arguments.get_many::<String>("external-id").into_iter().flatten() {
+        let (name, id) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("--external-id {pair}: NAME=ID is expected")))?;
+        ids.insert(name.to_owned(), if patch && id.is_empty() { Value::Null } else { id.into() });
+    }
+    if !ids.is_empty() {
+        body.insert("external_ids".to_owned(), Value::Object(ids));
+    }
+    Ok(body)
 }
 
 fn path(arguments: &ArgMatches) -> Result<String, CliError> {
@@ -268,6 +347,8 @@ fn table(tenants: &[TenantView]) -> Table {
 
 fn details(tenant: &TenantView) -> Table {
     let rate = tenant.rate_override.map_or_else(|| "its plan's".to_owned(), |rate| rate.to_string());
+    let ids = tenant.external_ids.iter().map(|(name, id)| format!("{name}={id}"));
+    let external_ids = ids.collect::<Vec<_>>().join(" ");
     Table::of_one([
         ("slug", tenant.slug.to_string()),
         ("name", tenant.name.clone()),
@@ -278,16 +359,26 @@ fn details(tenant: &TenantView) -> Table {
         ("isolation", tenant.isolation.word().to_owned()),
         ("region", tenant.region.clone().unwrap_or_default()),
         ("time zone", tenant.time_zone.clone()),
+        ("billing anchor day", tenant.billing_anchor_day.to_string()),
+        ("external ids", external_ids),
         ("created", when(tenant.created_at)),
         ("id", tenant.id.to_string()),
     ])
 }
 
 fn domain_table(domains: &[DomainView]) -> Table {
-    let mut table = Table::new(&["host", "verified", "added"]);
+    let mut table = Table::new(&["host", "verified", "by", "record to set", "problem", "added"]);
     for domain in domains {
         let verified = domain.verified_at.map_or_else(|| "no".to_owned(), when);
-        table.row([domain.host.to_string(), verified, when(domain.created_at)]);
+        let record = domain.record.as_ref();
+        table.row([
+            domain.host.to_string(),
+            verified,
+            domain.proof.map_or("", Proof::word).to_owned(),
+            record.map_or_else(String::new, |record| format!("{} TXT {}", record.name, record.value)),
+            domain.problem.clone().unwrap_or_default(),
+            when(domain.created_at),
+        ]);
     }
     table
 }
@@ -320,12 +411,24 @@ mod tests {
 
     #[test]
     fn options_become_fields() {
-        let line = ["tenants", "update", "acme", "--plan", "pro", "--rate", "plan", "--time-zone", "UTC"];
+        let line = [
+            "tenants",
+            "update",
+            "acme",
+            "--plan",
+            "pro",
+            "--rate",
+            "plan",
+            "--time-zone",
+            "UTC",
+            "--external-id",
+            "crm=",
+        ];
         let matches = tenants().try_get_matches_from(line).unwrap();
         let arguments = matches.subcommand_matches("update").unwrap();
         assert_eq!(
-            Value::Object(changes(arguments, true)),
-            json!({"plan": "pro", "rate_override": null, "time_zone": "UTC"})
+            Value::Object(changes(arguments, true).unwrap()),
+            json!({"plan": "pro", "rate_override": null, "time_zone": "UTC", "external_ids": {"crm": null}})
         );
         assert_eq!(path(arguments).unwrap(), "/api/v1/tenants/acme");
     }

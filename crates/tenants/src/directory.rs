@@ -107,7 +107,7 @@ fn page(
         return Ok(Vec::new());
     };
     let mut hosts: HashMap<TenantId, Vec<HostName>> = HashMap::new();
-    for (tenant, host) in domains::verified_between(tx, first.id, last.id)? {
+    for (tenant, host) in domains::verified_between(tx, first.id, last.id, environment.id)? {
         hosts.entry(tenant).or_default().push(host);
     }
     Ok(rows
@@ -131,7 +131,7 @@ fn one(
     let Some(found) = found.filter(|found| found.project == environment.project) else {
         return Ok(None);
     };
-    let hosts = domains::verified_between(tx, tenant, tenant)?;
+    let hosts = domains::verified_between(tx, tenant, tenant, environment.id)?;
     Ok(Some(record(found, hosts.into_iter().map(|(_, host)| host).collect())))
 }
 

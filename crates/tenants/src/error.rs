@@ -1,6 +1,6 @@
 //! What the operations of tenants refuse.
 
-use base::{HostName, Slug};
+use base::{HostName, Slug, Timestamp};
 
 use crate::model::{FieldFault, Refused};
 
@@ -37,6 +37,14 @@ pub enum Error {
     /// The host is a domain of some tenant already.
     #[error("the domain {0} is taken")]
     DomainTaken(HostName),
+    /// Another tenant had the host a short while ago.
+    #[error("the domain {host} was another tenant's; it can be proven from {until} on")]
+    DomainRests {
+        /// The host.
+        host: HostName,
+        /// When it has rested.
+        until: Timestamp,
+    },
     /// The host is or lies under the base domain of an environment, whose subdomains are tenants.
     #[error("the domain {host} lies under the base domain {base}")]
     DomainUnderBase {

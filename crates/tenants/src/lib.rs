@@ -12,11 +12,14 @@
 //!   `SystemTx`, whose context states the reason.
 //! * Every change writes its event in its own transaction; a change of nothing writes neither row nor event.
 //! * Status moves as [`model::Status::transition`] says; cancelled is final.
+//! * A tenant's own domain is served once an operator vouched for it or its TXT record was seen, in the one environment
+//!   it was added in; it is looked at again, lost after 72 hours without its record, and rests for seven days before
+//!   another tenant may prove it. Nobody learns who has a name without showing that it is theirs.
 //! * A base domain belongs to one environment, and no tenant's own domain lies under one.
 //!
 //! # Deliberately absent
 //! Limits and plans (asked through [`ports::PlanLookup`] inside the transaction), keys and members
-//! (`identity`; removed through [`ports::TenantRows`] when a tenant is deleted), proof of domains, erasure with
+//! (`identity`; removed through [`ports::TenantRows`] when a tenant is deleted), certificates of domains, erasure with
 //! its certificate.
 //!
 //! # Life of the main operation
@@ -33,6 +36,7 @@ mod error;
 pub mod model;
 mod onboarding;
 pub mod ops;
+mod proofs;
 mod section;
 mod store;
 mod tasks;
@@ -44,16 +48,18 @@ use config::SectionSchema;
 use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{PlanLookup, SectionApply, SharedEnqueue, TenantRows};
+use outbound::Dns;
+use ports::{PlanLookup, SectionApply, SharedEnqueue, TenantHealth, TenantRows};
 
 pub use api::{
-    AddDomain, Configuration, ConfigurationReply, CreateTenant, DomainView, EnvironmentView, PatchTenant,
-    ProjectView, TenantView,
+    AddDomain, Configuration, ConfigurationReply, CreateTenant, DomainRecord, DomainView, EnvironmentView,
+    PatchTenant, ProjectView, TenantView,
 };
-pub use api::{OnboardingView, StepView};
+pub use api::{Health, HealthView, OnboardingView, SignView, StepView};
 pub use cli::verbs;
 pub use directory::{Directory, Environments, Places, PlanCensus, Projects, Terms};
 pub use error::Error;
+pub use proofs::Proofs;
 pub use section::{EnvironmentsApply, ProjectApply, SECTIONS, TenantsApply};
 
 /// What the installation knows of this capability before it is built.
@@ -69,8 +75,9 @@ pub const MANIFEST: Manifest = Manifest {
                 name: "onboarding",
                 sql: include_str!("../migrations/0002_onboarding.sql"),
             },
+            Migration { number: 3, name: "domains", sql: include_str!("../migrations/0003_domains.sql") },
         ],
-        tenant_tables: &["tenants_tenants", "tenants_domains", "tenants_onboarding"],
+        tenant_tables: &["tenants_tenants", "tenants_domains", "tenants_released", "tenants_onboarding"],
         system_tables: &[
             ("tenants_projects", "projects belong to the installation"),
             ("tenants_environments", "environments belong to projects; every tenant exists in all of them"),
@@ -123,6 +130,10 @@ pub struct Deps {
     pub enqueue: SharedEnqueue,
     /// Capabilities that keep rows of tenants, to be removed with them.
     pub rows: Vec<Arc<dyn TenantRows>>,
+    /// Name servers, by which tenants prove their domains.
+    pub dns: Dns,
+    /// Capabilities that know how a tenant fares.
+    pub health: Vec<Arc<dyn TenantHealth>>,
     /// Every capability's part of the project file, in the order in which they are applied. [`own_sections`]
     /// gives those of this one.
     pub sections: Vec<Arc<dyn SectionApply>>,
@@ -141,7 +152,7 @@ pub fn own_sections(clock: &SharedClock) -> Vec<Arc<dyn SectionApply>> {
 
 /// Builds routes and tasks.
 pub fn build(deps: Deps) -> Module {
-    let Deps { db, clock, random, environments, plans, enqueue, rows, sections, schemas } = deps;
+    let Deps { db, clock, random, environments, plans, enqueue, rows, dns, health, sections, schemas } = deps;
     let sources = ops::Sources { clock: Arc::clone(&clock), random };
     let onboarding = onboarding::Onboarding {
         db: db.clone(),
@@ -150,12 +161,15 @@ pub fn build(deps: Deps) -> Module {
         enqueue: Arc::clone(&enqueue),
         environments: Arc::clone(&environments) as _,
     };
+    let proofs = Proofs::new(db.clone(), Arc::clone(&clock), sources.random.clone(), dns);
     let state = Arc::new(api::State {
         db: db.clone(),
+        proofs: proofs.clone(),
         sources,
         plans,
         enqueue,
         rows,
+        health,
         sections,
         schemas,
         environments: Arc::clone(&environments),
@@ -165,5 +179,6 @@ pub fn build(deps: Deps) -> Module {
     let follow = Task::new(TaskKind::Reconciler, "tenants.environments", move |stop| {
         tasks::follow(db.clone(), Arc::clone(&environments), stop)
     });
-    Module::new("tenants", routes).task(follow).handler(Arc::new(onboarding))
+    let prove = Task::new(TaskKind::Reconciler, "tenants.domains", move |stop| proofs.clone().run(stop));
+    Module::new("tenants", routes).task(follow).task(prove).handler(Arc::new(onboarding))
 }

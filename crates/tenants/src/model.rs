@@ -1,11 +1,17 @@
 //! Pure rules of tenants: states and their transitions, fields and their limits, prefixes for search.
 
+mod domain;
+
 use std::collections::BTreeMap;
 
 use base::{Email, EnvironmentId, HostName, ProjectId, Rate, Slug, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use domain::{
+    CLAIM_WATCHED_FOR, COOL_OFF, DOMAINS_MAX, Domain, Found, LOOK_PAUSE, LOST_AFTER, Outcome, Proof,
+};
 
 /// Longest display name, in characters: what a table column can show without wrapping twice.
 pub const NAME_CHARS_MAX: usize = 200;
@@ -19,8 +25,6 @@ pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 pub const EXTERNAL_IDS_MAX: usize = 20;
 /// Longest name or value of an external id, in bytes.
 pub const EXTERNAL_ID_BYTES_MAX: usize = 255;
-/// Most custom domains of a tenant, until plans limit them.
-pub const DOMAINS_MAX: u32 = 100;
 /// Longest search text, in characters: a slug or a good part of an address.
 pub const SEARCH_CHARS_MAX: usize = 100;
 
@@ -180,17 +184,6 @@ pub struct Fields {
     pub external_ids: BTreeMap<String, String>,
     /// Labels of the operators.
     pub metadata: serde_json::Map<String, Value>,
-}
-
-/// A host name that belongs to a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Domain {
-    /// The host name, unique in the installation.
-    pub host: HostName,
-    /// When its ownership was proven, or an operator vouched for it; unverified ones are not served.
-    pub verified_at: Option<Timestamp>,
-    /// When it was added.
-    pub created_at: Timestamp,
 }
 
 /// What of a command does not fit, with the JSON pointer of the field.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{JobId, TenantId, Timestamp};
+use base::{JobId, TenantId};
 use db::{Param, Rows, SystemTx};
 use ports::TenantRows;
 

@@ -1,11 +1,12 @@
 //! How other capabilities leave jobs in their own transactions.
 
-use base::JobId;
+use authority::SystemCtx;
+use base::{EnvironmentId, JobId, TenantId};
 use db::SystemTx;
-use ports::{Enqueue, EnqueueError, NewJob, QueueRef};
+use ports::{BoxFuture, Enqueue, EnqueueError, HealthSign, NewJob, QueueRef, TenantHealth, Unavailable};
 
 use super::Engine;
-use crate::store::{live, queues};
+use crate::store::{done, live, queues};
 use crate::{Draft, Error, JobView, OnDuplicate, Payload, QueueKey, Scope, Unique};
 
 impl Engine {
@@ -97,5 +98,27 @@ fn refused(error: Error) -> EnqueueError {
         Error::PayloadTooLarge { bytes, bytes_max, .. } => EnqueueError::TooLarge { bytes, bytes_max },
         Error::Store(error) => EnqueueError::Store(error),
         other => EnqueueError::Invalid(other.to_string()),
+    }
+}
+
+impl TenantHealth for Engine {
+    fn signs(
+        &self,
+        environment: EnvironmentId,
+        tenant: TenantId,
+    ) -> BoxFuture<'_, Result<Vec<HealthSign>, Unavailable>> {
+        Box::pin(async move {
+            let ctx = SystemCtx::because("a tenant's dead jobs among those of its queues");
+            let read = self.0.db.read_system(&ctx, move |tx| done::recent_dead(tx, environment, tenant));
+            let dead = read.await.map_err(|error| {
+                tracing::warn!(%error, "a tenant's dead jobs cannot be read");
+                Unavailable::new("jobs")
+            })?;
+            let sign = |(queue, jobs): (String, u64)| {
+                let text = format!("{jobs} of its recent jobs of queue `{queue}` are dead.");
+                HealthSign { topic: "jobs", is_urgent: false, text }
+            };
+            Ok(dead.into_iter().map(sign).collect())
+        })
     }
 }

@@ -217,3 +217,23 @@ pub(crate) fn dead(tx: &mut SystemTx<'_>, queue: i64, tenant: Option<&str>) -> R
         None => tx.query_one(&DEAD, &params![queue])?.get(0),
     }
 }
+
+/// Of the newest dead jobs of each queue, so that many of others do not make it slow.
+const RECENT_DEAD: Sql = Sql::One(
+    "SELECT name, jobs FROM (SELECT q.name AS name, (SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT d.tenant AS tenant \
+     FROM jobs_done d WHERE d.queue = q.number AND d.status = 1 ORDER BY d.finished_at DESC LIMIT $3) newest \
+     WHERE newest.tenant = $2) AS jobs FROM jobs_queues q WHERE q.environment = $1) counted \
+     WHERE jobs > 0 ORDER BY jobs DESC, name LIMIT 10",
+);
+/// Dead jobs of a queue that are looked through for one tenant's.
+const RECENT_DEAD_MAX: i64 = 5_000;
+
+/// How many of the newest dead jobs of an environment's queues are a tenant's: the ten worst queues.
+pub(crate) fn recent_dead(
+    tx: &mut SystemTx<'_>,
+    environment: base::EnvironmentId,
+    tenant: base::TenantId,
+) -> Result<Vec<(String, u64)>, Error> {
+    let values = params![environment.to_string(), tenant.to_string(), RECENT_DEAD_MAX];
+    tx.query(&RECENT_DEAD, &values)?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}

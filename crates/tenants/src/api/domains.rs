@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use authority::permissions;
-use base::{HostName, Page, Timestamp, codes};
+use base::{EnvironmentId, HostName, Page, Timestamp, codes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Call, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
-use crate::model::Domain;
+use crate::model::{Domain, Proof};
 use crate::ops;
 use crate::store::domains as rows;
 
 const DOMAINS: &str = "/api/v1/tenants/{t}/domains";
 const DOMAIN: &str = "/api/v1/tenants/{t}/domains/{host}";
+const VERIFY: &str = "/api/v1/tenants/{t}/domains/{host}/verify";
 
 pub(super) fn routes(state: &Arc<State>) -> Routes {
     Routes::new("tenants")
@@ -30,13 +31,30 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
                 .summary("Add a domain to a tenant")
                 .details(
                     "An operator vouches for it, and it is served at once. What a tenant adds itself is not \
-                     served until its ownership is proven.",
+                     served until its ownership is proven by the TXT record that the reply names. It leads to \
+                     the environment of the call.",
                 )
                 .surface(Surface::Both)
                 .codes(&[&codes::CONFLICT])
                 .example(r#"{"host": "app.acme.example"}"#),
             Arc::clone(state),
             add,
+        )
+        .route(
+            Spec::post(VERIFY, permissions::DOMAINS_WRITE)
+                .summary("Look for a domain's record")
+                .details(
+                    "Asks name servers for the TXT record and serves the domain from then on if it is there. \
+                     Claims are looked at by themselves too, first every minute. A proven domain whose record \
+                     is gone for 72 hours is served no longer. What another tenant had cannot be proven for \
+                     seven days after it let go.",
+                )
+                .surface(Surface::Both)
+                .success(200)
+                .repeatable("it looks again, ten seconds after the last look at the soonest")
+                .codes(&[&codes::CONFLICT]),
+            Arc::clone(state),
+            verify,
         )
         .route(
             Spec::delete(DOMAIN, permissions::DOMAINS_DELETE)
@@ -52,16 +70,54 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
 pub struct DomainView {
     /// The host name.
     pub host: HostName,
+    /// The environment that it leads to; `null` for a domain of before environments were noted.
+    pub environment: Option<EnvironmentId>,
     /// When its ownership was proven; `null` while it is not, and it is not served.
     pub verified_at: Option<Timestamp>,
+    /// By what it was proven.
+    pub proof: Option<Proof>,
+    /// The record that proves it; `null` where an operator vouches.
+    pub record: Option<DomainRecord>,
+    /// When its record was last looked for.
+    pub checked_at: Option<Timestamp>,
+    /// Since when the record of a proven domain has been missing: it is served for 72 hours more.
+    pub failing_since: Option<Timestamp>,
+    /// What the last look found wrong.
+    pub problem: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
 }
 
+/// A record for the zone of a domain.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DomainRecord {
+    /// Its whole name.
+    pub name: String,
+    /// Its type: `TXT`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it holds.
+    pub value: String,
+}
+
 impl From<Domain> for DomainView {
     fn from(domain: Domain) -> DomainView {
-        let Domain { host, verified_at, created_at } = domain;
-        DomainView { host, verified_at, created_at }
+        let record = domain.is_judged_by_record().then(|| domain.record_value()).flatten();
+        let record =
+            record.map(|value| DomainRecord { name: domain.record_name(), kind: "TXT".to_owned(), value });
+        let Domain { host, environment, token: _, verified_at, proof, .. } = domain;
+        let Domain { checked_at, next_check_at: _, failing_since, problem, created_at, .. } = domain;
+        DomainView {
+            host,
+            environment,
+            verified_at,
+            proof,
+            record,
+            checked_at,
+            failing_since,
+            problem,
+            created_at,
+        }
     }
 }
 
@@ -86,6 +142,7 @@ async fn list(state: Arc<State>, call: Call<(), PageQuery>) -> Result<Reply<Page
 async fn add(state: Arc<State>, call: Call<AddDomain>) -> Result<Reply<DomainView>, Problem> {
     let ctx = call.tenant_ctx(&*state.directory).await?;
     let tenant = ctx.tenant();
+    let environment = call.environment()?.id;
     let host = call.body.host.clone();
     let once = call.idempotency.clone();
     let shared = Arc::clone(&state);
@@ -94,17 +151,27 @@ async fn add(state: Arc<State>, call: Call<AddDomain>) -> Result<Reply<DomainVie
         let ctx = call.caller.system_ctx("add a domain that an operator vouches for")?;
         let write = state.db.write_system(&ctx, move |tx| {
             once.once(tx, |tx| {
-                ops::domains::add_verified(tx, &shared.sources, tenant, &host).map(DomainView::from)
+                ops::domains::add_verified(tx, &shared.sources, (tenant, environment), &host)
+                    .map(DomainView::from)
             })
         });
         write.await?
     } else {
         let write = state.db.write(&ctx, move |tx| {
-            once.once(tx, |tx| ops::domains::claim(tx, &shared.sources, &host).map(DomainView::from))
+            once.once(tx, |tx| {
+                ops::domains::claim(tx, &shared.sources, environment, &host).map(DomainView::from)
+            })
         });
         write.await?
     };
     Ok(Reply::created(&location, made))
+}
+
+async fn verify(state: Arc<State>, call: Call) -> Result<Reply<DomainView>, Problem> {
+    let ctx = call.tenant_ctx(&*state.directory).await?;
+    let host = call.path.parse("host", HostName::parse)?;
+    let domain = state.proofs.verify(&ctx, host).await?;
+    Ok(Reply::ok(DomainView::from(domain)))
 }
 
 async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {

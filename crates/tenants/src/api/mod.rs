@@ -3,6 +3,7 @@
 mod configuration;
 mod domains;
 mod environments;
+mod health;
 mod onboarding;
 mod tenants;
 
@@ -11,17 +12,21 @@ use std::sync::Arc;
 use base::{ProjectId, codes};
 use config::SectionSchema;
 use db::Db;
-use ports::{EnvironmentDirectory, PlanLookup, SectionApply, SharedEnqueue, TenantDirectory, TenantRows};
+use ports::{
+    EnvironmentDirectory, PlanLookup, SectionApply, SharedEnqueue, TenantDirectory, TenantHealth, TenantRows,
+};
 use web::{Call, ETag, Problem, Routes};
 
 use crate::directory::Environments;
 use crate::error::Error;
 use crate::model::FieldFault;
 use crate::ops::Sources;
+use crate::proofs::Proofs;
 
 pub use configuration::{Configuration, ConfigurationReply};
-pub use domains::{AddDomain, DomainView};
+pub use domains::{AddDomain, DomainRecord, DomainView};
 pub use environments::{EnvironmentView, ProjectView};
+pub use health::{Health, HealthView, SignView};
 pub use onboarding::{OnboardingView, StepView};
 pub use tenants::{CreateTenant, PatchTenant, TenantView};
 
@@ -36,12 +41,15 @@ pub(crate) struct State {
     pub(crate) schemas: Vec<SectionSchema>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) directory: Arc<dyn TenantDirectory>,
+    pub(crate) proofs: Proofs,
+    pub(crate) health: Vec<Arc<dyn TenantHealth>>,
 }
 
 pub(crate) fn routes(state: &Arc<State>) -> Routes {
     tenants::routes(state)
         .and(domains::routes(state))
         .and(onboarding::routes(state))
+        .and(health::routes(state))
         .and(environments::routes(state))
         .and(configuration::routes(state))
 }
@@ -83,6 +91,7 @@ impl From<Error> for Problem {
             Error::DomainTaken(_) => {
                 Problem::new(&codes::CONFLICT).fault("/host", "a tenant has this domain already")
             }
+            Error::DomainRests { .. } => Problem::new(&codes::CONFLICT).fault("/host", said),
             Error::DomainUnderBase { host, base } => Problem::new(&codes::CONFLICT)
                 .fault("/host", format!("`{host}` lies under `{base}`, whose subdomains are tenants")),
             Error::TooManyDomains(_) => Problem::new(&codes::CONFLICT)

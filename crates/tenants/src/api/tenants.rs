@@ -417,7 +417,7 @@ async fn delete(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
         .write_system(&ctx, move |tx| {
             let tenant = ops::tenants::resolve(tx, project, &name)?;
             let accepts = |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-            ops::tenants::delete(tx, &shared.rows, tenant.id, accepts)
+            ops::tenants::delete(tx, shared.sources.clock.now(), &shared.rows, tenant.id, accepts)
         })
         .await?;
     Ok(Reply::no_content())

@@ -2,6 +2,7 @@
 
 pub mod configuration;
 pub mod domains;
+pub mod health;
 pub mod onboarding;
 pub mod tenants;
 

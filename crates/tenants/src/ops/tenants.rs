@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::{Clock, Email, ProjectId, Rate, Slug, TenantId};
+use base::{Clock, Email, ProjectId, Rate, Slug, TenantId, Timestamp};
 use db::{NewEvent, SystemTx, TenantTx};
 use ports::{PlanLookup, TenantRows};
 use serde_json::{Map, Value, json};
@@ -221,6 +221,7 @@ fn write_events(
 /// `NotFound`, `NotCancelled`, `Stale`, `Store`.
 pub fn delete(
     tx: &mut SystemTx,
+    now: Timestamp,
     rows: &[Arc<dyn TenantRows>],
     tenant: TenantId,
     accepts: impl Fn(i64) -> bool,
@@ -236,7 +237,7 @@ pub fn delete(
         capability.remove(tx, tenant)?;
     }
     let mut own = tx.for_tenant(tenant);
-    domains::delete_all(&mut own)?;
+    domains::delete_all(&mut own, now)?;
     onboarding::delete_all(&mut own)?;
     tenants::delete(&mut own)?;
     own.emit(NewEvent {

@@ -17,6 +17,8 @@ use tenants::{Deps, Environments};
 use testkit::{Answer, Client, Parts, Store, TestApp};
 use web::Surface;
 
+use crate::zone::Zone;
+
 /// A project file with nothing but what must be there.
 pub(crate) const FILE: &str = "schema = 1\n[project]\nname = \"agents\"\n";
 
@@ -132,6 +134,8 @@ struct Built {
     rows: Rows,
     queues: Arc<Queues>,
     handlers: Vec<Arc<dyn JobHandler>>,
+    zone: Zone,
+    proofs: tenants::Proofs,
 }
 
 /// An app with its stand-ins.
@@ -141,6 +145,10 @@ pub(crate) struct App {
     pub(crate) rows: Rows,
     pub(crate) queues: Arc<Queues>,
     pub(crate) handlers: Vec<Arc<dyn JobHandler>>,
+    /// What the name server has.
+    pub(crate) zone: Zone,
+    /// The looks that are made without being asked for.
+    pub(crate) proofs: tenants::Proofs,
 }
 
 /// Runs a test on both stores. The environment `development` of the project `agents` is there.
@@ -177,6 +185,10 @@ where
                 sections.push(Arc::new(Widgets(Arc::default())));
                 let mut schemas = tenants::SECTIONS.to_vec();
                 schemas.push(WIDGETS);
+                let zone = Zone::serve().await;
+                let dns = outbound::Dns::of(vec![zone.addr], store.random.clone());
+                let proofs =
+                    tenants::Proofs::new(store.db.clone(), clock.clone(), store.random.clone(), dns.clone());
                 let module = tenants::build(Deps {
                     db: store.db.clone(),
                     clock,
@@ -185,6 +197,8 @@ where
                     plans: Arc::new(Plans),
                     enqueue: Arc::clone(&queues) as _,
                     rows: vec![Arc::new(rows.clone())],
+                    dns,
+                    health: Vec::new(),
                     sections,
                     schemas,
                 });
@@ -193,6 +207,8 @@ where
                     rows,
                     queues,
                     handlers: module.handlers.clone(),
+                    zone,
+                    proofs,
                 });
                 let environments: Arc<dyn EnvironmentDirectory> = environments;
                 Parts {
@@ -204,8 +220,9 @@ where
             }
         },
         |app: TestApp| {
-            let Built { environments, rows, queues, handlers } = built.lock().unwrap().take().unwrap();
-            test(App { app, environments, rows, queues, handlers })
+            let Built { environments, rows, queues, handlers, zone, proofs } =
+                built.lock().unwrap().take().unwrap();
+            test(App { app, environments, rows, queues, handlers, zone, proofs })
         },
     )
     .await;

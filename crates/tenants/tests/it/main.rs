@@ -8,3 +8,5 @@ mod life;
 mod list;
 mod onboarding;
 mod ports;
+mod proofs;
+mod zone;
