@@ -1,0 +1,9 @@
+//! Billing over both stores, with a scripted Stripe.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its helpers too")]
+
+mod api;
+mod app;
+mod reconciliation;
+mod section;
+mod sending;
+mod stripe;
