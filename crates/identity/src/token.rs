@@ -227,6 +227,10 @@ fn read(claims: &Claims, expires_at: Timestamp) -> Result<Own, Invalid> {
     let role = role.transpose().map_err(|_| Invalid::Claim)?;
     let email = claims.text("email")?;
     let email = parsed(email, |text| Email::parse(text).ok())?.map(|email| email.to_string());
+    // A membership is called back by its address.
+    if project.is_some() && impersonator.is_none() && email.is_none() {
+        return Err(Invalid::Claim);
+    }
     let name = claims.text("name")?.unwrap_or_default();
     let called = email.clone().unwrap_or_else(|| name.chars().take(TEXT_CHARS_MAX).collect());
     let identity = TokenIdentity {

@@ -6,5 +6,7 @@ mod authentication;
 mod keys;
 mod members;
 mod operator_key;
+mod roles;
 mod services;
+mod signing;
 mod tokens;

@@ -29,7 +29,7 @@ fn session() -> SessionId {
 }
 
 /// What accounts sign for a member of acme.
-fn claims(app: &App) -> Value {
+pub(crate) fn claims(app: &App) -> Value {
     let now = app.app.store.shared_clock().now();
     let second = now.seconds();
     json!({
@@ -49,7 +49,7 @@ fn claims(app: &App) -> Value {
 }
 
 /// The same with some claims changed; `null` leaves one out.
-fn changed(app: &App, changes: Value) -> Value {
+pub(crate) fn changed(app: &App, changes: Value) -> Value {
     let mut claims = claims(app);
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
@@ -61,7 +61,7 @@ fn changed(app: &App, changes: Value) -> Value {
     claims
 }
 
-fn sign(app: &App, claims: &Value) -> String {
+pub(crate) fn sign(app: &App, claims: &Value) -> String {
     app.signer.as_ref().sign_access(claims)
 }
 
