@@ -72,7 +72,7 @@ pub enum OpenError {
     },
     /// The schema was made by a newer Switchyard, and does not say that this one can work with it.
     #[error(
-        "the store's schema is newer than this binary: migration {capability}/{number} was applied by switchyard {applied_by}, this is {this}; use {applied_by} or newer, or restore the snapshot taken before that upgrade"
+        "the store's schema is newer than this binary: migration {capability}/{number} was applied by switchyard {applied_by}, this is {this}; use {applied_by} or newer, or go back to the copy in backups/ that was made before that upgrade (docs/runbooks/upgrade.md)"
     )]
     Newer {
         /// Capability whose migration is unknown here.
@@ -104,6 +104,14 @@ pub enum OpenError {
         /// What the database says.
         #[source]
         source: Error,
+    },
+    /// The copy that is made before an upgrade cannot be written; nothing was changed.
+    #[error("the store cannot be copied to {} before its upgrade ({reason}); make room there (as much as switchyard.db has) and start again: nothing was changed", .path.display())]
+    Snapshot {
+        /// The copy.
+        path: PathBuf,
+        /// What the system or database says.
+        reason: String,
     },
     /// The data folder cannot be made or written.
     #[error("data folder {} cannot be written ({reason}); give the user that runs switchyard the right to write there, or choose another folder with --data-dir", .dir.display())]

@@ -36,7 +36,7 @@ fn open_sqlite(options: Options, dir: &Path) -> Result<Inner, OpenError> {
     sqlite::check_version()?;
     let mut connection = sqlite::open_connection(&options, dir, sqlite::Role::Writer)?;
     recover(&connection, dir)?;
-    sqlite::migrate(&mut connection, &options)?;
+    sqlite::migrate(&mut connection, &options, dir)?;
     let read = |sql: &str| -> Result<i64, OpenError> {
         connection.query_row(sql, [], |row| row.get(0)).map_err(|error| wrong(&error, dir))
     };

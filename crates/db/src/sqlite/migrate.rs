@@ -1,7 +1,10 @@
 //! The migration runner on SQLite. The data folder's lock makes it the only one.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
+use super::snapshot;
 use crate::migrate::{Applied, Step, plan, statements};
 use crate::{Error, OpenError, Options};
 
@@ -9,11 +12,16 @@ const BOOTSTRAP: &str = "CREATE TABLE IF NOT EXISTS sy_migrations (
   capability TEXT NOT NULL, number BIGINT NOT NULL, name TEXT NOT NULL, checksum BLOB NOT NULL,
   applied_by TEXT NOT NULL, applied_at BIGINT NOT NULL, works_with TEXT, PRIMARY KEY (capability, number))";
 
-/// Applies what is missing.
-pub(crate) fn migrate(connection: &mut Connection, options: &Options) -> Result<(), OpenError> {
+/// Applies what is missing. A store that was in use is copied first.
+pub(crate) fn migrate(connection: &mut Connection, options: &Options, dir: &Path) -> Result<(), OpenError> {
     connection.execute_batch(BOOTSTRAP).map_err(store)?;
     let applied = applied(connection).map_err(store)?;
-    for step in plan(&options.sets, &applied, options.version)? {
+    let steps = plan(&options.sets, &applied, options.version)?;
+    if !steps.is_empty() && was_in_use(connection) {
+        let path = snapshot::take(connection, dir, options.clock.now().micros())?;
+        tracing::info!(path = %path.display(), migrations = steps.len(), "the store was copied before its upgrade");
+    }
+    for step in steps {
         apply(connection, options, &step).map_err(|error| OpenError::Migration {
             capability: step.capability.into(),
             number: step.migration.number,
@@ -22,6 +30,12 @@ pub(crate) fn migrate(connection: &mut Connection, options: &Options) -> Result<
         tracing::info!(capability = step.capability, number = step.migration.number, "migration applied");
     }
     Ok(())
+}
+
+/// Whether a start was finished with it before: it then knows its master key. Before that there is nothing to go back to.
+fn was_in_use(connection: &Connection) -> bool {
+    let check = "SELECT count(*) FROM sy_meta WHERE name = 'vault.check'";
+    connection.query_row(check, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count > 0)
 }
 
 pub(crate) fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite::Error> {

@@ -8,6 +8,7 @@ mod guard;
 mod migrate;
 mod reader;
 mod session;
+mod snapshot;
 mod transfer;
 mod writer;
 

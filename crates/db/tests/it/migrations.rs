@@ -133,3 +133,59 @@ async fn a_failing_migration_is_named_and_leaves_the_one_before() {
         place.open().await;
     }
 }
+
+/// Copies that were made before upgrades, the oldest first.
+fn snapshots(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(dir.join("backups")).into_iter().flatten();
+    let mut paths: Vec<_> = found.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn an_upgrade_copies_the_store_first_and_the_copy_is_the_way_back() {
+    const TABLE: &str = "CREATE TABLE notes_later (tenant TEXT NOT NULL PRIMARY KEY)";
+    let number = u32::try_from(SET.migrations.len() + 1).expect("few");
+    let later = Migration { number, name: "later", sql: TABLE };
+    let migrations: &'static [Migration] = Vec::leak([SET.migrations, &[later]].concat());
+    let tenant_tables: &'static [&str] = Vec::leak([SET.tenant_tables, &["notes_later"]].concat());
+    let place = Place::new(Kind::Sqlite);
+    let db::Location::Sqlite { dir } = place.location.clone() else { panic!("an embedded store") };
+    let upgraded =
+        || Options { sets: vec![MigrationSet { migrations, tenant_tables, ..SET }], ..place.options() };
+    let ctx = place.tenant();
+    let db = place.open().await;
+    assert_eq!(snapshots(&dir), Vec::<std::path::PathBuf>::new(), "a first start has nothing to go back to");
+    notes::write_with_event(&db, &ctx, "before").await.expect("write");
+    drop(db);
+    drop(place.open().await);
+    assert_eq!(snapshots(&dir).len(), 0, "a start without migrations copies nothing");
+
+    // No room for the copy: nothing is migrated.
+    std::fs::write(dir.join("backups"), "in the way").expect("write");
+    let refused = Db::open(upgraded()).await;
+    assert!(matches!(refused, Err(OpenError::Snapshot { .. })), "{refused:?}");
+    std::fs::remove_file(dir.join("backups")).expect("remove");
+    drop(place.open().await);
+
+    let db = Db::open(upgraded()).await.expect("the upgrade");
+    notes::write_with_event(&db, &ctx, "after").await.expect("write");
+    drop(db);
+    drop(Db::open(upgraded()).await.expect("again"));
+    let copies = snapshots(&dir);
+    assert_eq!(copies.len(), 1);
+    let rights =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copies[0]).expect("look").permissions());
+    assert_eq!(rights & 0o777, 0o600);
+    assert!(
+        matches!(Db::open(place.options()).await, Err(OpenError::Newer { number: newer, .. }) if newer == number)
+    );
+
+    // The way back, as the runbook has it.
+    for name in ["switchyard.db", "switchyard.db-wal", "switchyard.db-shm"] {
+        drop(std::fs::remove_file(dir.join(name)));
+    }
+    std::fs::copy(&copies[0], dir.join("switchyard.db")).expect("copy");
+    let db = place.open().await;
+    assert_eq!(notes::count(&db, &ctx).await, 1, "what was written after the copy is not in it");
+}
