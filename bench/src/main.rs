@@ -8,6 +8,7 @@
 //! - `jobs`: BullMQ, graphile-worker, pg-boss and our queues; `--only enqueue,bulk,process,batches,latency,backlog,fairness`,
 //!   `--quick`. Needs redis-server, PostgreSQL, Node.js and `npm install --prefix bench/peers`; who is missing is left out.
 //! - `simulate`: queues in worlds that misbehave, `--seeds N` of them (`--from N`); measures nothing, and must find nothing.
+//! - `tenants`: lists and searches among 100,000 tenants, on both stores.
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
@@ -25,6 +26,7 @@ mod process;
 mod report;
 mod simulate;
 mod switchyard;
+mod tenants;
 mod upstream;
 
 use std::process::ExitCode;
@@ -32,8 +34,7 @@ use std::time::Duration;
 
 use crate::report::say;
 
-const USAGE: &str =
-    "usage: bench gateway | flood | commit | batches | jobs | simulate | idle  [--seconds N] [--rounds N]";
+const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +89,7 @@ fn measure(verb: &str, plan: Plan) -> Result<(), String> {
         "commit" => commit::run(plan),
         "batches" => batch::run(plan),
         "idle" => idle::run(plan),
+        "tenants" => tenants::run(plan),
         _ => Err(USAGE.to_owned()),
     }
 }

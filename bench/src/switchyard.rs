@@ -123,6 +123,14 @@ impl Switchyard {
         self.process.wait(|| probe.run().is_ok_and(|seen| !seen.latencies_ms.is_empty()))
     }
 
+    /// What the control API has at a path.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, String> {
+        match client::call(&self.control, &self.operator_key, "GET", path, &Value::Null)? {
+            (200..=299, answer) => Ok(answer),
+            (status, problem) => Err(format!("GET {path} answers {status}: {problem}")),
+        }
+    }
+
     /// A call of the control API that must succeed.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
         match client::call(&self.control, &self.operator_key, "POST", path, body)? {

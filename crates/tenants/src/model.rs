@@ -246,8 +246,8 @@ impl Fields {
     }
 }
 
-/// The shape of an IANA zone name. Whether the zone exists is asked of the zone database by whoever computes
-/// with it: the database differs between machines, and a tenant must not become unreadable by that.
+/// The shape of an IANA zone name. Whether the zone exists is asked when it is chosen, not when a tenant is read: the
+/// database differs between machines, and a tenant must not become unreadable by that.
 fn is_zone_name(name: &str) -> bool {
     let part_ok = |part: &str| {
         part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())

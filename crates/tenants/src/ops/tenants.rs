@@ -41,6 +41,7 @@ pub fn create(
     if !faults.is_empty() {
         return Err(Error::Invalid(faults));
     }
+    check_zone(&command.fields.time_zone)?;
     check_plan(tx, plans, command.project, &command.fields.plan)?;
     let mut taken = Vec::new();
     if tenants::id_of_slug(tx, command.project, &command.slug)?.is_some() {
@@ -177,6 +178,9 @@ pub fn update(
     }
     if fields == tenant.fields {
         return Ok(tenant);
+    }
+    if fields.time_zone != tenant.fields.time_zone {
+        check_zone(&fields.time_zone)?;
     }
     let now = clock.now();
     let before = event_view(&tenant);
@@ -315,6 +319,20 @@ fn changed(before: Value, after: Value) -> (Map<String, Value>, Map<String, Valu
         after.remove(&key);
     }
     (before, after)
+}
+
+/// A zone that does not exist is refused where it is chosen. One that a machine's database has lost since stays: its
+/// tenant's periods are those of UTC then.
+fn check_zone(name: &str) -> Result<(), Error> {
+    match jiff::tz::db().get(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Invalid(vec![FieldFault {
+            pointer: "/time_zone",
+            detail: format!(
+                "there is no time zone `{name}`; an IANA name is expected, for example Europe/Berlin"
+            ),
+        }])),
+    }
 }
 
 pub(super) fn check_plan(

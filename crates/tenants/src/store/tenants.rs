@@ -45,13 +45,14 @@ const PAGE: Sql = Sql::One(
 const PAGE_OF_STATUS: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND status = $4 ORDER BY tenant LIMIT $3",
+     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND status = $4 AND ($5 = '' OR plan = $5) \
+     ORDER BY tenant LIMIT $3",
 );
 /// crosses tenants: operators list all tenants.
 const PAGE_OF_PLAN: Sql = Sql::One(
     "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
      billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND ($4 = '' OR status = $4) AND plan = $5 \
+     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND plan = $4 AND ($5 = '' OR status = $5) \
      ORDER BY tenant LIMIT $3",
 );
 /// How many tenants each of the three ranges of a search holds, counted no further than the limit.
@@ -77,15 +78,26 @@ const PAGE_OF_NARROW_SEARCH: Sql = Sql::One(
 );
 /// A broad search: many tenants fit, so that walking them in the list's order soon fills a page. The functions
 /// around the columns keep the planners from their indexes, which would find and sort all of them.
+macro_rules! broad_search {
+    ($of:literal) => {
+        concat!(
+            "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
+             billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
+             FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND ",
+            $of,
+            " AND (coalesce(slug, '') >= $6 AND coalesce(slug, '') < $7 \
+             OR coalesce(name_folded, '') >= $6 AND coalesce(name_folded, '') < $7 \
+             OR coalesce(email_key, '') >= $6 AND coalesce(email_key, '') < $7) ORDER BY tenant LIMIT $3"
+        )
+    };
+}
 /// crosses tenants: operators search in all tenants.
-const PAGE_OF_BROAD_SEARCH: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND ($4 = '' OR status = $4) \
-     AND ($5 = '' OR plan = $5) AND (coalesce(slug, '') >= $6 AND coalesce(slug, '') < $7 \
-     OR coalesce(name_folded, '') >= $6 AND coalesce(name_folded, '') < $7 \
-     OR coalesce(email_key, '') >= $6 AND coalesce(email_key, '') < $7) ORDER BY tenant LIMIT $3",
-);
+const PAGE_OF_BROAD_SEARCH: Sql =
+    Sql::One(broad_search!("($4 = '' OR status = $4) AND ($5 = '' OR plan = $5)"));
+/// crosses tenants: operators search in all tenants.
+const PAGE_OF_BROAD_SEARCH_OF_STATUS: Sql = Sql::One(broad_search!("status = $4 AND ($5 = '' OR plan = $5)"));
+/// crosses tenants: operators search in all tenants.
+const PAGE_OF_BROAD_SEARCH_OF_PLAN: Sql = Sql::One(broad_search!("($4 = '' OR status = $4) AND plan = $5"));
 /// crosses tenants: plans ask who is on them before they change.
 const COUNT_ON_PLAN: Sql = Sql::One(
     "SELECT CAST(COUNT(*) AS BIGINT), CAST(COUNT(rate_override) AS BIGINT) FROM tenants_tenants \
@@ -209,24 +221,24 @@ pub(crate) fn page(
     limit: u32,
 ) -> Result<Vec<Tenant>, Error> {
     let status = filter.status.map_or("", Status::word);
-    let rows = match (&filter.search, &filter.plan) {
-        (Some(search), plan) => {
+    let plan = filter.plan.as_ref().map_or("", Slug::as_str);
+    // Most tenants are active: that status narrows nothing, any other does more than a plan.
+    let by_status = filter.status.is_some_and(|status| status != Status::Active || plan.is_empty());
+    let rows = match &filter.search {
+        Some(search) => {
             let prefix = fold(search);
-            let plan = plan.as_ref().map_or("", Slug::as_str);
             let end = prefix_end(&prefix);
             let sql = match is_broad(tx, project, &prefix, &end)? {
-                true => &PAGE_OF_BROAD_SEARCH,
                 false => &PAGE_OF_NARROW_SEARCH,
+                true if by_status => &PAGE_OF_BROAD_SEARCH_OF_STATUS,
+                true if !plan.is_empty() => &PAGE_OF_BROAD_SEARCH_OF_PLAN,
+                true => &PAGE_OF_BROAD_SEARCH,
             };
             tx.query(sql, &params![project, after, limit, status, plan, prefix, end])?
         }
-        (None, Some(plan)) => {
-            tx.query(&PAGE_OF_PLAN, &params![project, after, limit, status, plan.clone()])?
-        }
-        (None, None) if filter.status.is_some() => {
-            tx.query(&PAGE_OF_STATUS, &params![project, after, limit, status])?
-        }
-        (None, None) => tx.query(&PAGE, &params![project, after, limit])?,
+        None if by_status => tx.query(&PAGE_OF_STATUS, &params![project, after, limit, status, plan])?,
+        None if !plan.is_empty() => tx.query(&PAGE_OF_PLAN, &params![project, after, limit, plan, status])?,
+        None => tx.query(&PAGE, &params![project, after, limit])?,
     };
     rows.iter().map(read).collect()
 }

@@ -245,3 +245,30 @@ async fn z3_another_tenant_is_as_good_as_none() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_time_zone_has_to_exist_when_it_is_chosen() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        create(&operator, "acme").await;
+        let path = "/api/v1/tenants/acme";
+        let changed = operator
+            .patch(path, json!({"time_zone": "Asia/Kolkata", "billing_anchor_day": 28}))
+            .await
+            .ok(200);
+        assert_eq!(
+            (&changed["time_zone"], &changed["billing_anchor_day"]),
+            (&json!("Asia/Kolkata"), &json!(28))
+        );
+        for zone in ["Europe/Atlantis", "Kolkata", "UTC+2"] {
+            operator.patch(path, json!({"time_zone": zone})).await.problem(&codes::INVALID);
+        }
+        for day in [0, 29, 31] {
+            operator.patch(path, json!({"billing_anchor_day": day})).await.problem(&codes::INVALID);
+        }
+        let fields =
+            json!({"slug": "globex", "name": "g", "email": "g@example.com", "time_zone": "Mars/Base"});
+        operator.post("/api/v1/tenants", fields).await.problem(&codes::INVALID);
+    })
+    .await;
+}
