@@ -191,7 +191,8 @@ impl Authenticator {
         let caller = match (identity.tenant, project) {
             (None, None) if identity.operator => Caller::operator_as(&self.mint, role, principal, origin),
             (Some(TokenTenant::Id(tenant)), Some(project)) => {
-                let tenant = self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
+                let tenant =
+                    self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
                 let grant = TenantGrant { tenant, role, scopes, environment: None };
                 Caller::tenant(&self.mint, grant, principal, origin).in_project(project)
             }

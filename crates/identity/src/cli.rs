@@ -1,16 +1,19 @@
-//! `switchyard keys`, `switchyard members` and `switchyard whoami`.
+//! `switchyard keys`, `switchyard members`, `switchyard roles` and `switchyard whoami`.
 
+use authority::Role;
+use base::{Page, Slug};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
-use crate::api::{KeyView, MeView, MemberView, NewKeyView};
+use crate::api::{KeyView, MeView, MemberView, NewKeyView, RoleView, SigningKeyView};
 
 /// The verbs of this capability.
 pub fn verbs() -> Vec<Verb> {
     vec![
         Verb { name: "keys", command: keys, run: run_keys },
         Verb { name: "members", command: members, run: run_members },
+        Verb { name: "roles", command: roles, run: run_roles },
         Verb { name: "whoami", command: whoami, run: run_whoami },
     ]
 }
@@ -18,7 +21,7 @@ pub fn verbs() -> Vec<Verb> {
 fn keys() -> Command {
     let id = || Arg::new("key").required(true).value_name("KEY").help("Its id (key_…)");
     Command::new("keys")
-        .about("API keys of a tenant: make, list, rotate, revoke")
+        .about("API keys of a tenant: make, list, rotate, revoke; and the installation's own that sign")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("list").about("List keys; never the keys themselves").arg(tenant()).arg(
@@ -29,7 +32,15 @@ fn keys() -> Command {
                 .about("Make a key and show it, once")
                 .arg(tenant())
                 .arg(option("name", "NAME", "What to call it").required(true))
-                .arg(option("role", "ROLE", "owner, admin, developer or viewer"))
+                .arg(option("role", "ROLE", "owner, admin, developer, viewer, or a custom role"))
+                .arg(
+                    option(
+                        "allow-ip",
+                        "RANGE",
+                        "From where it may be used, such as 203.0.113.0/24; may be repeated",
+                    )
+                    .action(ArgAction::Append),
+                )
                 .arg(
                     option(
                         "scope",
@@ -49,12 +60,20 @@ fn keys() -> Command {
                 .arg(option("overlap", "TIME", "How long the old one goes on, such as 1h; 24h by default")),
         )
         .subcommand(Command::new("revoke").about("End a key at once").arg(tenant()).arg(id()))
+        .subcommand(
+            Command::new("rotate-signing")
+                .about("Have the next keys that sign tokens take over, and make the ones after them"),
+        )
 }
 
 fn members() -> Command {
     let id = || Arg::new("member").required(true).value_name("MEMBER").help("Its id (mem_…) or mail address");
-    let role =
-        || Arg::new("role").required(true).value_name("ROLE").help("owner, admin, developer or viewer");
+    let role = || {
+        Arg::new("role")
+            .required(true)
+            .value_name("ROLE")
+            .help("owner, admin, developer, viewer, or a custom role")
+    };
     Command::new("members")
         .about("People who belong to a tenant, and their roles")
         .subcommand_required(true)
@@ -65,12 +84,44 @@ fn members() -> Command {
                 .about("Invite a person")
                 .arg(tenant())
                 .arg(Arg::new("email").required(true).value_name("ADDRESS").help("The person's mail address"))
-                .arg(option("role", "ROLE", "owner, admin, developer or viewer").default_value("developer")),
+                .arg(
+                    option("role", "ROLE", "owner, admin, developer, viewer, or a custom role")
+                        .default_value("developer"),
+                ),
         )
         .subcommand(
             Command::new("set-role").about("Give a member another role").arg(tenant()).arg(id()).arg(role()),
         )
+        .subcommand(
+            Command::new("invite")
+                .about("Invite somebody again who has not accepted")
+                .arg(tenant())
+                .arg(id()),
+        )
         .subcommand(Command::new("remove").about("End a membership").arg(tenant()).arg(id()))
+}
+
+fn roles() -> Command {
+    let name = || Arg::new("role").required(true).value_name("ROLE").help("Its name");
+    Command::new("roles")
+        .about("Custom roles of the project, for members and keys of its tenants")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(Command::new("list").about("List custom roles"))
+        .subcommand(
+            Command::new("set")
+                .about("Make a role, or change what it grants for all who have it")
+                .arg(name())
+                .arg(
+                    Arg::new("pattern")
+                        .required(true)
+                        .num_args(1..)
+                        .value_name("PATTERN")
+                        .help("What it grants, such as read:* or write:jobs@test"),
+                )
+                .arg(option("description", "TEXT", "What it is for").default_value("")),
+        )
+        .subcommand(Command::new("remove").about("Remove a role that nobody has").arg(name()))
 }
 
 fn whoami() -> Command {
@@ -92,6 +143,7 @@ fn run_keys(matches: ArgMatches, session: Session) -> VerbFuture {
             Some(("create", arguments)) => create_key(arguments, &session).await,
             Some(("rotate", arguments)) => rotate_key(arguments, &session).await,
             Some(("revoke", arguments)) => revoke_key(arguments, &session).await,
+            Some(("rotate-signing", _)) => rotate_signing(&session).await,
             _ => Err(CliError::usage("say what to do with keys").next("See `switchyard keys --help`.")),
         }
     })
@@ -110,12 +162,15 @@ async fn create_key(arguments: &ArgMatches, session: &Session) -> Result<(), Cli
         .iter()
         .filter_map(|(option, field)| {
             let value = arguments.get_one::<String>(option)?;
-            Some(((*field).to_owned(), value.as_str().into()))
+            let value = if *field == "role" { role(value) } else { value.as_str().into() };
+            Some(((*field).to_owned(), value))
         })
         .collect();
-    let scopes: Vec<&String> = arguments.get_many::<String>("scope").into_iter().flatten().collect();
-    if !scopes.is_empty() {
-        body.insert("scopes".to_owned(), json!(scopes));
+    for (option, field) in [("scope", "scopes"), ("allow-ip", "allowed_ips")] {
+        let values: Vec<&String> = arguments.get_many::<String>(option).into_iter().flatten().collect();
+        if !values.is_empty() {
+            body.insert(field.to_owned(), json!(values));
+        }
     }
     let made: NewKeyView = session.client.post(&path(arguments, "keys")?, &body).await?;
     show_new(session, &made);
@@ -139,6 +194,60 @@ async fn revoke_key(arguments: &ArgMatches, session: &Session) -> Result<(), Cli
     Ok(())
 }
 
+async fn rotate_signing(session: &Session) -> Result<(), CliError> {
+    let keys: Page<SigningKeyView> = session.client.post("/api/v1/signing-keys/rotate", &json!({})).await?;
+    session.show(&keys.data, |keys| {
+        let mut table = Table::new(&["algorithm", "status", "signs from", "id"]);
+        for key in keys {
+            let from = key.signs_from.map_or_else(|| "not set".to_owned(), when);
+            let status = format!("{:?}", key.status).to_lowercase();
+            table.row([key.algorithm.clone(), status, from, key.id.clone()]);
+        }
+        table
+    });
+    Ok(())
+}
+
+fn run_roles(matches: ArgMatches, session: Session) -> VerbFuture {
+    Box::pin(async move {
+        match matches.subcommand() {
+            Some(("set", arguments)) => {
+                let patterns: Vec<&String> =
+                    arguments.get_many::<String>("pattern").into_iter().flatten().collect();
+                let body = json!({ "patterns": patterns, "description": text(arguments, "description")? });
+                let path = format!("/api/v1/roles/{}", encode(text(arguments, "role")?));
+                let role: RoleView = session.client.put(&path, &body).await?;
+                session.show(&role, |role| role_table(std::slice::from_ref(role)));
+            }
+            Some(("remove", arguments)) => {
+                let name = text(arguments, "role")?;
+                session.confirm(name)?;
+                session.client.delete(&format!("/api/v1/roles/{}", encode(name))).await?;
+                session.line(format!("Role {name} is removed."));
+            }
+            _ => {
+                let all: Vec<RoleView> = session.client.all("/api/v1/roles").await?;
+                session.show(&all, |all| role_table(all));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn role_table(roles: &[RoleView]) -> Table {
+    let mut table = Table::new(&["name", "patterns", "description", "changed"]);
+    for role in roles {
+        let patterns: Vec<String> = role.patterns.iter().map(ToString::to_string).collect();
+        table.row([
+            role.name.to_string(),
+            patterns.join(" "),
+            role.description.clone(),
+            when(role.updated_at),
+        ]);
+    }
+    table
+}
+
 fn show_new(session: &Session, made: &NewKeyView) {
     if session.json_wanted() {
         session.json(made);
@@ -158,14 +267,21 @@ fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {
         let members = path(arguments, "members")?;
         match action {
             "add" => {
-                let body = json!({ "email": text(arguments, "email")?, "role": text(arguments, "role")? });
+                let body =
+                    json!({ "email": text(arguments, "email")?, "role": role(text(arguments, "role")?) });
                 let member: MemberView = session.client.post(&members, &body).await?;
                 session.show(&member, |member| member_table(std::slice::from_ref(member)));
             }
             "set-role" => {
                 let id = member_id(&session, &members, text(arguments, "member")?).await?;
-                let body = json!({ "role": text(arguments, "role")? });
+                let body = json!({ "role": role(text(arguments, "role")?) });
                 let member: MemberView = session.client.patch(&format!("{members}/{id}"), &body).await?;
+                session.show(&member, |member| member_table(std::slice::from_ref(member)));
+            }
+            "invite" => {
+                let id = member_id(&session, &members, text(arguments, "member")?).await?;
+                let path = format!("{members}/{id}/invite");
+                let member: MemberView = session.client.post(&path, &json!({})).await?;
                 session.show(&member, |member| member_table(std::slice::from_ref(member)));
             }
             "remove" => {
@@ -200,11 +316,18 @@ fn me_table(me: &MeView) -> Table {
         ("id", text(me.id.clone())),
         ("name", me.name.clone()),
         ("tenant", text(me.tenant.map(|id| id.to_string()))),
+        ("member of", me.tenants.iter().map(|one| one.tenant.to_string()).collect::<Vec<_>>().join(" ")),
+        ("session", text(me.session.map(|id| id.to_string()))),
         ("environment", text(me.environment.map(|id| id.to_string()))),
         ("role", text(me.role.as_ref().map(ToString::to_string))),
         ("scopes", scopes.join(" ")),
         ("permissions", me.permissions.len().to_string()),
     ])
+}
+
+/// A role as the API takes it: patterns with commas between them are a list.
+fn role(text: &str) -> Value {
+    if text.contains(':') { text.split(',').map(str::trim).collect() } else { text.into() }
 }
 
 /// The id of a member that was named by id or mail address.
@@ -219,6 +342,10 @@ async fn member_id(session: &Session, members: &str, name: &str) -> Result<Strin
             .next("`switchyard members list --tenant TENANT` shows who is.")
     })?;
     Ok(found.id.to_string())
+}
+
+fn named(name: Option<&Slug>, role: &Role) -> String {
+    name.map_or_else(|| role.to_string(), ToString::to_string)
 }
 
 fn path(arguments: &ArgMatches, what: &str) -> Result<String, CliError> {
@@ -239,7 +366,7 @@ fn key_table(keys: &[KeyView]) -> Table {
         table.row([
             key.name.clone(),
             key.prefix.clone(),
-            key.role.to_string(),
+            named(key.role_name.as_ref(), &key.role),
             scopes.join(" "),
             status,
             time(key.last_used_at),
@@ -255,7 +382,7 @@ fn member_table(members: &[MemberView]) -> Table {
     for member in members {
         table.row([
             member.email.to_string(),
-            member.role.to_string(),
+            named(member.role_name.as_ref(), &member.role),
             member.status.word().to_owned(),
             when(member.created_at),
             member.id.to_string(),

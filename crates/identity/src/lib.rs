@@ -57,8 +57,8 @@ use ring::digest;
 use service_token::Known;
 
 pub use api::{
-    CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, PutRole, RoleView, RotateKey,
-    SigningKeyView,
+    CreateKey, InviteMember, KeyView, MeView, MemberView, NewKeyView, PatchMember, PutRole, RoleView,
+    RotateKey, SigningKeyView,
 };
 pub use authenticate::Authenticator;
 use authenticate::Recent;

@@ -28,16 +28,12 @@ impl Members {
 }
 
 impl Memberships for Members {
-    fn of(
-        &self,
-        tx: &mut SystemTx,
-        project: ProjectId,
-        email: &Email,
-    ) -> Result<Vec<Membership>, db::Error> {
+    fn of(&self, tx: &mut SystemTx, project: ProjectId, email: &Email) -> Result<Vec<Membership>, db::Error> {
         let mut memberships = Vec::new();
         for (tenant, member) in members::of_person(tx, email, MEMBERSHIPS_MAX)? {
             let place = self.places.tenant_of(tx, tenant)?;
-            if !place.is_some_and(|place| place.project == project && place.status != TenantStatus::Cancelled) {
+            if !place.is_some_and(|place| place.project == project && place.status != TenantStatus::Cancelled)
+            {
                 continue;
             }
             let active = member.status == MemberStatus::Active;

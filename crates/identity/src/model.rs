@@ -274,7 +274,8 @@ impl Rights {
             (Some(_) | None, _) => true,
         };
         // A person's own password and sessions are in every role, and nobody's to hand out.
-        let handed_out = |permission: &&Permission| permission.audience == Audience::Tenant && permission.resource != "me";
+        let handed_out =
+            |permission: &&Permission| permission.audience == Audience::Tenant && permission.resource != "me";
         let tenants = permissions::ALL.iter().filter(handed_out);
         tenants.into_iter().all(|permission| {
             places.iter().all(|place| {

@@ -169,7 +169,8 @@ impl Revocations {
         let mut last = (from, String::new());
         loop {
             let after = last.clone();
-            let page = self.db.read_system(&ctx, move |tx| rows::since(tx, (after.0, &after.1), PAGE)).await?;
+            let page =
+                self.db.read_system(&ctx, move |tx| rows::since(tx, (after.0, &after.1), PAGE)).await?;
             let full = page.len() >= PAGE as usize;
             for (id, at) in page {
                 if let Some(target) = Target::parse(&id) {

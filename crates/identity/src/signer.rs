@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use authority::SystemCtx;
+use base::{DeploymentId, Secret, ServiceId, SharedClock, SharedRandom, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base::{DeploymentId, Secret, ServiceId, SharedClock, SharedRandom, Timestamp};
 use db::{Db, NewEvent, SystemTx};
 use lifecycle::{Stop, TaskError};
 use parking_lot::RwLock;
@@ -159,7 +159,8 @@ impl Signer {
         let mut root = None;
         let mut keys = Vec::new();
         for (row, secret) in read.await? {
-            let private = secret.as_ref().map(|secret| private_of(row.algorithm, secret.expose())).transpose()?;
+            let private =
+                secret.as_ref().map(|secret| private_of(row.algorithm, secret.expose())).transpose()?;
             keys.push(Held { public: public_of(&row)?, private, row: row.clone() });
             if root.is_none() && row.algorithm == Algorithm::EdDsa {
                 root = secret;
@@ -272,7 +273,13 @@ fn candidate(algorithm: Algorithm, signs: bool, random: &SharedRandom) -> Result
     };
     let public = private_of(algorithm, &private)?.public().clone();
     let kid = public.thumbprint();
-    Ok(Candidate { algorithm, signs, kid, public: public_bytes(&public)?, private: Arc::new(Secret::from(private)) })
+    Ok(Candidate {
+        algorithm,
+        signs,
+        kid,
+        public: public_bytes(&public)?,
+        private: Arc::new(Secret::from(private)),
+    })
 }
 
 /// What is missing: of each algorithm one that signs (`true`), and the next one.
@@ -306,7 +313,8 @@ fn insert(tx: &mut SystemTx, candidate: &Candidate, now: Timestamp) -> Result<()
 /// Whether it rotated. Keys that are gone are removed, but for the one from which the tokens of services come.
 fn rotate(tx: &mut SystemTx, made: &[Candidate], now: Timestamp, only_if_due: bool) -> Result<bool, Error> {
     let rows = signing::all(tx)?;
-    let of = |algorithm| -> Vec<&SigningRow> { rows.iter().filter(|row| row.algorithm == algorithm).collect() };
+    let of =
+        |algorithm| -> Vec<&SigningRow> { rows.iter().filter(|row| row.algorithm == algorithm).collect() };
     let times = |own: &[&SigningRow]| -> Vec<Times> { own.iter().map(|row| row.times).collect() };
     let due = ALGORITHMS.iter().any(|algorithm| is_due(&times(&of(*algorithm)), now));
     if only_if_due && !due {

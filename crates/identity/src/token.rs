@@ -85,7 +85,9 @@ impl Tokens {
         let unverified = match Unverified::parse(token) {
             Ok(unverified) => unverified,
             Err(Malformed::Form) => return Judged::Foreign,
-            Err(malformed @ (Malformed::TooLarge | Malformed::Content)) => return out_of_bounds(token, malformed),
+            Err(malformed @ (Malformed::TooLarge | Malformed::Content)) => {
+                return out_of_bounds(token, malformed);
+            }
         };
         if unverified.issuer() != Some(ISSUER) {
             return Judged::Other;
@@ -119,7 +121,9 @@ impl Tokens {
         }
         let micros = match claims.get("iat_us") {
             None => 0,
-            Some(value) => value.as_i64().filter(|micros| (0..1_000_000).contains(micros)).ok_or(Invalid::Claim)?,
+            Some(value) => {
+                value.as_i64().filter(|micros| (0..1_000_000).contains(micros)).ok_or(Invalid::Claim)?
+            }
         };
         Ok((expires_at, Timestamp::from_micros(second.micros() + micros)))
     }

@@ -272,11 +272,7 @@ fn place(state: &State, call: &Call<CreateKey>) -> Result<Place, Problem> {
 }
 
 fn place_of(environment: &EnvironmentRecord) -> Place {
-    Place {
-        project: environment.project,
-        environment: environment.id,
-        slug: Slug::clone(&environment.slug),
-    }
+    Place { project: environment.project, environment: environment.id, slug: Slug::clone(&environment.slug) }
 }
 
 async fn get(state: Arc<State>, call: Call) -> Result<Reply<KeyView>, Problem> {

@@ -213,9 +213,8 @@ async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let tenant = ctx.tenant();
     let shared = Arc::clone(&state);
     let ctx = ctx.crossing("remove a member and its tokens");
-    let write = state.db.write_system(&ctx, move |tx| {
-        op::remove(tx, &shared.hands(&rights), tenant, id, &accepts)
-    });
+    let write =
+        state.db.write_system(&ctx, move |tx| op::remove(tx, &shared.hands(&rights), tenant, id, &accepts));
     write.await?;
     Ok(Reply::no_content())
 }

@@ -126,17 +126,10 @@ pub fn set_role(
         keep_an_owner(&mut own, &member)?;
     }
     let now = hands.sources.clock.now();
-    let next = Member {
-        role,
-        role_name: name,
-        revision: member.revision + 1,
-        updated_at: now,
-        ..member.clone()
-    };
+    let next =
+        Member { role, role_name: name, revision: member.revision + 1, updated_at: now, ..member.clone() };
     members::update(&mut own, &next, now)?;
-    let shown = |member: &Member| {
-        json!({ "role": member.role, "role_name": member.role_name.as_ref().map(|named| &named.name) })
-    };
+    let shown = |member: &Member| json!({ "role": member.role, "role_name": member.role_name.as_ref().map(|named| &named.name) });
     emit(&mut own, "member.changed", id, Some(shown(&member)), Some(shown(&next)))?;
     hands.revocations.member(tx, tenant, &member.email)?;
     Ok(next)

@@ -8,8 +8,9 @@ const NOTE: Sql = Sql::One(
     "INSERT INTO identity_revocations (id, at) VALUES ($1, $2) \
      ON CONFLICT (id) DO UPDATE SET at = excluded.at WHERE identity_revocations.at < excluded.at",
 );
-const SINCE: Sql =
-    Sql::One("SELECT id, at FROM identity_revocations WHERE at >= $1 AND (at > $1 OR id > $2) ORDER BY at, id LIMIT $3");
+const SINCE: Sql = Sql::One(
+    "SELECT id, at FROM identity_revocations WHERE at >= $1 AND (at > $1 OR id > $2) ORDER BY at, id LIMIT $3",
+);
 const SWEEP: Sql = Sql::One("DELETE FROM identity_revocations WHERE at < $1");
 
 pub(crate) fn note(tx: &mut SystemTx, id: &str, at: Timestamp) -> Result<(), Error> {

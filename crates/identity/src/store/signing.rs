@@ -71,9 +71,6 @@ fn read(row: &Row) -> Result<SigningRow, Error> {
         public: row.get::<Vec<u8>>(1)?,
         sealed: row.get::<Vec<u8>>(2)?,
         algorithm: Algorithm::parse(&row.get::<String>(4)?).ok_or_else(|| unknown("algorithm"))?,
-        times: Times {
-            created_at: row.get::<Timestamp>(3)?,
-            signs_from: row.get::<Option<Timestamp>>(5)?,
-        },
+        times: Times { created_at: row.get::<Timestamp>(3)?, signs_from: row.get::<Option<Timestamp>>(5)? },
     })
 }

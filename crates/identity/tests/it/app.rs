@@ -79,11 +79,7 @@ impl TenantOf for World {
     fn tenant_of(&self, _: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantPlace>, db::Error> {
         let tenants = self.tenants.lock().unwrap();
         let found = tenants.iter().find(|one| one.id == tenant);
-        Ok(found.map(|one| TenantPlace {
-            project: one.project,
-            slug: one.slug.clone(),
-            status: one.status,
-        }))
+        Ok(found.map(|one| TenantPlace { project: one.project, slug: one.slug.clone(), status: one.status }))
     }
 }
 

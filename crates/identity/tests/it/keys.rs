@@ -285,7 +285,8 @@ async fn last_use_is_written_in_batches() {
 async fn a_key_works_from_the_addresses_that_it_is_kept_to_and_nowhere_else() {
     apps(|app| async move {
         let operator = app.app.operator();
-        let (near, _) = make(&operator, json!({"name": "near", "allowed_ips": ["192.0.2.0/24", "::1/128"]})).await;
+        let (near, _) =
+            make(&operator, json!({"name": "near", "allowed_ips": ["192.0.2.0/24", "::1/128"]})).await;
         let far = json!({"name": "far", "allowed_ips": ["203.0.113.0/24"]});
         let (far, id) = make(&operator, far).await;
         assert_eq!(me(&app, &near).await, 200, "the test's own address");
@@ -295,7 +296,8 @@ async fn a_key_works_from_the_addresses_that_it_is_kept_to_and_nowhere_else() {
         // The successor is kept to the same, and gateways are told.
         let next = operator.post(&format!("{KEYS}/{id}/rotate"), json!({})).await.ok(201);
         assert_eq!(next["allowed_ips"], json!(["203.0.113.0/24"]));
-        let records = Directory::new(app.app.store.db.clone()).of_tenant(app.development, app.acme).await.unwrap();
+        let records =
+            Directory::new(app.app.store.db.clone()).of_tenant(app.development, app.acme).await.unwrap();
         assert_eq!(records.iter().filter(|record| record.allowed_ips.len() == 1).count(), 2);
         let many: Vec<String> = (0..33).map(|n| format!("10.0.{n}.0/24")).collect();
         for odd in [json!(["10.0.0.1/8"]), json!(["203.0.113.7"]), json!(["here"]), json!(many)] {

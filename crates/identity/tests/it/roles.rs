@@ -74,7 +74,10 @@ async fn a_role_has_a_name_and_patterns_and_only_operators_change_it() {
             let path = format!("/api/v1/roles/{name}");
             operator.put(&path, json!({"patterns": ["read:*"]})).await.problem(&codes::INVALID);
         }
-        operator.put("/api/v1/roles/No%20Slug", json!({"patterns": ["read:*"]})).await.problem(&codes::NOT_FOUND);
+        operator
+            .put("/api/v1/roles/No%20Slug", json!({"patterns": ["read:*"]}))
+            .await
+            .problem(&codes::NOT_FOUND);
         operator.put(SUPPORT, json!({"patterns": ["*:*"]})).await.ok(201);
         for role in ["nobodys", "Support", ""] {
             let body = json!({"email": "ada@example.com", "role": role});
@@ -87,7 +90,10 @@ async fn a_role_has_a_name_and_patterns_and_only_operators_change_it() {
         // Z10: a name does not hand out more than its giver has.
         let up = json!({"email": "eve@example.com", "role": "support"});
         app.member(Role::Admin).post(MEMBERS, up.clone()).await.problem(&codes::ROLE_EXCEEDS);
-        app.member(Role::Admin).post(KEYS, json!({"name": "up", "role": "support"})).await.problem(&codes::SCOPE_EXCEEDS);
+        app.member(Role::Admin)
+            .post(KEYS, json!({"name": "up", "role": "support"}))
+            .await
+            .problem(&codes::SCOPE_EXCEEDS);
         owner.post(MEMBERS, up).await.ok(201);
     })
     .await;
@@ -223,11 +229,16 @@ async fn futures<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec
     let mut done: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {
         for (call, done) in waiting.iter_mut().zip(&mut done) {
-            if let Some(std::task::Poll::Ready(value)) = call.as_mut().map(|call| call.as_mut().poll(context)) {
+            if let Some(std::task::Poll::Ready(value)) = call.as_mut().map(|call| call.as_mut().poll(context))
+            {
                 (*call, *done) = (None, Some(value));
             }
         }
-        if waiting.iter().all(Option::is_none) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if waiting.iter().all(Option::is_none) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     done.into_iter().map(|value| value.expect("each is done")).collect()

@@ -125,9 +125,13 @@ async fn an_operators_token_has_its_role_and_no_tenant() {
         team("viewer").post("/api/v1/tenants/globex/keys", key.clone()).await.problem(&codes::FORBIDDEN);
         team("admin").post("/api/v1/tenants/globex/keys", key).await.ok(201);
         // Neither a tenant's member that claims it, nor one without a role.
-        is_refused(&app, &sign(&app, &changed(&app, json!({"operator": true}))), "a member as operator").await;
+        is_refused(&app, &sign(&app, &changed(&app, json!({"operator": true}))), "a member as operator")
+            .await;
         let none = json!({"operator": true, "project": null, "tenant": null, "role": null});
-        app.with_key(&sign(&app, &changed(&app, none))).get("/api/v1/me").await.problem(&codes::UNAUTHENTICATED);
+        app.with_key(&sign(&app, &changed(&app, none)))
+            .get("/api/v1/me")
+            .await
+            .problem(&codes::UNAUTHENTICATED);
     })
     .await;
 }
@@ -135,7 +139,8 @@ async fn an_operators_token_has_its_role_and_no_tenant() {
 #[tokio::test]
 async fn z16_who_acts_as_a_tenant_is_named_with_the_reason() {
     apps(|app| async move {
-        let act = json!({"act": {"sub": "operator grace@example.com", "reason": "ticket 7"}, "role": "admin"});
+        let act =
+            json!({"act": {"sub": "operator grace@example.com", "reason": "ticket 7"}, "role": "admin"});
         let grace = client(&app, act);
         let me = grace.get("/api/v1/me").await.ok(200);
         assert_eq!((&me["kind"], &me["tenant"]), (&json!("operator"), &json!(app.acme)));
@@ -145,7 +150,9 @@ async fn z16_who_acts_as_a_tenant_is_named_with_the_reason() {
         let event = app.events(1).await.remove(0);
         assert_eq!(event.actor, "operator (grace@example.com as tenant: ticket 7)");
         assert_eq!(event.tenant, Some(app.acme));
-        for act in [json!("operator"), json!({"sub": "x"}), json!({"reason": "y"}), json!({"sub": "", "reason": ""})] {
+        for act in
+            [json!("operator"), json!({"sub": "x"}), json!({"reason": "y"}), json!({"sub": "", "reason": ""})]
+        {
             is_refused(&app, &sign(&app, &changed(&app, json!({"act": act}))), "half an impersonation").await;
         }
     })
@@ -170,7 +177,9 @@ async fn a1_a_token_without_a_signature_is_none() {
     apps(|app| async move {
         let good = sign(&app, &claims(&app));
         let kid = signing_kid(&good);
-        for alg in [json!("none"), json!("None"), json!("nOnE"), json!("NONE"), json!(""), json!(null), json!(7)] {
+        for alg in
+            [json!("none"), json!("None"), json!("nOnE"), json!("NONE"), json!(""), json!(null), json!(7)]
+        {
             let header = json!({"alg": alg, "kid": kid, "typ": "at+jwt"});
             is_refused(&app, &forged(&good, &header, |_| Vec::new()), &header.to_string()).await;
             is_refused(&app, &forged(&good, &header, |_| vec![0; 64]), &header.to_string()).await;
@@ -193,7 +202,9 @@ async fn a2_a_public_key_is_no_shared_secret() {
         let set = app.signer.jwks();
         let jwk = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).unwrap().clone();
         let x = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap();
-        for secret in [x.clone(), jwk.to_string().into_bytes(), jwk["x"].as_str().unwrap().as_bytes().to_vec()] {
+        for secret in
+            [x.clone(), jwk.to_string().into_bytes(), jwk["x"].as_str().unwrap().as_bytes().to_vec()]
+        {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
             for alg in ["HS256", "HS512", "RS256", "ES256", "EdDSA"] {
                 let header = json!({"alg": alg, "kid": kid, "typ": "at+jwt"});
@@ -224,7 +235,9 @@ async fn a3_a_header_that_brings_a_key_is_refused() {
             header[name] = value;
             is_refused(&app, &forged(&good, &header, |_| vec![1; 64]), name).await;
         }
-        for kid in [json!("../../etc/passwd"), json!("' OR 1=1 --"), json!("k".repeat(900)), json!(7), json!(null)] {
+        for kid in
+            [json!("../../etc/passwd"), json!("' OR 1=1 --"), json!("k".repeat(900)), json!(7), json!(null)]
+        {
             let header = json!({"alg": "EdDSA", "kid": kid, "typ": "at+jwt"});
             is_refused(&app, &forged(&good, &header, |_| vec![1; 64]), "a4 kid").await;
         }
@@ -240,7 +253,9 @@ async fn a5_times_are_whole_seconds_and_hold() {
             let valid = now + if name == "exp" { 900 } else { 0 };
             #[expect(clippy::cast_precision_loss, reason = "a test's own time")]
             let float = valid as f64 + 0.5;
-            for odd in [json!(valid.to_string()), json!(float), json!(-1), json!([valid]), json!({}), json!(true)] {
+            for odd in
+                [json!(valid.to_string()), json!(float), json!(-1), json!([valid]), json!({}), json!(true)]
+            {
                 let what = format!("{name}: {odd}");
                 is_refused(&app, &sign(&app, &changed(&app, json!({ name: odd }))), &what).await;
             }
@@ -388,7 +403,8 @@ async fn a9_what_a_user_had_until_now_is_cut_and_what_comes_after_is_good() {
 async fn a11_a_token_and_a_key_are_in_no_record_and_no_event() {
     apps(|app| async move {
         let token = sign(&app, &changed(&app, json!({"role": "owner"})));
-        let made = app.with_key(&token).post("/api/v1/tenants/acme/keys", json!({"name": "canary"})).await.ok(201);
+        let made =
+            app.with_key(&token).post("/api/v1/tenants/acme/keys", json!({"name": "canary"})).await.ok(201);
         let key = made["key"].as_str().unwrap().to_owned();
         app.with_key(&key).get("/api/v1/me").await.ok(200);
         is_refused(&app, &format!("{}x", &token[..token.len() - 1]), "forged").await;
@@ -447,8 +463,14 @@ async fn a19_a_token_beyond_all_bounds_is_refused_unread() {
         let many = format!("{header}.{}.{}", part(&format!("{{{}}}", many.join(","))), part("x"));
         let some: Vec<String> = (0..101).map(|n| format!(r#""c{n}":1"#)).collect();
         let some = format!("{header}.{}.{}", part(&format!("{{{}}}", some.join(","))), part("x"));
-        let large = format!("{header}.{}.{}", part(&format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000))), part("x"));
-        let head = format!("{}.{}.{}", part(&format!(r#"{{"a":"{}"}}"#, "x".repeat(2_000))), part(r#"{"a":1}"#), part("x"));
+        let large =
+            format!("{header}.{}.{}", part(&format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000))), part("x"));
+        let head = format!(
+            "{}.{}.{}",
+            part(&format!(r#"{{"a":"{}"}}"#, "x".repeat(2_000))),
+            part(r#"{"a":1}"#),
+            part("x")
+        );
         for (token, what) in [
             (&deep, "deep"),
             (&shallow, "20 levels"),
@@ -482,7 +504,10 @@ async fn an_applications_token_may_at_the_api_what_its_scope_names() {
         let key = json!({"name": "x", "scopes": ["read:keys"]});
         of("openid read:keys").post(keys, key.clone()).await.problem(&codes::FORBIDDEN);
         of("read:keys write:keys").post(keys, key).await.ok(201);
-        of("read:keys write:keys").post(keys, json!({"name": "x", "role": "owner"})).await.problem(&codes::SCOPE_EXCEEDS);
+        of("read:keys write:keys")
+            .post(keys, json!({"name": "x", "role": "owner"}))
+            .await
+            .problem(&codes::SCOPE_EXCEEDS);
     })
     .await;
 }
