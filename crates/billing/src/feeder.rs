@@ -108,12 +108,19 @@ impl Feeder {
                 _ = log.wait_beyond(position) => {
                     let events = log.after(position, EVENTS_MAX).await?;
                     position = events.last().map_or(position, |event| event.position);
-                    self.tenants_changed |= events.iter().any(|event| event.kind.starts_with("tenant."));
+                    if events.iter().any(|event| event.kind.starts_with("tenant.")) {
+                        self.tenants_changed();
+                    }
                 }
             }
         }
         self.lease.release().await?;
         Ok(())
+    }
+
+    /// Says that tenants may have other ids at sinks than before: what is held for want of them is looked at again.
+    pub fn tenants_changed(&mut self) {
+        self.tenants_changed = true;
     }
 
     /// Does all that is to be done now, if this feeder leads.

@@ -1,6 +1,7 @@
 //! The worker of the built-in queue `billing`: sends one batch, and notes what came of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use authority::SystemCtx;
@@ -79,9 +80,9 @@ impl Sender {
         let name = found.sink.definition.customer.as_str();
         let mut customers = BTreeMap::new();
         for one in &found.deliveries {
-            if !customers.contains_key(&one.tenant) {
+            if let Entry::Vacant(vacant) = customers.entry(one.tenant) {
                 let known = self.customers.external_id(one.tenant, name).await;
-                customers.insert(one.tenant, known.map_err(JobFailure::retry)?);
+                vacant.insert(known.map_err(JobFailure::retry)?);
             }
         }
         let (tools, sink, batch) = (self.tools.clone(), found.sink.clone(), found.deliveries.clone());

@@ -122,6 +122,8 @@ pub(crate) struct App {
     pub(crate) stripe: Stripe,
     pub(crate) handler: Arc<dyn JobHandler>,
     pub(crate) tools: Tools,
+    /// On PostgreSQL it holds the lease.
+    pub(crate) feeder: tokio::sync::Mutex<Feeder>,
 }
 
 type Built = (Arc<World>, Arc<dyn JobHandler>, Tools);
@@ -151,7 +153,8 @@ where
         },
         |app: TestApp| {
             let (world, handler, tools) = built.lock().unwrap().take().unwrap();
-            test(App { app, world, stripe: Stripe::start(), handler, tools })
+            let feeder = tokio::sync::Mutex::new(feeder(&app.store, &world, &tools));
+            test(App { app, world, stripe: Stripe::start(), handler, tools, feeder })
         },
     )
     .await;
@@ -190,6 +193,10 @@ fn world(store: &Store) -> World {
         default_plan: slug("free"),
     };
     World { environments: vec![environment("production"), environment("development")], ..World::default() }
+}
+
+pub(crate) fn feeder(store: &Store, world: &Arc<World>, tools: &Tools) -> Feeder {
+    billing::feeder(tools.clone(), store.shared_clock(), Arc::clone(world) as Arc<dyn UsageLedger>)
 }
 
 pub(crate) fn slug(text: &str) -> Slug {
@@ -239,14 +246,9 @@ impl App {
         ledger.push(UsageEntry { position, id: id.to_owned(), tenant, meter, value, at });
     }
 
-    pub(crate) fn feeder(&self) -> Feeder {
-        let ledger = Arc::clone(&self.world) as Arc<dyn UsageLedger>;
-        billing::feeder(self.tools.clone(), self.app.store.shared_clock(), ledger)
-    }
-
     /// The feeder's work of now.
     pub(crate) async fn feed(&self) -> billing::Round {
-        self.feeder().round().await.unwrap()
+        self.feeder.lock().await.round().await.unwrap()
     }
 
     /// Works off the oldest job once; `None` when there is none. One that failed comes back, as in a queue.

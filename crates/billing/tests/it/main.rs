@@ -1,5 +1,5 @@
 //! Billing over both stores, with a scripted Stripe.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod api;
 mod app;

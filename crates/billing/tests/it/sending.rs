@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::{Amount, Timestamp};
+use billing::ops::feed::{Step, take};
 use serde_json::{Value, json};
 
-use crate::app::{App, SINK, apps, work};
+use crate::app::{App, SINK, apps, feeder, work};
 use crate::stripe::{Event, Heard, Say};
 
 /// Identifiers, each of which must be there once.
@@ -205,13 +206,14 @@ async fn usage_of_a_tenant_without_a_customer_waits_for_one() {
         app.sink(json!({})).await;
         let tenant = app.tenant(None);
         app.use_now("e1", tenant, "tokens", "3");
-        let mut feeder = app.feeder();
-        feeder.round().await.unwrap();
+        app.feed().await;
         app.work().await;
         assert_eq!((app.states().await, app.stripe.events().len()), (vec!["held".to_owned()], 0));
         assert_eq!(app.report("").await["data"][0]["held"], 3);
         app.know(tenant, "cus_late");
-        // A feeder that has just started looks at what is held.
+        assert_eq!(app.feed().await.released, 0, "nobody said that tenants changed");
+        app.app.store.clock.advance(Duration::from_secs(60));
+        app.feeder.lock().await.tenants_changed();
         assert_eq!(app.feed().await.released, 1);
         app.work().await;
         assert_eq!(app.stripe.events()[0].customer, "cus_late");
@@ -260,14 +262,32 @@ async fn two_feeders_make_one_delivery_of_an_entry() {
         for n in 0..700 {
             app.use_now(&format!("e{n}"), tenant, "tokens", "1");
         }
-        let (mut one, mut other) = (app.feeder(), app.feeder());
-        let (first, second) = tokio::join!(one.round(), other.round());
-        let taken = first.unwrap().entries + second.unwrap().entries;
+        let mut other = feeder(&app.app.store, &app.world, &app.tools);
+        let (first, second) = tokio::join!(app.feed(), other.round());
+        let taken = first.entries + second.unwrap().entries;
         let rest = app.feed().await.entries;
         assert_eq!(taken + rest, 700);
         assert_eq!(app.get(SINK).await["open"]["pending"], 700);
         let used = app.report("").await["data"][0].clone();
         assert_eq!((used["used"].as_i64(), used["pending"].as_i64()), (Some(700), Some(700)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_taken_is_not_taken_again() {
+    apps(|app| async move {
+        app.sink(json!({})).await;
+        app.use_now("e1", app.tenant(Some("cus_1")), "tokens", "1");
+        let sink = base::SinkId::parse(app.get(SINK).await["id"].as_str().unwrap()).unwrap();
+        for step in [Step::Done(1), Step::Nothing] {
+            // Another feeder that read the same, whatever the lease says.
+            let (tools, entries) = (app.tools.clone(), app.world.ledger.lock().unwrap().clone());
+            let system = app.app.store.system();
+            let write = app.app.store.db.write_system(&system, move |tx| take(tx, &tools, sink, 0, &entries));
+            assert_eq!(write.await.unwrap(), step);
+        }
+        assert_eq!(app.states().await, ["pending"]);
     })
     .await;
 }

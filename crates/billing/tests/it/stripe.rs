@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 /// What the next request that sends something meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "not each of the binaries that use it meets all")]
 pub(crate) enum Say {
     /// It is done, and told.
     Yes,
@@ -92,7 +91,6 @@ impl Stripe {
     }
 
     /// A customer that it does not know.
-    #[expect(dead_code, reason = "not each of the binaries that use it needs it")]
     pub(crate) fn unknow(&self, customer: &str, unknown: bool) {
         let mut inner = self.lock();
         inner.unknown_customers.retain(|one| one != customer);
