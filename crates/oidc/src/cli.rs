@@ -57,7 +57,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         match matches.subcommand() {
             Some(("get", arguments)) => {
                 let client: ClientView = session.client.get(&path(arguments)?).await?;
-                session.show(&client, |client| one(client));
+                session.show(&client, one);
             }
             Some(("create", arguments)) => {
                 let mut body = body(arguments);
@@ -70,7 +70,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
             Some(("update", arguments)) => {
                 let body = Value::Object(body(arguments));
                 let client: ClientView = session.client.patch(&path(arguments)?, &body).await?;
-                session.show(&client, |client| one(client));
+                session.show(&client, one);
             }
             Some(("replace-secret", arguments)) => {
                 let path = format!("{}/secret", path(arguments)?);
