@@ -45,6 +45,8 @@ pub(crate) struct Built {
     pub(crate) gateway: gateway::Gateway,
     pub(crate) services: deployments::Handle,
     pub(crate) operator_key: OperatorKey,
+    /// The addresses under which people reach this installation.
+    pub(crate) links: Arc<dyn ports::Links>,
 }
 
 /// What several capabilities are handed, made out of the store.
@@ -60,6 +62,8 @@ struct Shared {
     fetch: issuers::Fetch,
     /// The addresses under which people reach this installation.
     links: Arc<dyn ports::Links>,
+    /// Writes invitations.
+    inviter: accounts::Inviter,
 }
 
 /// The installation's own queues: each is worked off by a handler of some capability.
@@ -88,9 +92,10 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         signer: shared.signer.clone(),
         revocations: shared.revocations.clone(),
         places: Arc::new(tenants::Places),
-        invitations: None,
+        invitations: Some(Arc::new(shared.inviter.clone())),
         external: Some(shared.issuers.clone()),
     });
+    let accounts::Built { module: people, accounts } = people(ground, &shared);
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } = data_path(ground, &shared, &identity, &services);
     let plans = plans::build(plans::Deps {
@@ -114,7 +119,8 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         schedules,
         logs,
         audit,
-        trust(ground, &shared),
+        trust(ground, &shared, accounts),
+        people,
         copies(ground),
     ];
     modules.insert(0, tenancy(ground, &shared, &modules));
@@ -134,6 +140,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         gateway,
         services,
         operator_key,
+        links: shared.links,
     })
 }
 
@@ -166,7 +173,15 @@ impl Shared {
             .await
             .map_err(|e| failed("read the issuers that are trusted", &e))?;
         let links = Arc::new(links);
-        Ok(Shared { environments, tenants, signer, revocations, queues, issuers, fetch, links })
+        let inviter = accounts::Inviter::new(accounts::InviterDeps {
+            clock: clock.clone(),
+            random: random.clone(),
+            links: links.clone(),
+            environments: environments.clone(),
+            places: Arc::new(tenants::Places),
+            mailer: Arc::new(accounts::Outbox::new(clock.clone(), random.clone())),
+        });
+        Ok(Shared { environments, tenants, signer, revocations, queues, issuers, fetch, links, inviter })
     }
 }
 
@@ -256,8 +271,24 @@ fn times(ground: &Ground, shared: &Shared) -> Module {
     })
 }
 
+/// People and how they sign in.
+fn people(ground: &Ground, shared: &Shared) -> accounts::Built {
+    let Ground { db, clock, random, .. } = ground;
+    accounts::build(accounts::Deps {
+        db: db.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        tenants: shared.tenants.clone(),
+        environments: shared.environments.clone(),
+        memberships: Arc::new(identity::Members::new(Arc::new(tenants::Places), clock.clone())),
+        revocations: shared.revocations.clone(),
+        signer: shared.signer.clone(),
+        inviter: shared.inviter.clone(),
+    })
+}
+
 /// Issuers of tokens besides ourselves.
-fn trust(ground: &Ground, shared: &Shared) -> Module {
+fn trust(ground: &Ground, shared: &Shared, sign_in: Arc<dyn ports::SignIn>) -> Module {
     let Ground { db, clock, random, .. } = ground;
     issuers::build(issuers::Deps {
         sources: issuers::Sources { db: db.clone(), clock: clock.clone(), random: random.clone() },
@@ -265,7 +296,7 @@ fn trust(ground: &Ground, shared: &Shared) -> Module {
         fetch: shared.fetch.clone(),
         projects: Arc::new(tenants::Projects),
         links: shared.links.clone(),
-        sign_in: None,
+        sign_in: Some(sign_in),
     })
 }
 

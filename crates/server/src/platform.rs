@@ -36,6 +36,7 @@ pub(crate) struct Platform {
     gateway: Option<SocketAddr>,
     control: SocketAddr,
     operator_key: String,
+    setup_link: Option<String>,
     document: serde_json::Value,
     metrics: Metrics,
     log: Option<LogHandle>,
@@ -102,6 +103,7 @@ impl Platform {
                 gateway: parts.gateway,
                 control: parts.control,
                 operator_key: parts.operator_key,
+                setup_link: parts.setup_link,
                 document: parts.document,
                 metrics,
                 log,
@@ -123,6 +125,11 @@ impl Platform {
     /// Where the control API listens.
     pub(crate) fn control_addr(&self) -> SocketAddr {
         self.control
+    }
+
+    /// The one-time link by which the first owner makes an account; `None` once there is one.
+    pub(crate) fn setup_link(&self) -> Option<&str> {
+        self.setup_link.as_deref()
     }
 
     /// The description of the API.
@@ -188,6 +195,7 @@ struct Parts {
     gateway: Option<SocketAddr>,
     control: SocketAddr,
     operator_key: String,
+    setup_link: Option<String>,
     document: serde_json::Value,
     listeners: Listeners,
 }
@@ -202,7 +210,8 @@ struct Starting<'a> {
 
 impl Starting<'_> {
     async fn run(&self, built: Built, sockets: Sockets) -> Result<Parts, CliError> {
-        let Built { mut modules, authenticate, environments, gateway, services, operator_key } = built;
+        let Built { mut modules, authenticate, environments, gateway, services, operator_key, links } =
+            built;
         let readiness = Readiness::new();
         readiness.expect("store");
         self.start_store();
@@ -272,7 +281,22 @@ impl Starting<'_> {
             );
         }
         let operator_key = read_operator_key(&operator_key)?;
-        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, document, listeners })
+        let setup_link = self.setup_link(&*links).await;
+        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, setup_link, document, listeners })
+    }
+
+    /// A fresh link for the first owner, while there is none. A start does not fail for the want of it: a sealed store, or
+    /// one that takes no changes now, has other worries.
+    async fn setup_link(&self, links: &dyn ports::Links) -> Option<String> {
+        let Ground { db, clock, random, .. } = self.ground;
+        if !self.roles.control {
+            return None;
+        }
+        let made = accounts::setup_link(db, clock, random, links).await;
+        made.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the first owner's link is not made");
+            None
+        })
     }
 
     fn start_store(&self) {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use authority::{Caller, Origin, Role};
-use base::{EnvironmentId, TenantId};
+use base::{EnvironmentId, SessionId, TenantId, UserId};
 use db::{Kind, MigrationSet};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -86,6 +86,12 @@ impl TestApp {
     #[must_use]
     pub fn member_in(&self, tenant: TenantId, role: Role, environment: EnvironmentId) -> Client {
         self.client(callers::bound(tenant, role, environment, origin()))
+    }
+
+    /// A person in a session: as a member of a tenant with a role, or (`None`) as an owner of the installation.
+    #[must_use]
+    pub fn person(&self, user: UserId, session: SessionId, member: Option<(TenantId, Role)>) -> Client {
+        self.client(callers::person(user, session, member, origin()))
     }
 
     /// A service of an environment, that acts for one tenant, or (`None`) for all.

@@ -1,7 +1,7 @@
 //! Callers without credentials, for tests below `identity`.
 
 use authority::{Caller, Mint, Origin, Principal, PrincipalKind, Role, ServiceGrant, TenantGrant};
-use base::{EnvironmentId, KeyId, ServiceId, TenantId};
+use base::{EnvironmentId, KeyId, ServiceId, SessionId, TenantId, UserId};
 
 /// An operator.
 #[must_use]
@@ -25,6 +25,20 @@ pub fn member(tenant: TenantId, role: Role, origin: Origin) -> Caller {
 #[must_use]
 pub fn bound(tenant: TenantId, role: Role, environment: EnvironmentId, origin: Origin) -> Caller {
     granted(TenantGrant { tenant, role, scopes: None, environment: Some(environment) }, origin)
+}
+
+/// A person in a session: as a member of a tenant with a role, or (`None`) as an owner of the installation.
+#[must_use]
+pub fn person(user: UserId, session: SessionId, member: Option<(TenantId, Role)>, origin: Origin) -> Caller {
+    let (mint, principal) = (Mint::for_identity(), Principal::new(PrincipalKind::User(user), "test"));
+    let caller = match member {
+        Some((tenant, role)) => {
+            let grant = TenantGrant { tenant, role, scopes: None, environment: None };
+            Caller::tenant(&mint, grant, principal, origin)
+        }
+        None => Caller::operator_as(&mint, Role::Owner, principal, origin),
+    };
+    caller.in_session(session)
 }
 
 /// A service of an environment, that acts for one tenant, or (`None`) for all. The same environment always has the

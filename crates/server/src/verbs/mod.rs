@@ -7,7 +7,7 @@ mod running;
 mod serve;
 mod up;
 
-use module::Verb;
+use module::{Session, Verb};
 
 /// All of them.
 pub(crate) fn all() -> Vec<Verb> {
@@ -20,4 +20,11 @@ pub(crate) fn all() -> Vec<Verb> {
         maintain::RESTORE,
         crate::surface::VERB,
     ]
+}
+
+/// Tells whoever starts the installation how to become its first owner, while there is none.
+fn show_setup_link(session: &Session, link: Option<&str>) {
+    if let Some(link) = link {
+        session.line(format!("  First owner: {link} (works once, for 24 hours or until the next start)"));
+    }
 }

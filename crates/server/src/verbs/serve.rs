@@ -54,6 +54,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         let platform = Platform::start(&settings, roles, &session.output).await?;
         if roles.control {
             session.line(format!("Serving. Control API: http://{}/api/docs", platform.control_addr()));
+            super::show_setup_link(&session, platform.setup_link());
         } else {
             session.line(format!("Serving. Health: http://{}/api/health", platform.control_addr()));
         }

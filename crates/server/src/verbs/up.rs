@@ -112,6 +112,7 @@ async fn deploy(
     follow::apply(session, client, project, prune).await?;
     follow::until_settled(session, client).await?;
     follow::show_urls(session, client, platform.gateway_addr()).await?;
+    super::show_setup_link(session, platform.setup_link());
     session.line(format!("{READY} Ctrl-C stops it; `switchyard logs -f` in another terminal follows it."));
     Ok(())
 }
