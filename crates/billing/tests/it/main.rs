@@ -3,6 +3,7 @@
 
 mod api;
 mod app;
+mod real;
 mod reconciliation;
 mod section;
 mod sending;
