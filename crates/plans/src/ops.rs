@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Clock, EnvironmentId, MeterName, Rate, Slug};
 use db::{NewEvent, SystemTx};
-use ports::{Change, LimitCensus, MeterLimit, OverLimit, PlanUse, PlanUsers};
+use ports::{Change, LimitCensus, MeterLimit, OverLimit, PlanUse, PlanUsers, PlannedLimit};
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -224,7 +224,9 @@ fn meter_differences(
             continue;
         }
         let over = match (after.filter(|after| meters::is_tighter(before, *after)), census) {
-            (Some(limit), Some(census)) => census.over(tx, environment, plan, meter, limit)?,
+            (Some(limit), Some(census)) => {
+                census.over(tx, environment, PlannedLimit { plan, meter, limit })?
+            }
             _ => OverLimit::default(),
         };
         differences.push(MeterDifference { meter: meter.clone(), from: before, to: after, over });

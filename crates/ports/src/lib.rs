@@ -47,11 +47,12 @@ pub use service::{
     ServiceTokens,
 };
 pub use tenancy::{
-    HealthSign, KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantHealth, TenantOf, TenantPlace, TenantRows,
+    HealthSign, KeyUse, PlanLookup, PlanUse, PlanUsers, ProjectOf, TenantHealth, TenantOf, TenantPlace,
+    TenantRows,
 };
 pub use usage::{
     ExternalIds, Grace, LimitCensus, MeterLimit, MeterPeriod, MeterVerdict, OVER_MAX, OverLimit, PlanLimits,
-    PlanMeter, RouteMeters, TenantTerms, TenantTermsOf, UsageEntry, UsageLedger, UsageTotal,
+    PlanMeter, PlannedLimit, RouteMeters, TenantTerms, TenantTermsOf, UsageEntry, UsageLedger, UsageTotal,
 };
 
 /// A boxed future, as object-safe async methods return it.

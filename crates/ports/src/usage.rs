@@ -157,9 +157,20 @@ pub struct OverLimit {
 /// Tenants with the most use of a meter that [`LimitCensus::over`] looks at.
 pub const OVER_MAX: u32 = 1_000;
 
+/// A limit that a plan is to have.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannedLimit<'a> {
+    /// The plan.
+    pub plan: &'a Slug,
+    /// The meter.
+    pub meter: &'a MeterName,
+    /// How much of it.
+    pub limit: MeterLimit,
+}
+
 /// Knows who would be over a limit. Usage implements it; plans ask before a change.
 pub trait LimitCensus: Send + Sync + 'static {
-    /// The tenants on a plan that have used more of a meter in their present period than `limit` would allow. Tenants with
+    /// The tenants on a plan that have used more of a meter in their present period than the limit would allow. Tenants with
     /// a limit of their own are left out.
     ///
     /// # Errors
@@ -169,9 +180,7 @@ pub trait LimitCensus: Send + Sync + 'static {
         &self,
         tx: &mut SystemTx,
         environment: EnvironmentId,
-        plan: &Slug,
-        meter: &MeterName,
-        limit: MeterLimit,
+        planned: PlannedLimit<'_>,
     ) -> Result<OverLimit, db::Error>;
 }
 

@@ -10,8 +10,8 @@ use db::{Event, SystemTx};
 use plans::{Deps, PlansApply, SECTION};
 use ports::SectionApply as _;
 use ports::{
-    ApplyError, Change, EnvironmentDirectory, EnvironmentRecord, LimitCensus, MeterLimit, OverLimit, PlanUse,
-    PlanUsers, ProjectOf,
+    ApplyError, Change, EnvironmentDirectory, EnvironmentRecord, LimitCensus, OverLimit, PlanUse, PlanUsers,
+    PlannedLimit, ProjectOf,
 };
 use serde_json::Value;
 use testkit::{Client, Parts, Store, TestApp};
@@ -52,10 +52,9 @@ impl LimitCensus for World {
         &self,
         _: &mut SystemTx,
         _: EnvironmentId,
-        _: &Slug,
-        meter: &base::MeterName,
-        limit: MeterLimit,
+        planned: PlannedLimit<'_>,
     ) -> Result<OverLimit, db::Error> {
+        let PlannedLimit { meter, limit, .. } = planned;
         // One tenant uses seven of everything but seats.
         let is_over = meter.as_str() != "seats" && limit.max.is_some_and(|max| max < base::Amount::whole(7));
         Ok(if is_over { OverLimit { count: 1, examples: vec![slug("acme")] } } else { OverLimit::default() })

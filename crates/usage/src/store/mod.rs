@@ -1,0 +1,29 @@
+//! All SQL of the capability.
+//!
+//! What many callers wait for runs in one transaction over all of it. Locks are taken in one order, by everybody: heads of ledgers,
+//! reservations, counters, and within each in the order of keys.
+
+pub(crate) mod counters;
+pub(crate) mod ledger;
+pub(crate) mod limits;
+pub(crate) mod reservations;
+
+use base::TenantId;
+use db::{Error, Sql, SystemTx};
+
+const GONE: [Sql; 5] = [
+    Sql::One("DELETE FROM usage_events WHERE tenant = $1"),
+    Sql::One("DELETE FROM usage_totals WHERE tenant = $1"),
+    Sql::One("DELETE FROM usage_counters WHERE tenant = $1"),
+    Sql::One("DELETE FROM usage_reservations WHERE tenant = $1"),
+    Sql::One("DELETE FROM usage_limits WHERE tenant = $1"),
+];
+
+/// Removes all rows of a tenant.
+pub(crate) fn remove_tenant(tx: &mut SystemTx<'_>, tenant: TenantId) -> Result<(), Error> {
+    let mut own = tx.for_tenant(tenant);
+    for statement in &GONE {
+        own.execute(statement, &[])?;
+    }
+    Ok(())
+}
