@@ -30,7 +30,7 @@ fn command() -> Command {
             Command::new("trust")
                 .about("Trust an issuer")
                 .arg(issuer())
-                .arg(option("url", "URL", "Its address, as tokens name it (iss)").required(true))
+                .arg(option("iss", "URL", "Its address, as tokens name it (iss)").required(true))
                 .arg(option("preset", "PRESET", "generic, clerk or auth0").default_value("generic"))
                 .arg(several("audience", "AUDIENCE", "For whom its tokens are; may be repeated"))
                 .arg(several("party", "ORIGIN", "Who may have asked for them (azp); may be repeated"))
@@ -95,7 +95,7 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
 fn wanted(arguments: &ArgMatches) -> Result<Value, CliError> {
     let mut body = Map::new();
     body.insert("name".into(), text(arguments, "issuer")?.into());
-    for (option, field) in [("url", "url"), ("preset", "preset"), ("client-id", "client_id")] {
+    for (option, field) in [("iss", "url"), ("preset", "preset"), ("client-id", "client_id")] {
         if let Some(value) = arguments.get_one::<String>(option) {
             body.insert(field.into(), value.as_str().into());
         }
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn options_make_a_definition() {
         let words =
-            "issuers trust clerk --url https://c.example --preset clerk --map boss=owner --tenant org";
+            "issuers trust clerk --iss https://c.example --preset clerk --map boss=owner --tenant org";
         let matches = command().get_matches_from(words.split(' '));
         let (_, arguments) = matches.subcommand().expect("a verb");
         assert_eq!(
