@@ -119,12 +119,9 @@ mod tests {
 
     #[test]
     fn keys_of_capabilities_that_do_not_exist_yet_are_mistakes() {
-        for key in ["meter", "cache"] {
-            let route = json!([{ "host": "*", "service": "web", key: "x" }]);
-            assert!(!shape::check(&shape::schema_of::<Routes>(), &route).is_empty(), "{key}");
-        }
-        let route =
-            json!([{ "host": "*", "service": "web", "limits": { "tenant": "10/s" }, "auth": "optional" }]);
+        let route = json!([{ "host": "*", "service": "web", "cache": "x" }]);
+        assert!(!shape::check(&shape::schema_of::<Routes>(), &route).is_empty());
+        let route = json!([{ "host": "*", "service": "web", "limits": { "tenant": "10/s" }, "auth": "optional", "meter": "api_calls" }]);
         assert_eq!(shape::check(&shape::schema_of::<Routes>(), &route), []);
     }
 }

@@ -13,7 +13,7 @@ use super::watch::LetIn;
 use crate::client::client_address;
 use crate::limits::{Limit, Subject, retry_after_seconds};
 use crate::model::{Auth, Route};
-use crate::snapshot::{Environment, HostMeaning, Tenant};
+use crate::snapshot::{Environment, HostMeaning, KeyEntry, Tenant};
 use crate::wire::{
     Examined, Framing, HEADERS_MAX, HeaderKind, Reject, RequestHead, Target, Version, authority, examine,
     parse_request, target,
@@ -87,25 +87,38 @@ pub(crate) fn admit(
         let hops: Vec<&[u8]> = hops.map(|(_, header)| header.value).collect();
         job.client = client_address(peer, &shared.config.trusted_proxies, hops.into_iter());
     }
+    let mut forward = Forward {
+        head: &head,
+        found: &found,
+        target: &target,
+        authority: &named,
+        trusted,
+        peer: peer_text,
+        who: None,
+        own_token: false,
+        own: false,
+    };
     if may_be_own(&host)
         && let Some(environment) = environment_of(thread, &host)
     {
-        let forward = Forward {
-            head: &head,
-            found: &found,
-            target: &target,
-            authority: &named,
-            trusted,
-            peer: peer_text,
-            who: None,
-            own_token: false,
-            own: true,
-        };
+        forward.own = true;
         return admit_member(thread, job, environment, &forward).map(|()| Admission::Go);
     }
-    let mut request = Request { thread, head: &head, found: &found, trusted, host: &host, remembered, job };
+    admit_to_application(thread, job, (&host, remembered), forward)
+}
+
+/// Judges a head that is for an application, and writes the one that it gets.
+fn admit_to_application(
+    thread: &Thread,
+    job: &mut Job,
+    (host, remembered): (&str, &mut Remembered),
+    mut forward: Forward<'_>,
+) -> Result<Admission, Refusal> {
+    let Forward { head, found, target, trusted, .. } = forward;
+    let shared = &thread.shared;
+    let mut request = Request { thread, head, found, trusted, host, remembered, job };
     let from = (request.job.at, request.job.client);
-    let mut credential = credential(&head, &found, &shared.world.keys, request.remembered, from);
+    let mut credential = credential(head, found, &shared.world.keys, request.remembered, from);
     let (environment, by_host) = request.place(&credential)?;
     if let Credential::Unjudged(text) = credential {
         credential = match request.judge(&environment, text) {
@@ -114,9 +127,9 @@ pub(crate) fn admit(
         };
     }
     request.resolve(&environment, by_host, &credential)?;
-    let route = request.route(&environment, &target)?;
+    let route = request.route(&environment, target)?;
     let who = request.authenticate(&route, &environment, &credential)?;
-    let key = credential.key().filter(|_| who.is_some()).map(|key| key.id());
+    let key = credential.key().filter(|_| who.is_some()).map(KeyEntry::id);
     request.limits(&route, &environment, key)?;
     if let Framing::Length(length) = found.framing
         && length > route.body_bytes_max
@@ -132,17 +145,7 @@ pub(crate) fn admit(
         return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
     }
     count(thread, job)?;
-    let forward = Forward {
-        head: &head,
-        found: &found,
-        target: &target,
-        authority: &named,
-        trusted,
-        peer: peer_text,
-        own_token: has_own_token(&head, &found, &credential),
-        who,
-        own: false,
-    };
+    (forward.own_token, forward.who) = (has_own_token(head, found, &credential), who);
     push_upstream_head(thread, job, &forward, remembered);
     Ok(Admission::Go)
 }

@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(&*table.grant(&office).unwrap().role, "admin");
         // More restrictions than can be numbered let nobody in, rather than everybody.
         for n in 0..40_000_u32 {
-            let range = format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
+            let range = format!("10.{}.{}.{}/32", n >> 16, n >> 8 & 255, n & 255);
             table.entry(0, &KeyRecord { allowed_ips: ranges(&range), ..record(3, 1) });
         }
         let beyond = table.entry(0, &KeyRecord { allowed_ips: ranges("203.0.113.9/32"), ..record(4, 1) });

@@ -143,11 +143,9 @@ async fn all_mistakes_of_a_route_are_told() {
             .map(|error| error["pointer"].as_str().unwrap())
             .collect();
         assert_eq!(pointers, ["/host", "/path", "/headers/Connection"]);
-        for key in ["cache", "meter"] {
-            let body = json!({ "host": "*", "service": "web", key: "x" });
-            let answer = operator.post("/api/v1/routes", body).await;
-            assert!(matches!(answer.status.as_u16(), 400 | 422), "{key}: {}", answer.status);
-        }
+        let body = json!({ "host": "*", "service": "web", "cache": "x" });
+        let answer = operator.post("/api/v1/routes", body).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 422), "{}", answer.status);
     })
     .await;
 }
