@@ -173,33 +173,33 @@ impl Authenticator {
     /// Whoever a token speaks for.
     async fn token(&self, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Caller, AuthError> {
         match self.tokens.judge(token) {
-            Judged::Own(own) => self.own(*own, origin).await,
+            Judged::Own(own) => self.own(&own, origin).await,
             Judged::Other => self.external(token, headers, origin).await,
             Judged::Refused(_) | Judged::Foreign => Err(AuthError::Invalid),
         }
     }
 
     /// A user of ours: of the team, or in the token's tenant.
-    async fn own(&self, own: Own, origin: Origin) -> Result<Caller, AuthError> {
+    async fn own(&self, own: &Own, origin: Origin) -> Result<Caller, AuthError> {
         let Own { identity, project, session, scopes, called, .. } = own;
         let TokenSource::Own { user, .. } = identity.source else { return Err(AuthError::Invalid) };
-        let role = identity.role.ok_or(AuthError::Invalid)?;
-        let principal = match identity.impersonator {
-            Some(words) => Principal::new(PrincipalKind::Operator, words),
-            None => Principal::new(PrincipalKind::User(user), called),
+        let role = identity.role.clone().ok_or(AuthError::Invalid)?;
+        let principal = match &identity.impersonator {
+            Some(words) => Principal::new(PrincipalKind::Operator, words.clone()),
+            None => Principal::new(PrincipalKind::User(user), called.clone()),
         };
-        let caller = match (identity.tenant, project) {
+        let caller = match (&identity.tenant, *project) {
             (None, None) if identity.operator => Caller::operator_as(&self.mint, role, principal, origin),
             (Some(TokenTenant::Id(tenant)), Some(project)) => {
                 let tenant =
                     self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
-                let grant = TenantGrant { tenant, role, scopes, environment: None };
+                let grant = TenantGrant { tenant, role, scopes: scopes.clone(), environment: None };
                 Caller::tenant(&self.mint, grant, principal, origin).in_project(project)
             }
             _ => return Err(AuthError::Invalid),
         };
         Ok(match session {
-            Some(session) => caller.in_session(session),
+            Some(session) => caller.in_session(*session),
             None => caller,
         })
     }

@@ -2,18 +2,21 @@
 //!
 //! From memory alone. A token is taken apart within the limits of [`tokens`], and who it claims to come from decides who
 //! judges it. Ours are good when an Ed25519 key of ours signed them as access tokens for us, their times hold, and neither
-//! their session nor anything else that they stand on was revoked since.
+//! their session nor anything else that they stand on was revoked since. A signature is verified once; times and revocations
+//! are looked at each time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use authority::{Pattern, Role};
 use base::{Email, EnvironmentId, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
+use parking_lot::Mutex;
 use ports::{
     BoxFuture, EnvironmentDirectory, TokenCheck, TokenIdentity, TokenSource, TokenTenant, TokenVerdict,
 };
 use serde_json::Value;
-use tokens::{Algorithm, Claims, Invalid, Malformed, Unverified};
+use tokens::{Algorithm, Claims, Invalid, Malformed, TOKEN_BYTES_MAX, Unverified};
 
 use crate::revocations::{Revocations, Target};
 use crate::signer::{ISSUER, Signer};
@@ -28,6 +31,9 @@ pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(1);
 pub const LEEWAY: Duration = Duration::from_secs(30);
 /// Longest reason or name that is taken over from a token, in characters.
 const TEXT_CHARS_MAX: usize = 200;
+/// Tokens of ours that are remembered as signed rightly, of about 1 KiB each; when there are more, all are forgotten and
+/// verified again.
+const SIGNED_MAX: usize = 16_384;
 /// How a JSON object begins in base64url.
 const OBJECT_BEGINS: &str = "ey";
 
@@ -38,13 +44,16 @@ pub struct Tokens {
     environments: Arc<dyn EnvironmentDirectory>,
     clock: SharedClock,
     external: Option<Arc<dyn TokenCheck>>,
+    /// By SHA-256 of their whole text.
+    signed: Mutex<HashMap<[u8; 32], Arc<Own>>>,
 }
 
-/// A valid token of ours.
+/// A token of ours that is signed rightly.
 #[derive(Debug, Clone)]
 pub(crate) struct Own {
     /// What everybody may know of it.
-    pub(crate) identity: TokenIdentity,
+    pub(crate) identity: Arc<TokenIdentity>,
+    signed_at: Timestamp,
     /// Of the project whose user it is; `None` for operators.
     pub(crate) project: Option<ProjectId>,
     pub(crate) session: Option<SessionId>,
@@ -59,7 +68,7 @@ pub(crate) struct Own {
 /// What becomes of a text that may be a token.
 pub(crate) enum Judged {
     /// Ours and valid.
-    Own(Box<Own>),
+    Own(Arc<Own>),
     /// Ours and not valid, or beyond what any token may be.
     Refused(&'static str),
     /// Not ours.
@@ -77,25 +86,52 @@ impl Tokens {
         clock: SharedClock,
         external: Option<Arc<dyn TokenCheck>>,
     ) -> Tokens {
-        Tokens { signer, revocations, environments, clock, external }
+        Tokens { signer, revocations, environments, clock, external, signed: Mutex::default() }
     }
 
     /// Judges a token of ours, whatever its project.
     pub(crate) fn judge(&self, token: &str) -> Judged {
+        if token.len() > TOKEN_BYTES_MAX {
+            return out_of_bounds(token, Malformed::TooLarge);
+        }
+        let hash = crate::hash(token);
+        let known = self.signed.lock().get(&hash).cloned();
+        let own = match known {
+            Some(own) => own,
+            None => match self.read(token) {
+                Ok(own) => self.remember(hash, own),
+                Err(judged) => return judged,
+            },
+        };
+        let over = own.identity.expires_at + LEEWAY <= self.clock.now();
+        if over || self.is_revoked(&own) {
+            Judged::Refused(Invalid::Expired.words())
+        } else {
+            Judged::Own(own)
+        }
+    }
+
+    fn remember(&self, hash: [u8; 32], own: Own) -> Arc<Own> {
+        let own = Arc::new(own);
+        let mut signed = self.signed.lock();
+        if signed.len() >= SIGNED_MAX {
+            signed.clear();
+        }
+        signed.insert(hash, Arc::clone(&own));
+        own
+    }
+
+    /// Takes a token apart and verifies it, if it is ours.
+    fn read(&self, token: &str) -> Result<Own, Judged> {
         let unverified = match Unverified::parse(token) {
             Ok(unverified) => unverified,
-            Err(Malformed::Form) => return Judged::Foreign,
-            Err(malformed @ (Malformed::TooLarge | Malformed::Content)) => {
-                return out_of_bounds(token, malformed);
-            }
+            Err(Malformed::Form) => return Err(Judged::Foreign),
+            Err(malformed) => return Err(out_of_bounds(token, malformed)),
         };
         if unverified.issuer() != Some(ISSUER) {
-            return Judged::Other;
+            return Err(Judged::Other);
         }
-        match self.own(unverified) {
-            Ok(own) => Judged::Own(Box::new(own)),
-            Err(invalid) => Judged::Refused(invalid.words()),
-        }
+        self.own(unverified).map_err(|invalid| Judged::Refused(invalid.words()))
     }
 
     fn own(&self, unverified: Unverified<'_>) -> Result<Own, Invalid> {
@@ -107,9 +143,8 @@ impl Tokens {
         if !is_access || verified.claims().text("aud").map_err(|_| Invalid::Audience)? != Some(AUDIENCE) {
             return Err(Invalid::Audience);
         }
-        let (expires_at, signed_at) = self.times(verified.claims())?;
-        let own = read(verified.claims(), expires_at)?;
-        if self.is_revoked(&own, signed_at) { Err(Invalid::Expired) } else { Ok(own) }
+        let times = self.times(verified.claims())?;
+        read(verified.claims(), times)
     }
 
     /// When the token ends, and when it was signed, as exactly as it says.
@@ -128,8 +163,8 @@ impl Tokens {
         Ok((expires_at, Timestamp::from_micros(second.micros() + micros)))
     }
 
-    fn is_revoked(&self, own: &Own, signed_at: Timestamp) -> bool {
-        let Own { identity, project, session, .. } = own;
+    fn is_revoked(&self, own: &Own) -> bool {
+        let Own { identity, project, session, signed_at, .. } = own;
         if session.iter().chain(&own.grant).any(|session| self.revocations.ended(*session)) {
             return true;
         }
@@ -138,7 +173,7 @@ impl Tokens {
             Some(TokenTenant::Id(tenant)) => Some(tenant),
             Some(TokenTenant::Slug(_)) | None => None,
         };
-        let cuts = |target: &Target| self.revocations.cuts(target, signed_at);
+        let cuts = |target: &Target| self.revocations.cuts(target, *signed_at);
         let member = || Some(Target::Member(tenant?, identity.email.as_ref()?.to_ascii_lowercase()));
         let role = || match (&identity.role, project) {
             (Some(role @ Role::Custom(_)), Some(project)) => Some(Target::role(*project, role)),
@@ -158,7 +193,7 @@ impl Tokens {
                 let project = environments.iter().find(|one| one.id == environment).map(|one| one.project);
                 let fits = own.project.is_none() || own.project == project;
                 Some(if fits {
-                    TokenVerdict::Valid(Arc::new(own.identity))
+                    TokenVerdict::Valid(Arc::clone(&own.identity))
                 } else {
                     TokenVerdict::Refused("the token is of another project")
                 })
@@ -209,7 +244,7 @@ fn out_of_bounds(token: &str, malformed: Malformed) -> Judged {
 }
 
 /// What a token of ours says, its signature and times being right.
-fn read(claims: &Claims, expires_at: Timestamp) -> Result<Own, Invalid> {
+fn read(claims: &Claims, (expires_at, signed_at): (Timestamp, Timestamp)) -> Result<Own, Invalid> {
     let id = |name| claims.text(name);
     let impersonator = impersonator(claims)?;
     let subject = claims.required("sub")?;
@@ -247,7 +282,15 @@ fn read(claims: &Claims, expires_at: Timestamp) -> Result<Own, Invalid> {
         impersonator,
         expires_at,
     };
-    Ok(Own { identity, project, session, grant, scopes: scopes(claims)?, called })
+    Ok(Own {
+        identity: Arc::new(identity),
+        signed_at,
+        project,
+        session,
+        grant,
+        scopes: scopes(claims)?,
+        called,
+    })
 }
 
 fn parsed<T>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Invalid> {

@@ -7,6 +7,7 @@ mod keys;
 mod members;
 mod operator_key;
 mod roles;
+mod scanning;
 mod services;
 mod signing;
 mod tokens;
