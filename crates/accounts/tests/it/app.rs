@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use accounts::{Accounts, Deps, Inviter, InviterDeps, Outbox};
 use authority::Role;
@@ -11,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::{Event, SystemTx};
 use ports::{
     AssertionError, BoxFuture, EnvironmentDirectory, EnvironmentRecord, Invitations as _, Isolation, Links,
-    Membership, Memberships, SigningAlgorithm, TenantDirectory, TenantOf, TenantPlace, TenantRecord,
-    TenantStatus, TokenRevocations, TokenSigner, Unavailable,
+    Mail, Mailer, Membership, Memberships, SigningAlgorithm, TenantDirectory, TenantOf, TenantPlace,
+    TenantRecord, TenantStatus, TokenRevocations, TokenSigner, Unavailable,
 };
 use serde_json::{Value, json};
 use testkit::{Answer, Client, Parts, Store, TestApp};
@@ -36,6 +37,20 @@ pub(crate) struct World {
     members: Mutex<Vec<Belonging>>,
     ended: Mutex<Vec<SessionId>>,
     cut: Mutex<Vec<UserId>>,
+    written: Mutex<Vec<Mail>>,
+}
+
+/// The outbox, and a copy of what is written for tests where nobody may read the outbox.
+struct Copied {
+    world: Arc<World>,
+    outbox: Outbox,
+}
+
+impl Mailer for Copied {
+    fn send(&self, tx: &mut SystemTx, mail: Mail) -> Result<(), db::Error> {
+        self.world.written.lock().unwrap().push(mail.clone());
+        self.outbox.send(tx, mail)
+    }
 }
 
 impl World {
@@ -252,7 +267,10 @@ async fn build(store: &Store) -> (Built, module::Module) {
         links: Arc::new(Fixed),
         environments: world.clone(),
         places: world.clone(),
-        mailer: Arc::new(Outbox::new(clock.clone(), random.clone())),
+        mailer: Arc::new(Copied {
+            world: Arc::clone(&world),
+            outbox: Outbox::new(clock.clone(), random.clone()),
+        }),
     });
     let built = accounts::build(Deps {
         db: store.db.clone(),
@@ -344,8 +362,12 @@ impl App {
         let store = &self.app.store;
         let (inviter, to) = (self.inviter.clone(), email.clone());
         let invited = move |tx: &mut SystemTx<'_>| inviter.invite(tx, tenant, member, &to);
+        // Letters sort by the clock.
+        store.clock.advance(Duration::from_millis(1));
         store.db.write_system(&store.system(), invited).await.unwrap();
-        token_of(&self.letter(email.as_str()).await)
+        store.clock.advance(Duration::from_millis(1));
+        let written = self.world.written.lock().unwrap();
+        token_of(&written.iter().rfind(|mail| mail.to == *email).unwrap().text)
     }
 
     /// The invitation of a membership is withdrawn.

@@ -29,7 +29,7 @@ async fn the_first_owner_fills_in_a_form() {
             assert!(page.header("content-type").starts_with("text/html"));
             let policy = page.header("content-security-policy");
             assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-            assert_eq!(page.header("referrer-policy"), "no-referrer");
+            assert_eq!(page.header("referrer-policy"), "same-origin");
             assert!(page.text.contains("<form method=\"post\" action=\"/setup\">"), "{}", page.text);
             assert!(!page.text.contains("<script") && !page.text.contains("src="), "{}", page.text);
         }

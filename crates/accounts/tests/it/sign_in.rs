@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::Answer;
 use web::Surface;
 
-use crate::app::{App, PASSWORD, apps, apps_at, claims, token_of};
+use crate::app::{PASSWORD, apps, apps_at, claims, token_of};
 
 #[tokio::test]
 async fn the_first_owner_signs_in_and_nobody_becomes_one_twice() {
@@ -86,15 +86,13 @@ async fn a_member_gets_tokens_for_a_tenant_with_the_role_of_the_membership() {
 #[tokio::test]
 async fn operators_do_not_sign_in_where_members_do() {
     apps_at(Surface::Member, |app| async move {
-        let password = Secret::new(PASSWORD.to_owned());
-        let (_, token) = app.invite_silently("ada@acme.example").await;
+        let (_, token) = app.invite(app.acme, "ada@acme.example", Role::Viewer).await;
         let body = json!({"token": token, "password": PASSWORD});
         app.post("/api/v1/auth/invitations", body).await.ok(201);
         app.login("ada@acme.example", PASSWORD).await.ok(200);
         // The setup link is not even there.
         let setup = json!({"token": token_of(&app.setup), "email": "o@example.com", "password": PASSWORD});
         app.post("/api/v1/auth/signup", setup).await.problem(&codes::NOT_FOUND);
-        drop(password);
         app.post("/api/v1/users", json!({})).await.problem(&codes::NOT_FOUND);
     })
     .await;
@@ -299,11 +297,4 @@ async fn an_issuer_that_has_proven_the_address_signs_in_who_belongs_here_and_nob
         assert_eq!(proven("ada@acme.example").await.unwrap().unwrap().memberships.len(), 1);
     })
     .await;
-}
-
-impl App {
-    /// As [`App::invite`], where there is no outbox to be read by: at the members' surface.
-    async fn invite_silently(&self, email: &str) -> (base::MemberId, String) {
-        self.invite(self.acme, email, Role::Viewer).await
-    }
 }
