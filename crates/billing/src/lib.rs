@@ -52,7 +52,7 @@ pub use error::Error;
 pub use feeder::{Feeder, Round};
 pub use ops::{QUEUE, Tools};
 pub use section::{BillingApply, SECTION};
-pub use wire::{REPLY_BYTES_MAX, Wire};
+pub use wire::Wire;
 
 /// What the installation knows of this capability before it is built.
 pub const MANIFEST: Manifest = Manifest {

@@ -122,6 +122,17 @@ pub enum Error {
     Unreachable(#[from] Unreachable),
 }
 
+/// How far a request came that got no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Attempt {
+    /// Nothing of it was sent.
+    #[error(transparent)]
+    Never(Error),
+    /// It was sent, or a part of it: it may have had its effect.
+    #[error(transparent)]
+    Perhaps(Error),
+}
+
 /// The client. Clones share its settings; there are no shared connections.
 #[derive(Clone)]
 pub struct Guarded {
@@ -201,14 +212,30 @@ impl Guarded {
         }
     }
 
+    /// Sends a request to an address that the **operator** gave, follows nothing, and tells how far it came: for those who
+    /// must know whether it may have had its effect. The caller limits the whole time, and drops the future to give up.
+    ///
+    /// # Errors
+    /// [`Attempt`].
+    pub async fn attempt(&self, request: &GuardedRequest) -> Result<GuardedResponse, Attempt> {
+        let stream = self.ready(request).await.map_err(Attempt::Never)?;
+        let answer = self.speak(stream, request).await;
+        answer.map_err(|error| Attempt::Perhaps(unreachable(&error.to_string())))
+    }
+
     async fn exchange(&self, request: &GuardedRequest) -> Result<GuardedResponse, Error> {
+        let stream = self.ready(request).await?;
+        self.speak(stream, request).await.map_err(|error| unreachable(&error.to_string()))
+    }
+
+    /// A connection on which the request may be sent.
+    async fn ready(&self, request: &GuardedRequest) -> Result<Wire, Error> {
         let kept = request.target.https || (self.clear_at_home && request.target.is_loopback());
         if !kept && request.headers.iter().any(|(name, value)| is_credential(name, value)) {
             return Err(Error::Credentials);
         }
         let connect = tokio::time::timeout(self.limits.connect_time_max, self.open(&request.target));
-        let stream = connect.await.map_err(|_| unreachable("no connection in time"))??;
-        self.speak(stream, request).await.map_err(|error| unreachable(&error.to_string()))
+        connect.await.map_err(|_| unreachable("no connection in time"))?
     }
 
     /// A connection, secured where the address is `https`: its certificate must be the name's, not the address's that it

@@ -43,7 +43,7 @@ pub use control::{
 };
 pub use dns::{Dns, DnsError};
 pub use guarded::{
-    Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
+    Attempt, Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
 pub use target::{Target, TargetError};

@@ -8,8 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shape::Fault;
 
-use crate::wire;
-
 /// Stripe's own address.
 pub const STRIPE_URL: &str = "https://api.stripe.com";
 /// Meters that a sink may name.
@@ -206,11 +204,11 @@ fn meter_faults(name: &str, map: &MeterMap, faults: &mut Vec<Fault>) {
 }
 
 fn url_fault(url: &str) -> Option<Fault> {
-    if let Err(error) = Target::parse(url) {
-        return Some(Fault::new("/url", "this address", error.to_string()));
-    }
-    let is_secure = url.to_ascii_lowercase().starts_with("https://");
-    if is_secure || wire::loopback(url).is_some() {
+    let target = match Target::parse(url) {
+        Ok(target) => target,
+        Err(error) => return Some(Fault::new("/url", "this address", error.to_string())),
+    };
+    if target.is_loopback() || url.to_ascii_lowercase().starts_with("https://") {
         return None;
     }
     Some(Fault::new("/url", "plain http", "https is expected; plain http goes to this machine only"))

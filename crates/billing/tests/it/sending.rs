@@ -173,6 +173,26 @@ async fn what_may_have_arrived_is_not_sent_again_once_stripe_may_have_forgotten_
 }
 
 #[tokio::test]
+async fn what_never_left_is_sent_however_long_the_sink_was_away() {
+    apps(|app| async move {
+        app.sink(json!({})).await;
+        let away = json!({"kind": "stripe", "url": "http://127.0.0.1:1", "meters": {"tokens": {}}});
+        app.app.operator().put(SINK, away).await.ok(200);
+        app.use_now("e1", app.tenant(Some("cus_1")), "tokens", "7");
+        app.feed().await;
+        assert!(app.work_one().await.unwrap().unwrap_err().retry);
+        assert_eq!(app.get(&format!("{SINK}/deliveries")).await["data"][0]["sent_at"], Value::Null);
+        assert!(app.get(SINK).await["failure"].is_string());
+        app.app.store.clock.advance(Duration::from_secs(3 * 86_400));
+        let back = json!({"kind": "stripe", "url": app.stripe.url(), "meters": {"tokens": {}}});
+        app.app.operator().put(SINK, back).await.ok(200);
+        app.work().await;
+        assert_eq!((app.states().await, app.stripe.events().len()), (vec!["accepted".to_owned()], 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_refused_is_told_and_sent_again_when_asked_to() {
     apps(|app| async move {
         app.sink(json!({"api": "v1"})).await;
