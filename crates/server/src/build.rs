@@ -97,12 +97,14 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let accounts::Built { module: people, accounts } = people(ground, &shared);
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
-    let gateway::Built { module: gateway_module, gateway } = data_path(ground, &shared, &identity, &services);
+    let usage::Built { module: usage, meters, .. } = counting(ground, &shared);
+    let gateway::Built { module: gateway_module, gateway } =
+        data_path(ground, &shared, &identity, &services, meters);
     let plans = plans::build(plans::Deps {
         db: db.clone(),
         clock: clock.clone(),
         census: Arc::new(tenants::PlanCensus),
-        over: None,
+        over: Some(Arc::new(usage::Census::new(Arc::new(tenants::Terms), clock.clone()))),
         environments: shared.environments.clone(),
         projects: Arc::new(tenants::Projects),
         schemas: capabilities::sections(),
@@ -112,6 +114,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     let (jobs, schedules) = (work(ground, &shared), times(ground, &shared));
     let mut modules = vec![
         plans,
+        usage,
         identity.module,
         deployments,
         gateway_module,
@@ -119,6 +122,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         schedules,
         logs,
         audit,
+        provider(ground, &shared, &identity.tokens, &accounts),
         trust(ground, &shared, accounts),
         people,
         copies(ground),
@@ -212,6 +216,7 @@ fn data_path(
     shared: &Shared,
     identity: &identity::Identity,
     services: &deployments::Handle,
+    meters: Arc<usage::Counting>,
 ) -> gateway::Built {
     let Ground { settings, db, clock, random, metrics, logs, .. } = ground;
     gateway::build(
@@ -235,11 +240,27 @@ fn data_path(
             signer: shared.signer.clone(),
             uses: identity.uses.clone(),
             tokens: Some(identity.tokens.clone()),
-            meters: None,
+            meters: Some(meters),
             logs: logs.clone(),
             metrics: metrics.clone(),
         },
     )
+}
+
+/// What tenants use, and what they may.
+fn counting(ground: &Ground, shared: &Shared) -> usage::Built {
+    let Ground { db, clock, random, metrics, .. } = ground;
+    usage::build(usage::Deps {
+        db: db.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        plans: Arc::new(plans::MeterLimits),
+        terms: Arc::new(tenants::Terms),
+        tenants: shared.tenants.clone(),
+        environments: shared.environments.clone(),
+        mailer: Some(Arc::new(accounts::Outbox::new(clock.clone(), random.clone()))),
+        metrics: metrics.clone(),
+    })
 }
 
 /// Queues and their jobs.
@@ -284,6 +305,27 @@ fn people(ground: &Ground, shared: &Shared) -> accounts::Built {
         revocations: shared.revocations.clone(),
         signer: shared.signer.clone(),
         inviter: shared.inviter.clone(),
+    })
+}
+
+/// The OpenID provider, which signs people in for apps.
+fn provider(
+    ground: &Ground,
+    shared: &Shared,
+    tokens: &Arc<identity::Tokens>,
+    accounts: &Arc<accounts::Accounts>,
+) -> Module {
+    let Ground { db, clock, random, .. } = ground;
+    oidc::build(oidc::Deps {
+        db: db.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        tenants: shared.tenants.clone(),
+        links: shared.links.clone(),
+        signer: shared.signer.clone(),
+        tokens: tokens.clone(),
+        revocations: shared.revocations.clone(),
+        sign_in: accounts.clone(),
     })
 }
 

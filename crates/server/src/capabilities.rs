@@ -8,9 +8,11 @@ use module::{Manifest, Verb};
 pub(crate) static ALL: &[&Manifest] = &[
     &tenants::MANIFEST,
     &plans::MANIFEST,
+    &usage::MANIFEST,
     &identity::MANIFEST,
     &issuers::MANIFEST,
     &accounts::MANIFEST,
+    &oidc::MANIFEST,
     &deployments::MANIFEST,
     &gateway::MANIFEST,
     &jobs::MANIFEST,
@@ -25,9 +27,11 @@ pub(crate) fn verbs() -> Vec<Verb> {
     [
         tenants::verbs(),
         plans::verbs(),
+        usage::verbs(),
         identity::verbs(),
         issuers::verbs(),
         accounts::verbs(),
+        oidc::verbs(),
         deployments::verbs(),
         gateway::verbs(),
         jobs::verbs(),
