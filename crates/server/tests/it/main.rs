@@ -14,6 +14,7 @@ mod harness;
 mod inputs;
 mod jobs;
 mod jobs_roles;
+mod members;
 mod moving;
 mod operations;
 mod schedules;
