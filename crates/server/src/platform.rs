@@ -210,8 +210,7 @@ struct Starting<'a> {
 
 impl Starting<'_> {
     async fn run(&self, built: Built, sockets: Sockets) -> Result<Parts, CliError> {
-        let Built { mut modules, authenticate, environments, gateway, services, operator_key, links } =
-            built;
+        let Built { mut modules, authenticate, environments, gateway, services, operator_key, links } = built;
         let readiness = Readiness::new();
         readiness.expect("store");
         self.start_store();
