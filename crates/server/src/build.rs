@@ -1,12 +1,14 @@
 //! Who gets what of whom: the one place where capabilities meet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Secret, SharedClock, SharedRandom, Slug};
 use config::ServerSettings;
 use db::Db;
 use identity::OperatorKey;
 use module::{CliError, Module};
+use outbound::{Guarded, Limits};
 use ports::{Authenticate, EnvironmentDirectory, TenantDirectory};
 use telemetry::Metrics;
 use vault::Vault;
@@ -66,8 +68,11 @@ struct Shared {
     inviter: accounts::Inviter,
 }
 
+/// Time that a billing sink has for an answer: what it has not answered then may have been counted all the same.
+const BILLING_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// The installation's own queues: each is worked off by a handler of some capability.
-const BUILT_IN_QUEUES: &[&str] = &["onboarding", cleanup::QUEUE];
+const BUILT_IN_QUEUES: &[&str] = &["onboarding", billing::QUEUE, cleanup::QUEUE];
 
 /// The installation's own schedules, on the clock of UTC.
 static BUILT_IN_SCHEDULES: &[schedules::BuiltIn] = &[cleanup::SCHEDULE];
@@ -97,7 +102,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let accounts::Built { module: people, accounts } = people(ground, &shared);
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
-    let usage::Built { module: usage, meters, .. } = counting(ground, &shared);
+    let usage::Built { module: usage, meters, ledger, .. } = counting(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } =
         data_path(ground, &shared, &identity, &services, meters);
     let plans = plans::build(plans::Deps {
@@ -115,6 +120,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     let mut modules = vec![
         plans,
         usage,
+        invoicing(ground, &shared, ledger),
         identity.module,
         deployments,
         gateway_module,
@@ -263,6 +269,25 @@ fn counting(ground: &Ground, shared: &Shared) -> usage::Built {
     })
 }
 
+/// Usage on its way to whoever writes the invoices.
+fn invoicing(ground: &Ground, shared: &Shared, ledger: Arc<usage::Ledger>) -> Module {
+    let Ground { db, clock, random, metrics, .. } = ground;
+    let guarded = Guarded::for_operator(Limits::default(), clock.clone());
+    billing::build(billing::Deps {
+        tools: billing::Tools {
+            db: db.clone(),
+            random: random.clone(),
+            enqueue: Arc::new(shared.queues.clone()),
+            environments: shared.environments.clone(),
+        },
+        clock: clock.clone(),
+        ledger,
+        customers: Arc::new(tenants::Directory::new(db.clone())),
+        wire: billing::Wire::new(guarded, BILLING_TIME_MAX),
+        metrics: metrics.clone(),
+    })
+}
+
 /// Queues and their jobs.
 fn work(ground: &Ground, shared: &Shared) -> Module {
     let Ground { db, clock, .. } = ground;
@@ -338,7 +363,7 @@ fn trust(ground: &Ground, shared: &Shared, sign_in: Arc<dyn ports::SignIn>) -> M
         fetch: shared.fetch.clone(),
         projects: Arc::new(tenants::Projects),
         links: shared.links.clone(),
-        sign_in: Some(sign_in),
+        sign_in,
     })
 }
 

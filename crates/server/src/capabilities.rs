@@ -19,6 +19,7 @@ pub(crate) static ALL: &[&Manifest] = &[
     &schedules::MANIFEST,
     &logs::MANIFEST,
     &audit::MANIFEST,
+    &billing::MANIFEST,
     &backups::MANIFEST,
 ];
 
@@ -38,6 +39,7 @@ pub(crate) fn verbs() -> Vec<Verb> {
         schedules::verbs(),
         logs::verbs(),
         audit::verbs(),
+        billing::verbs(),
         backups::verbs(),
     ]
     .concat()

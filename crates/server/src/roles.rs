@@ -84,7 +84,7 @@ impl Roles {
         match (capability, task) {
             ("deployments", _) | ("jobs", "jobs.push") => self.runtime,
             ("jobs", "jobs.workers") => self.worker,
-            ("schedules", _) => self.scheduler,
+            ("schedules" | "billing", _) => self.scheduler,
             ("backups", _) => self.control,
             // One process a data folder writes its log there; another's stays on its standard error.
             ("logs", _) => self.has_api(),
