@@ -9,6 +9,7 @@
 //!   `--quick`. Needs redis-server, PostgreSQL, Node.js and `npm install --prefix bench/peers`; who is missing is left out.
 //! - `simulate`: queues in worlds that misbehave, `--seeds N` of them (`--from N`); measures nothing, and must find nothing.
 //! - `tenants`: lists and searches among 100,000 tenants, on both stores.
+//! - `tokens`: checks of access tokens and keys, beside jsonwebtoken and an express middleware (`cargo xtask install bench`).
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
@@ -27,6 +28,7 @@ mod report;
 mod simulate;
 mod switchyard;
 mod tenants;
+mod tokens;
 mod upstream;
 
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ use std::time::Duration;
 
 use crate::report::say;
 
-const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants  [--seconds N] [--rounds N]";
+const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants | tokens  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +92,7 @@ fn measure(verb: &str, plan: Plan) -> Result<(), String> {
         "batches" => batch::run(plan),
         "idle" => idle::run(plan),
         "tenants" => tenants::run(plan),
+        "tokens" => tokens::run(plan),
         _ => Err(USAGE.to_owned()),
     }
 }

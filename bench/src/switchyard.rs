@@ -98,6 +98,11 @@ impl Switchyard {
         })
     }
 
+    /// Where the control API is, as `listeners.json` says.
+    pub(crate) fn control_address(&self) -> &str {
+        &self.control
+    }
+
     /// Makes a tenant.
     pub(crate) fn tenant(&self, slug: &str, plan: &str) -> Result<(), String> {
         let body =
