@@ -1,5 +1,5 @@
-//! Who may act: API keys, members and their roles, the operators' key, the tokens of services, and the signature under
-//! what apps are told.
+//! Who may act: API keys, members and their roles, access tokens, the operators' key, the tokens of services, and the
+//! signature under what apps are told.
 //!
 //! # Purpose
 //! A credential comes in with a request and leaves this crate as an [`authority::Caller`], which every other
@@ -7,24 +7,30 @@
 //!
 //! # Invariants
 //! * A key's text exists in its maker's reply and nowhere else: the store has its SHA-256, lists its prefix.
-//! * Nobody hands out more than they have ([`model::Rights`]), neither to a key nor to a member, and nobody takes
-//!   a role away that is above their own.
+//! * Nobody hands out more than they have ([`model::Rights`]), neither to a key nor to a member, by a role's name or by
+//!   patterns, and nobody takes a role away that is above their own.
 //! * A tenant that has an owner keeps one, whatever happens at the same time: transactions are serializable.
 //! * A failed authentication says nothing but that it failed.
+//! * A token is judged from memory ([`Tokens`]). What takes rights away revokes what was signed before, in the same
+//!   transaction ([`Revocations`]): in force in every process within a second.
+//! * A signing key is published for an hour before it signs, and for two hours after ([`PUBLISHED_BEFORE`],
+//!   [`PUBLISHED_AFTER`]); no token of ours lives for longer than one ([`TOKEN_LIFETIME_MAX`]).
 //! * The operators' key is never written over; the store knows its hash alone.
 //! * A service's token says nothing but its deployment, signed; it ends with that, within a second.
 //! * [`authority::Mint`] is named here (and in the test kit) only.
 //!
 //! # Deliberately absent
-//! Users, passwords, sessions and external identity: members are invited, and cannot sign in yet. IP allow lists
-//! of keys. Rotation of the signing key (several are published already, the newest signs). A suspended
-//! tenant's keys still authenticate here: the gateway refuses its traffic, while its members can see why.
+//! Passwords, sessions and invitations (`accounts`), tokens of others (`issuers`), sign-in for applications (`oidc`). An
+//! Ed25519 key that replaces the one from which the tokens of services come: replicas outlive rotations. A suspended
+//! tenant's credentials still authenticate here: the gateway refuses its traffic, while its members can see why. Two
+//! transactions that overlap on PostgreSQL within milliseconds, one that signs in and one that lowers the role, may leave a
+//! token of the old role for its 15 minutes.
 //!
 //! # Life of the main operation
 //! `Authorization: Bearer sy_live_…`: the format and checksum are judged without a look-up
-//! ([`authority::key_format`]), the SHA-256 finds the row (or what was read of it in the last half second), hashes are compared in constant time, expiry and
-//! revocation are judged by the clock, the tenant by its directory; the caller gets the key's tenant, role, scopes
-//! and environment. The use is noted in memory and written within 30 s ([`KeyUses`]).
+//! ([`authority::key_format`]), the SHA-256 finds the row (or what was read of it in the last half second), hashes are compared in constant time, expiry,
+//! revocation and the client's address are judged, the tenant by its directory; the caller gets the key's tenant, role, scopes
+//! and environment. The use is noted in memory and written within 30 s ([`KeyUses`]). Any other text is judged as a token.
 
 mod api;
 mod authenticate;
