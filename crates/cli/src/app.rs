@@ -2,9 +2,10 @@
 
 use crate::place::Place;
 use crate::{completion, config_verb, doctor, init, open, tree, usage};
+use base::SystemClock;
 use clap::ArgMatches;
 use config::SectionSchema;
-use module::{CliError, EXIT_FAILURE, Output, OutputOptions, Session, Verb};
+use module::{CliError, Credentials, EXIT_FAILURE, Output, OutputOptions, Session, Verb};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -106,12 +107,15 @@ fn dispatch(
         return Err(CliError::usage("a command is needed").next("`switchyard help` lists them."));
     };
     let place = Place::find(innermost(matches), surroundings);
-    let session = || Session {
-        client: place.client(),
+    let folder = Credentials::folder(|name| surroundings.variable(name).map(str::to_owned));
+    let credentials = Credentials::new(folder, SystemClock::shared());
+    let session = |client| Session {
+        client,
         output: output.clone(),
         yes: innermost(matches).get_flag(tree::YES),
         project_dir: place.project_dir.clone(),
         data_dir: place.data_dir.clone(),
+        credentials: credentials.clone(),
     };
     match name {
         "init" => init::run(own, cli, surroundings, output),
@@ -126,7 +130,10 @@ fn dispatch(
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             let runtime = runtime.map_err(|error| no_runtime(&error))?;
             // A verb uses the client within the runtime, so the client is made there.
-            runtime.block_on(async { (verb.run)(own.clone(), session()).await })
+            runtime.block_on(async {
+                let client = place.signed_in(&credentials).await;
+                (verb.run)(own.clone(), session(client)).await
+            })
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{Surroundings, tree};
 use base::Secret;
 use clap::ArgMatches;
 use config::PROJECT_FILE;
-use module::{CliError, ControlClient};
+use module::{CliError, ControlClient, Credentials};
 use outbound::Control;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -56,13 +56,28 @@ impl Place {
 
     /// The installation's control API, or the reason why there is none.
     pub(crate) fn client(&self) -> ControlClient {
-        match self.connect() {
+        match self.reach().and_then(|(url, key)| Ok(Control::new(&url, key.as_ref())?)) {
             Ok(control) => ControlClient::new(control),
             Err(error) => ControlClient::unavailable(error),
         }
     }
 
-    fn connect(&self) -> Result<Control, CliError> {
+    /// The same, as the person who has signed in there where no key is named or found. A named installation is the only one
+    /// that the session's token goes to.
+    pub(crate) async fn signed_in(&self, credentials: &Credentials) -> ControlClient {
+        let Ok((url, None)) = self.reach() else { return self.client() };
+        let base = url.trim_end_matches('/');
+        match credentials.token(base).await {
+            Some(token) => match Control::new(base, Some(&token)) {
+                Ok(control) => ControlClient::new(control),
+                Err(error) => ControlClient::unavailable(error.into()),
+            },
+            None => self.client(),
+        }
+    }
+
+    /// The address, and the key that was named or lies here.
+    fn reach(&self) -> Result<(String, Option<Secret<String>>), CliError> {
         let (url, local) = match &self.url {
             Some(url) => (url.clone(), is_loopback(url)),
             None => (format!("http://{}", self.listener("control")?), true),
@@ -73,7 +88,7 @@ impl Place {
             None if local => self.operator_key(),
             None => None,
         };
-        Ok(Control::new(&url, key.as_ref())?)
+        Ok((url, key))
     }
 
     /// Where a listener of the installation here listens.

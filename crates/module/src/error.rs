@@ -95,7 +95,7 @@ fn refused(remote: &Remote) -> CliError {
     error.code = Some(remote.code.clone());
     match remote.status {
         401 => error.next(
-            "Give a key with --key or SWITCHYARD_API_KEY; the operator's is in <data-dir>/operator.key.",
+            "Sign in with `switchyard login`, or give a key with --key or SWITCHYARD_API_KEY; the operator's is in <data-dir>/operator.key.",
         ),
         403 => error.next("Use a key whose role and scopes allow this."),
         400 | 422 => CliError { exit: EXIT_USAGE, ..error },

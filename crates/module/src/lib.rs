@@ -17,6 +17,7 @@
 //! Deliberately absent: registration by magic, and any knowledge of a particular capability.
 
 mod client;
+mod credentials;
 mod error;
 mod manifest;
 mod missing;
@@ -24,9 +25,11 @@ mod output;
 mod progress;
 mod session;
 mod table;
+mod terminal;
 mod unit;
 
 pub use client::{ControlClient, encode};
+pub use credentials::{Credentials, SavedSession};
 pub use error::{CliError, EXIT_FAILURE, EXIT_USAGE};
 pub use manifest::{EventDoc, Manifest, MetricDoc, MetricKind};
 pub use output::{CapturedOutput, Lines, Output, OutputOptions};

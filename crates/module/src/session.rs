@@ -1,10 +1,12 @@
 //! One run of a verb.
 
 use crate::client::ControlClient;
+use crate::credentials::Credentials;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::Table;
+use base::Secret;
 use clap::ArgMatches;
 use ports::BoxFuture;
 use serde::Serialize;
@@ -37,6 +39,8 @@ pub struct Session {
     pub project_dir: PathBuf,
     /// The data folder of the installation here.
     pub data_dir: PathBuf,
+    /// The sessions of the person at this command line.
+    pub credentials: Credentials,
 }
 
 impl Session {
@@ -80,6 +84,29 @@ impl Session {
         Progress::new(&self.output, total, text)
     }
 
+    /// Asks for a line.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn ask(&self, question: &str) -> Result<String, CliError> {
+        let answer = self.output.ask(question).filter(|answer| !answer.is_empty());
+        answer.ok_or_else(|| CliError::usage("an answer is needed, and there is none"))
+    }
+
+    /// Asks for a line that the terminal does not show.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn ask_secret(&self, question: &str) -> Result<Secret<String>, CliError> {
+        let hidden = crate::terminal::Hidden::begin();
+        let answer = self.output.ask(question);
+        if hidden.is_some() {
+            self.output.note("");
+        }
+        let answer = answer.filter(|answer| !answer.is_empty());
+        answer.map(Secret::new).ok_or_else(|| CliError::usage("an answer is needed, and there is none"))
+    }
+
     /// Asks before something is destroyed: the name has to be typed. `--yes` says so beforehand.
     ///
     /// # Errors
@@ -108,7 +135,9 @@ mod tests {
     fn session(options: OutputOptions, input: &str, yes: bool) -> (Session, CapturedOutput) {
         let (output, captured) = Output::captured(options, input);
         let client = ControlClient::unavailable(CliError::failure("nothing runs here"));
-        (Session { client, output, yes, project_dir: PathBuf::new(), data_dir: PathBuf::new() }, captured)
+        let credentials = Credentials::new(None, base::SystemClock::shared());
+        let (project_dir, data_dir) = (PathBuf::new(), PathBuf::new());
+        (Session { client, output, yes, project_dir, data_dir, credentials }, captured)
     }
 
     #[test]

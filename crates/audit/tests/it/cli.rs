@@ -11,7 +11,9 @@ async fn without_an_installation_it_says_so() {
         let (output, _) = Output::captured(OutputOptions::default(), "");
         let client = ControlClient::unavailable(CliError::failure("nothing runs here"));
         let folder = std::path::PathBuf::new();
-        let session = Session { client, output, yes: false, project_dir: folder.clone(), data_dir: folder };
+        let credentials = module::Credentials::new(None, base::SystemClock::shared());
+        let (project_dir, data_dir) = (folder.clone(), folder);
+        let session = Session { client, output, yes: false, project_dir, data_dir, credentials };
         let error = (verb.run)(matches, session).await.unwrap_err();
         assert_eq!(error.message, "nothing runs here");
     }

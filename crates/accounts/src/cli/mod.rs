@@ -1,0 +1,39 @@
+//! `switchyard login`, `logout`, `users`, `outbox` and `impersonate`.
+
+mod people;
+mod sign_in;
+
+use clap::{Arg, ArgMatches};
+use module::{CliError, Verb};
+
+/// The verbs of this capability.
+pub fn verbs() -> Vec<Verb> {
+    vec![
+        Verb { name: "login", command: sign_in::login, run: sign_in::run_login },
+        Verb { name: "logout", command: sign_in::logout, run: sign_in::run_logout },
+        Verb { name: "users", command: people::users, run: people::run_users },
+        Verb { name: "outbox", command: people::outbox, run: people::run_outbox },
+        Verb { name: "impersonate", command: people::impersonate, run: people::run_impersonate },
+    ]
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
+    let value = arguments.get_one::<String>(name).map(String::as_str);
+    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_sound() {
+        for verb in verbs() {
+            (verb.command)().debug_assert();
+        }
+    }
+}
