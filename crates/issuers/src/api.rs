@@ -155,8 +155,9 @@ pub struct PutSecret {
 
 impl State {
     fn view(&self, issuer: Issuer) -> IssuerView {
-        let Issuer { id, name, definition, secret, managed_by, created_at, updated_at, .. } = issuer;
-        let keys = self.registry.state(id).map_or_else(KeysView::default, |state| KeysView {
+        let Issuer { id, name, definition, secret, managed_by, revision, created_at, updated_at, .. } =
+            issuer;
+        let keys = self.registry.state(id, revision).map_or_else(KeysView::default, |state| KeysView {
             count: u64::try_from(state.keys).unwrap_or(u64::MAX),
             age_s: state.age.as_ref().map(Duration::as_secs),
             error: state.error,

@@ -102,8 +102,8 @@ pub struct Deps {
     pub projects: Arc<dyn ProjectOf>,
     /// Where issuers send browsers back to.
     pub links: Arc<dyn Links>,
-    /// Who knows the people; without it nobody signs in by an issuer, and there are no routes for that.
-    pub sign_in: Option<Arc<dyn SignIn>>,
+    /// Who knows the people.
+    pub sign_in: Arc<dyn SignIn>,
 }
 
 /// Builds routes, the task that keeps keys fresh, and the part of the project file.
@@ -115,20 +115,17 @@ pub fn build(deps: Deps) -> Module {
         sources: sources.clone(),
         registry: Arc::clone(&registry),
     });
-    let mut routes = api::routes(&state);
-    if let Some(sign_in) = sign_in {
-        let state = signin::State {
-            db: sources.db.clone(),
-            clock: Arc::clone(&sources.clock),
-            random: Arc::clone(&sources.random),
-            registry: Arc::clone(&registry),
-            exchange: fetch,
-            links,
-            sign_in,
-            room: Semaphore::new(signin::EXCHANGES_MAX),
-        };
-        routes = signin::routes(routes, &Arc::new(state));
-    }
+    let sign_in = Arc::new(signin::State {
+        db: sources.db.clone(),
+        clock: Arc::clone(&sources.clock),
+        random: Arc::clone(&sources.random),
+        registry: Arc::clone(&registry),
+        exchange: fetch,
+        links,
+        sign_in,
+        room: Semaphore::new(signin::EXCHANGES_MAX),
+    });
+    let routes = signin::routes(api::routes(&state), &sign_in);
     let task = Task::new(TaskKind::Reconciler, "issuers.keys", move |stop| Arc::clone(&registry).run(stop));
     Module::new("issuers", routes).task(task).section(Arc::new(IssuersApply { sources, projects }))
 }

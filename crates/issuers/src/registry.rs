@@ -204,10 +204,10 @@ impl Registry {
         all.into_iter().find(|record| record.id == environment).map(|record| record.project)
     }
 
-    /// How the keys of an issuer are; `None` where this process does not know it (yet).
-    pub(crate) fn state(&self, id: IssuerId) -> Option<KeysState> {
+    /// How the keys of an issuer are; `None` where this process does not have it in this revision (yet).
+    pub(crate) fn state(&self, id: IssuerId, revision: i64) -> Option<KeysState> {
         let snapshot = self.snapshot.load();
-        let live = snapshot.all.iter().find(|live| live.id == id)?;
+        let live = snapshot.all.iter().find(|live| (live.id, live.revision) == (id, revision))?;
         Some(live.keys.state(self.clock.monotonic()))
     }
 
