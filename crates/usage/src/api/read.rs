@@ -92,7 +92,7 @@ fn period_of(account: &Account, named: Option<&str>, now: Timestamp) -> Result<S
         date => {
             let date: Date = date.parse().map_err(|_| {
                 let expected = "current, previous, or a date such as 2026-05-17 is expected";
-                Problem::new(&codes::INVALID).fault("/query/period", expected)
+                Problem::new(&codes::BAD_REQUEST).fault("/query/period", expected)
             })?;
             Ok(month(Timestamp::from_micros(account.calendar.midnight(date))))
         }
