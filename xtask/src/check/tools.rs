@@ -11,10 +11,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
         say("note: cargo-deny is not installed, so deny.toml is not checked (cargo install cargo-deny)");
         return Vec::new();
     }
-    match process::run(
-        &workspace.root,
-        &["cargo", "deny", "--offline", "check", "bans", "licenses", "sources"],
-    ) {
+    match process::run(&workspace.root, &["cargo", "deny", "check", "bans", "licenses", "sources"]) {
         Ok(()) => Vec::new(),
         Err(error) => vec![Finding::new("deny.toml", error)],
     }
