@@ -323,3 +323,50 @@ fn standing(tx: &mut SystemTx<'_>, account: &Account, now: Timestamp) -> Result<
     }
     Ok(limited)
 }
+
+/// For programs that count without a request.
+impl Engine {
+    /// Holds an amount for a tenant.
+    ///
+    /// # Errors
+    /// `TenantUnknown`, `MeterUnknown`, `Suspended`, `Exceeded`, `Busy`, `Store`.
+    pub async fn hold(
+        &self,
+        (environment, tenant): (EnvironmentId, TenantId),
+        meter: &MeterName,
+        amount: Amount,
+        hold: Duration,
+    ) -> Result<ReservationId, Error> {
+        let account = self.book.account(environment, tenant).await?;
+        Ok(self.reserve(self.reserving(&account, meter, amount, hold)?).await?.id)
+    }
+
+    /// Makes usage of all of a reservation.
+    ///
+    /// # Errors
+    /// `ReservationUnknown`, `Ended`, `Busy`, `Store`.
+    pub async fn commit(
+        &self,
+        (environment, tenant): (EnvironmentId, TenantId),
+        id: ReservationId,
+    ) -> Result<(), Error> {
+        self.end(Ask::Commit { tenant, environment, id, amount: None }).await.map(drop)
+    }
+
+    /// Gives a reservation back.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`].
+    pub async fn release(
+        &self,
+        (environment, tenant): (EnvironmentId, TenantId),
+        id: ReservationId,
+    ) -> Result<(), Error> {
+        self.end(Ask::Release { tenant, environment, id }).await.map(drop)
+    }
+
+    /// Forgets what it remembers of plans, tenants and limits, as the event log's follower does by itself.
+    pub fn forget(&self) {
+        self.book.forget(Changed::All);
+    }
+}

@@ -1,0 +1,138 @@
+//! Limits of tenants, meters of the project file, and who would be over.
+
+use std::sync::Arc;
+
+use base::{Amount, codes};
+use ports::{
+    Change, Grace, LimitCensus as _, MeterLimit, MeterPeriod, OverLimit, PlannedLimit, SectionApply as _,
+    TenantTermsOf,
+};
+use serde_json::{Value, json};
+use usage::{Census, MetersApply};
+
+use crate::app::{App, apps, name, slug};
+
+const LIMIT: &str = "/api/v1/tenants/acme/limits/minutes";
+
+#[tokio::test]
+async fn a_limit_of_its_own_lies_over_the_plans() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        assert_eq!(app.limit("acme", "minutes").await["max"], 1_000);
+        let own = operator.put(LIMIT, json!({ "max": 10, "grace": "soft" })).await.ok(200);
+        assert_eq!(
+            (&own["max"], &own["grace"], &own["own"], &own["period"]),
+            (&json!(10), &json!("soft"), &json!(true), &json!("month"))
+        );
+        let reserve = json!({ "meter": "minutes", "amount": 11, "tenant": "acme" });
+        app.service().post("/api/v1/usage/reservations", reserve.clone()).await.ok(201);
+        operator.put(LIMIT, json!({ "max": 10 })).await.ok(200);
+        app.service()
+            .post("/api/v1/usage/reservations", reserve.clone())
+            .await
+            .problem(&codes::QUOTA_EXCEEDED);
+        operator.put(LIMIT, json!({ "max": null })).await.ok(200);
+        app.service().post("/api/v1/usage/reservations", reserve).await.ok(201);
+        assert_eq!(app.limit("acme", "minutes").await["left"], Value::Null);
+        assert_eq!(app.limit("globex", "minutes").await["own"], false);
+        operator.put(LIMIT, json!({ "max": -1 })).await.problem(&codes::INVALID);
+        operator
+            .put("/api/v1/tenants/acme/limits/nothing", json!({ "max": 1 }))
+            .await
+            .problem(&codes::INVALID);
+        operator
+            .put("/api/v1/tenants/nobody/limits/minutes", json!({ "max": 1 }))
+            .await
+            .problem(&codes::NOT_FOUND);
+        operator.delete(LIMIT).await.ok(204);
+        operator.delete(LIMIT).await.problem(&codes::NOT_FOUND);
+        assert_eq!(app.limit("acme", "minutes").await["max"], 1_000);
+        assert_eq!(app.events("limit.set").await.len(), 3);
+        assert_eq!(app.events("limit.removed").await.len(), 1);
+    })
+    .await;
+}
+
+async fn apply(app: &App, section: Value) -> Vec<Change> {
+    let environment = app.world.environment();
+    let system = app.app.store.system();
+    let write = app.app.store.db.write_system(&system, move |tx| {
+        MetersApply.apply(tx, environment, Some(&section).filter(|section| !section.is_null()), false)
+    });
+    let changes = write.await.unwrap();
+    app.engine.forget();
+    changes
+}
+
+#[tokio::test]
+async fn meters_come_from_the_project_file_and_from_plans() {
+    apps(|app| async move {
+        let section = json!({ "credits": { "unit": "EUR", "negative": true }, "minutes": { "unit": "min" } });
+        assert_eq!(apply(&app, section.clone()).await.len(), 2);
+        assert_eq!(apply(&app, section).await, []);
+        let meters = app.service().get("/api/v1/usage/meters").await.ok(200);
+        let told: Vec<_> = meters["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["name"].as_str().unwrap(), one["unit"].as_str().unwrap(), one["period"].as_str()))
+            .collect();
+        let expected = [
+            ("agents", "", Some("none")),
+            ("credits", "EUR", None),
+            ("minutes", "min", Some("month")),
+            ("runs", "", Some("day")),
+        ];
+        assert_eq!(told, expected);
+        let less = json!({ "events": [{ "id": "a", "meter": "credits", "value": -2.5, "tenant": "acme" }] });
+        app.service().post("/api/v1/usage/events", less).await.ok(200);
+        assert_eq!(apply(&app, Value::Null).await.len(), 2);
+        let gone = json!({ "events": [{ "id": "b", "meter": "credits", "value": 1, "tenant": "acme" }] });
+        app.service().post("/api/v1/usage/events", gone).await.problem(&codes::INVALID);
+        let check = |value: Value| {
+            shape::check(&(usage::SECTION.schema)(), &value).len()
+                + (usage::SECTION.check)(&value, &Value::Null).len()
+        };
+        assert_eq!(check(json!({ "a": {} })), 0);
+        assert_eq!(check(json!({ "A": {} })), 1);
+        assert_eq!(check(json!({ "a": { "units": "x" } })), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_census_tells_who_would_be_over_a_limit() {
+    apps(|app| async move {
+        let events = json!({ "events": [
+            { "id": "a", "meter": "minutes", "value": 8, "tenant": "acme" },
+            { "id": "a", "meter": "minutes", "value": 3, "tenant": "globex" },
+            { "id": "b", "meter": "minutes", "value": 99, "tenant": "globex", "at": "2025-12-31T23:59:59Z" },
+        ] });
+        app.service().post("/api/v1/usage/events", events).await.ok(200);
+        let census = Arc::new(Census::new(
+            Arc::clone(&app.world) as Arc<dyn TenantTermsOf>,
+            app.app.store.shared_clock(),
+        ));
+        let over = async |plan: &str, max: u64| {
+            let (census, environment, plan) = (Arc::clone(&census), app.world.environment(), slug(plan));
+            let system = app.app.store.system();
+            let read = app.app.store.db.read_system(&system, move |tx| {
+                let limit = MeterLimit {
+                    max: Some(Amount::whole(max)),
+                    period: MeterPeriod::Month,
+                    grace: Grace::Hard,
+                    notify: true,
+                };
+                census.over(tx, environment, PlannedLimit { plan: &plan, meter: &name("minutes"), limit })
+            });
+            read.await.unwrap()
+        };
+        assert_eq!(over("free", 8).await, OverLimit::default());
+        assert_eq!(over("free", 7).await, OverLimit { count: 1, examples: vec![slug("acme")] });
+        assert_eq!(over("free", 2).await.count, 2);
+        assert_eq!(over("pro", 2).await.count, 0);
+        app.app.operator().put(LIMIT, json!({ "max": 100 })).await.ok(200);
+        assert_eq!(over("free", 2).await.count, 1, "acme has a limit of its own");
+    })
+    .await;
+}
