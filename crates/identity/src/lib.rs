@@ -22,9 +22,7 @@
 //! # Deliberately absent
 //! Passwords, sessions and invitations (`accounts`), tokens of others (`issuers`), sign-in for applications (`oidc`). An
 //! Ed25519 key that replaces the one from which the tokens of services come: replicas outlive rotations. A suspended
-//! tenant's credentials still authenticate here: the gateway refuses its traffic, while its members can see why. Two
-//! transactions that overlap on PostgreSQL within milliseconds, one that signs in and one that lowers the role, may leave a
-//! token of the old role for its 15 minutes.
+//! tenant's credentials still authenticate here: the gateway refuses its traffic, while its members can see why.
 //!
 //! # Life of the main operation
 //! `Authorization: Bearer sy_live_…`: the format and checksum are judged without a look-up

@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::{Db, Kind, SystemTx};
 use lifecycle::{Stop, TaskError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ports::TokenRevocations;
 
 use crate::store::revocations as rows;
@@ -98,6 +98,8 @@ struct Known {
     times: RwLock<HashMap<Target, Timestamp>>,
     /// +1 whenever something was added.
     generation: AtomicU64,
+    /// Rows whose time is to be moved on to that of their commit.
+    late: Mutex<Vec<(String, Timestamp)>>,
 }
 
 impl Known {
@@ -146,15 +148,35 @@ impl Revocations {
         self.known.times.read().get(target).is_some_and(|cutoff| signed_at < *cutoff)
     }
 
-    /// Revokes, with the transaction. The time is read here, after the change that the caller has made.
+    /// Revokes, with the transaction. The time is read here, after the change that the caller has made. On PostgreSQL a
+    /// transaction that overlaps this one may have read what it changes and sign a token later than that: the time of the
+    /// commit holds there, at once in this process, and for others as soon as [`Revocations::run`] has written it.
     pub(crate) fn revoke(&self, tx: &mut SystemTx, target: Target) -> Result<(), db::Error> {
         let at = self.clock.now();
-        rows::note(tx, &target.id(), at)?;
-        let (known, db) = (Arc::clone(&self.known), self.db.clone());
+        let id = target.id();
+        rows::note(tx, &id, at)?;
+        let (known, db, clock) = (Arc::clone(&self.known), self.db.clone(), Arc::clone(&self.clock));
         tx.after_commit(move || {
-            known.add(target, at);
+            let committed_at = if db.kind() == Kind::Postgres { clock.now() } else { at };
+            known.add(target, committed_at);
+            if committed_at > at {
+                known.late.lock().push((id, committed_at));
+            }
             db.signal(SIGNAL, "");
         });
+        Ok(())
+    }
+
+    /// Moves rows on to the times of their commits.
+    async fn move_on(&self) -> Result<(), db::Error> {
+        let late = std::mem::take(&mut *self.known.late.lock());
+        if late.is_empty() {
+            return Ok(());
+        }
+        let ctx = SystemCtx::because("move what is revoked on to the time of its commit");
+        let write = self.db.write_system(&ctx, move |tx| late.iter().try_for_each(|(id, at)| rows::note(tx, id, *at)));
+        write.await?;
+        self.db.signal(SIGNAL, "");
         Ok(())
     }
 
@@ -200,6 +222,7 @@ impl Revocations {
         let mut sweep = self.clock.monotonic() + SWEEP_EVERY;
         loop {
             if shared {
+                self.move_on().await?;
                 seen = self.look(back(seen, OVERLAP)).await?.max(seen);
             }
             if self.clock.monotonic() >= sweep {
