@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "the harness is shared by the modules of this binary")]
 
 mod access;
+mod accounts;
 mod apps;
 mod bad_input;
 mod examples;
