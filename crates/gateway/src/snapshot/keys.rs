@@ -46,8 +46,59 @@ pub struct Grant {
 /// All keys.
 #[derive(Debug)]
 pub struct KeyTable {
-    shards: Box<[ArcSwap<Vec<KeyEntry>>]>,
+    shards: Box<[ArcSwap<Shard>]>,
     grants: RwLock<Grants>,
+}
+
+/// Keys below which a shard is searched by halves: a few lines of memory.
+const HALVED_MAX: usize = 16;
+/// Keys beyond which the starts of parts could not be numbered.
+const PARTED_MAX: usize = u16::MAX as usize;
+
+/// The keys whose hashes begin alike, in order. Where there are many, they are parted by the next bits of the hash into
+/// as many parts as there are keys or half of that: a search by halves among a thousand would wait for memory ten times, this
+/// does three times.
+#[derive(Debug, Default)]
+struct Shard {
+    entries: Vec<KeyEntry>,
+    /// Where each part begins, and where the last one ends; none where the shard is small.
+    starts: Box<[u16]>,
+}
+
+impl Shard {
+    fn new(mut entries: Vec<KeyEntry>) -> Self {
+        entries.sort_unstable_by_key(|entry| entry.hash);
+        entries.shrink_to_fit();
+        if !(HALVED_MAX..=PARTED_MAX).contains(&entries.len()) {
+            return Self { entries, starts: Box::default() };
+        }
+        let parts = entries.len().next_power_of_two() / 2;
+        let mut starts = vec![0_u16; parts + 1];
+        // How many are in each part, one place further on; their sums are where the parts begin.
+        for entry in &entries {
+            starts[part_of(&entry.hash, parts) + 1] += 1;
+        }
+        for part in 1..=parts {
+            starts[part] += starts[part - 1];
+        }
+        Self { entries, starts: starts.into() }
+    }
+
+    fn find(&self, hash: &[u8; HASH_BYTES]) -> Option<&KeyEntry> {
+        if self.starts.is_empty() {
+            let at = self.entries.binary_search_by(|entry| entry.hash.cmp(hash)).ok()?;
+            return self.entries.get(at);
+        }
+        let part = part_of(hash, self.starts.len() - 1);
+        let (start, end) = (usize::from(self.starts[part]), usize::from(self.starts[part + 1]));
+        self.entries[start..end].iter().find(|entry| entry.hash == *hash)
+    }
+}
+
+/// The part of a hash, among so many (a power of two, at most 2^16), by the bits behind those of the shard.
+fn part_of(hash: &[u8; HASH_BYTES], parts: usize) -> usize {
+    let bits = u32::from_be_bytes([hash[1], hash[2], hash[3], hash[4]]) << 2;
+    ((u64::from(bits) * parts as u64) >> 32) as usize
 }
 
 #[derive(Debug, Default)]
@@ -107,9 +158,7 @@ impl KeyTable {
     }
 
     fn find(&self, kept: &[u8; HASH_BYTES]) -> Option<KeyEntry> {
-        let shard = self.shards[shard_of(kept)].load();
-        let at = shard.binary_search_by(|entry| entry.hash.cmp(kept)).ok()?;
-        Some(shard[at])
+        self.shards[shard_of(kept)].load().find(kept).copied()
     }
 
     /// Whether a key that was found before is still there, and permits the same.
@@ -134,7 +183,7 @@ impl KeyTable {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.load().len()).sum()
+        self.shards.iter().map(|shard| shard.load().entries.len()).sum()
     }
 
     /// Whether there is none.
@@ -176,14 +225,13 @@ impl KeyTable {
         for (number, shard) in self.shards.iter().enumerate() {
             let before = shard.load();
             let added = by_shard.remove(&number).unwrap_or_default();
-            if added.is_empty() && !before.iter().any(theirs) {
+            if added.is_empty() && !before.entries.iter().any(theirs) {
                 continue;
             }
-            let mut next: Vec<KeyEntry> = before.iter().filter(|entry| !theirs(entry)).copied().collect();
+            let mut next: Vec<KeyEntry> =
+                before.entries.iter().filter(|entry| !theirs(entry)).copied().collect();
             next.extend(added);
-            next.sort_unstable_by_key(|entry| entry.hash);
-            next.shrink_to_fit();
-            shard.store(Arc::new(next));
+            shard.store(Arc::new(Shard::new(next)));
         }
     }
 
@@ -192,10 +240,8 @@ impl KeyTable {
         for (shard, added) in self.shards.iter().zip(load.shards) {
             let before = shard.load();
             let mut next = added;
-            next.extend(before.iter().filter(|entry| entry.environment != environment));
-            next.sort_unstable_by_key(|entry| entry.hash);
-            next.shrink_to_fit();
-            shard.store(Arc::new(next));
+            next.extend(before.entries.iter().filter(|entry| entry.environment != environment));
+            shard.store(Arc::new(Shard::new(next)));
         }
     }
 }
@@ -274,6 +320,31 @@ mod tests {
         assert_eq!(table.len(), 9_001);
         assert!(table.get(&key_hash(&77_u32.to_be_bytes())).is_none());
         assert!(table.get(&key_hash(&87_u32.to_be_bytes())).is_some());
+    }
+
+    #[test]
+    fn every_key_is_found_however_many_there_are() {
+        let table = KeyTable::new();
+        for count in [0, 1, 15, 16, 17, 100, 1_000, 70_000] {
+            // All of one shard, with hashes that are spread evenly, and two that begin alike.
+            let entries = (0..count).map(|n: u32| {
+                let mut record = record(n, 1);
+                record.hash[0] = 0;
+                record.hash[1] &= 0x3f;
+                if n == 1 {
+                    record.hash[1..8].fill(0x0f);
+                }
+                table.entry(0, &record)
+            });
+            let entries: Vec<KeyEntry> = entries.collect();
+            let shard = Shard::new(entries.clone());
+            for entry in &entries {
+                assert_eq!(shard.find(&entry.hash), Some(entry));
+                let mut other = entry.hash;
+                other[15] ^= 1;
+                assert!(shard.find(&other).is_none());
+            }
+        }
     }
 
     #[test]
