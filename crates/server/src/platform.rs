@@ -271,7 +271,14 @@ impl Starting<'_> {
             // Others on the same folder are not what the command line looks for.
             listeners.set_all(&addresses).map_err(|e| failed("write listeners.json", &e))?;
         }
-        if let OperatorKey::Lost(path) = &operator_key
+        self.warn_of_lost_key(&operator_key);
+        let operator_key = read_operator_key(&operator_key)?;
+        let setup_link = self.setup_link(&*links).await;
+        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, setup_link, document, listeners })
+    }
+
+    fn warn_of_lost_key(&self, operator_key: &OperatorKey) {
+        if let OperatorKey::Lost(path) = operator_key
             && self.roles.has_api()
         {
             tracing::warn!(
@@ -279,9 +286,6 @@ impl Starting<'_> {
                 "the operator's key is lost: the command line has no key; docs/runbooks/lost-operator-key.md tells how to make a new one"
             );
         }
-        let operator_key = read_operator_key(&operator_key)?;
-        let setup_link = self.setup_link(&*links).await;
-        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, setup_link, document, listeners })
     }
 
     /// A fresh link for the first owner, while there is none. A start does not fail for the want of it: a sealed store, or
