@@ -10,6 +10,8 @@
 //! - `simulate`: queues in worlds that misbehave, `--seeds N` of them (`--from N`); measures nothing, and must find nothing.
 //! - `tenants`: lists and searches among 100,000 tenants, on both stores.
 //! - `tokens`: checks of access tokens and keys, beside jsonwebtoken and an express middleware (`cargo xtask install bench`).
+//! - `usage`: reservations by 64 clients on one tenant and on 1,000, exact at the end; events over HTTP; `--races N` instead races for
+//!   the last unit of a quota.
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
@@ -30,13 +32,14 @@ mod switchyard;
 mod tenants;
 mod tokens;
 mod upstream;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::report::say;
 
-const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants | tokens  [--seconds N] [--rounds N]";
+const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants | tokens | usage  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         ["flooder", rest @ ..] => flood::flooder(rest),
         ["simulate", options @ ..] => seeds(options).and_then(|(first, count)| simulate::run(first, count)),
         ["jobs", options @ ..] => jobs::run(options),
+        ["usage", options @ ..] => usage::run(options, parse),
         [verb, options @ ..] => match parse(options) {
             Some(plan) => measure(verb, plan),
             None => Err(USAGE.to_owned()),

@@ -175,7 +175,6 @@ pub trait LimitCensus: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store fails.
-    #[expect(clippy::too_many_arguments, reason = "each is of another type and none is optional")]
     fn over(
         &self,
         tx: &mut SystemTx,

@@ -122,7 +122,7 @@ async fn show(arguments: &ArgMatches, session: &Session) -> Result<(), CliError>
     if !session.json_wanted() {
         session.line(format!("From {} until {} ({})", when(usage.from), when(usage.until), usage.time_zone));
     }
-    session.show(&usage, |usage| usage_table(usage));
+    session.show(&usage, usage_table);
     Ok(())
 }
 

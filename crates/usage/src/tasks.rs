@@ -64,7 +64,7 @@ pub(crate) async fn follow(db: Db, book: Arc<Book>, stop: Stop) -> Result<(), Ta
 pub(crate) async fn lapse(engine: Engine, stop: Stop) -> Result<(), TaskError> {
     let ctx = SystemCtx::because("give back reservations whose time is over");
     while !stop.is_stopping() {
-        let mut next = engine.db.read_system(&ctx, |tx| reservations::next_lapse(tx)).await?;
+        let mut next = engine.db.read_system(&ctx, reservations::next_lapse).await?;
         if next.is_some_and(|next| next <= engine.now()) {
             next = lapse_due(&engine).await?;
         }
