@@ -187,12 +187,13 @@ impl Invitations for Inviter {
     }
 }
 
-/// What goes with a tenant: its invitations.
+/// What goes with a tenant: its invitations, and the letters in its name.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows;
 
 impl TenantRows for Rows {
     fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {
-        store::links::delete_of_tenant(tx, tenant)
+        store::links::delete_of_tenant(tx, tenant)?;
+        store::outbox::delete_of_tenant(tx, tenant)
     }
 }

@@ -23,6 +23,7 @@ const TRIM: Sql = Sql::One(
     "DELETE FROM accounts_outbox WHERE id <= \
      (SELECT id FROM accounts_outbox ORDER BY id DESC LIMIT 1 OFFSET $1)",
 );
+const DELETE_OF_TENANT: Sql = Sql::One("DELETE FROM accounts_outbox WHERE tenant = $1");
 /// Behind every id.
 const LAST: &str = "mail_8";
 
@@ -78,6 +79,12 @@ pub(crate) fn page(
 /// Removes all but the newest [`OUTBOX_MAX`].
 pub(crate) fn trim(tx: &mut SystemTx) -> Result<u64, Error> {
     tx.execute(&TRIM, &params![OUTBOX_MAX])
+}
+
+/// Removes the letters in a tenant's name.
+pub(crate) fn delete_of_tenant(tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {
+    tx.execute(&DELETE_OF_TENANT, &params![tenant])?;
+    Ok(())
 }
 
 fn aad(id: MailId) -> Vec<u8> {
