@@ -267,8 +267,8 @@ impl SignIn for World {
         let found = self.people.lock().unwrap().get(credentials.email.as_str()).cloned();
         let result = match (found, credentials.password.expose().as_str(), credentials.code.as_deref()) {
             (_, "slow down", _) => Err(SignInError::Slow(7)),
-            (Some(_), "second factor", None) => Err(SignInError::CodeNeeded),
-            (Some(mut who), PASSWORD, _) | (Some(mut who), "second factor", Some("123456")) => {
+            (Some(_), "needs a code", None) => Err(SignInError::CodeNeeded),
+            (Some(mut who), PASSWORD, _) | (Some(mut who), "needs a code", Some("123456")) => {
                 who.session = SessionId::new(&self.clock, &*self.random);
                 who.at = base::Clock::now(&self.clock);
                 self.sessions.lock().unwrap().insert(who.session, who.clone());

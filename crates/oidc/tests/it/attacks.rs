@@ -233,7 +233,7 @@ async fn wrong_passwords_and_codes_are_told_on_the_page() {
             (ADA, "mistaken", 401, "are wrong"),
             ("nobody@example.com", "mistaken", 401, "are wrong"),
             ("no address", "mistaken", 401, "are wrong"),
-            (ADA, "second factor", 401, "authenticator"),
+            (ADA, "needs a code", 401, "authenticator"),
             (ADA, "slow down", 429, "wait 7 seconds"),
         ] {
             let answer = browser.fill(&page, &[("email", email), ("password", password)]).await;
@@ -241,7 +241,7 @@ async fn wrong_passwords_and_codes_are_told_on_the_page() {
             assert!(answer.text.contains(words) && !answer.text.contains(password), "{}", answer.text);
             assert!(!browser.cookies.contains_key(SESSION));
         }
-        let typed = [("email", ADA), ("password", "second factor"), ("otp", " 123456 ")];
+        let typed = [("email", ADA), ("password", "needs a code"), ("otp", " 123456 ")];
         assert!(led(&browser.fill(&page, &typed).await).contains_key("code"));
         let tries = app.world.tries.lock().unwrap();
         assert!(tries.iter().all(|one| one.ip.is_some()), "the address of the network goes along");

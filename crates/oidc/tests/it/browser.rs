@@ -130,7 +130,7 @@ fn form(page: &str) -> (String, Vec<(String, String)>) {
         let plain = value.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<");
         plain.replace("&gt;", ">").replace("&amp;", "&")
     };
-    let form = &page[page.find("<form").unwrap_or_else(|| panic!("{page}"))..];
+    let form = &page[page.find("<form").expect("the page has a form")..];
     let hidden = form
         .split("<input")
         .filter(|input| input.contains("type=\"hidden\""))

@@ -130,9 +130,9 @@ async fn z15_a_deleted_tenants_grants_go_with_it() {
         });
         let rows = module.tenant_rows;
         let system = store.system();
-        let write = store.db.write_system(&system, move |tx| {
-            rows.iter().try_for_each(|rows| rows.remove(tx, tenant))
-        });
+        let write = store
+            .db
+            .write_system(&system, move |tx| rows.iter().try_for_each(|rows| rows.remove(tx, tenant)));
         write.await.unwrap();
         refused(&client.refresh(tokens["refresh_token"].as_str().unwrap()).await, 400, "invalid_grant");
     })
