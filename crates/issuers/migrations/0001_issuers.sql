@@ -21,3 +21,10 @@ CREATE TABLE issuers_returned (
   until BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX issuers_returned_until ON issuers_returned (until);
+-- What was last fetched of an issuer, for a start while it is down. `source` says of where; `known` is JSON, all of it public.
+CREATE TABLE issuers_keys (
+  issuer TEXT NOT NULL PRIMARY KEY,
+  source TEXT NOT NULL,
+  known TEXT NOT NULL,
+  fetched_at BIGINT NOT NULL
+) WITHOUT ROWID;

@@ -12,8 +12,9 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use outbound::{
     AddressPolicy, Guarded, GuardedRequest, GuardedResponse, Limits, SystemResolver, Target, Trust,
 };
-use serde_json::Value;
-use tokens::{KeySet, SET_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokens::{Key, KeySet, SET_BYTES_MAX};
 
 use crate::model::Definition;
 
@@ -30,7 +31,7 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub struct FetchError(pub String);
 
 /// Where an issuer's things are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Where people are sent.
     pub authorization: Option<String>,
@@ -51,6 +52,22 @@ pub struct Known {
     pub keys: KeySet,
     /// Where its things are; empty where no discovery document is needed.
     pub endpoints: Endpoints,
+}
+
+impl Known {
+    /// As it is kept, all of it public.
+    pub(crate) fn to_json(&self) -> Value {
+        let keys: Vec<Value> = self.keys.keys().iter().map(Key::to_jwk).collect();
+        json!({ "keys": { "keys": keys }, "endpoints": self.endpoints })
+    }
+
+    /// What was kept; `None` when it cannot be read.
+    pub(crate) fn of_json(json: &str) -> Option<Self> {
+        let kept: Value = serde_json::from_str(json).ok()?;
+        let keys = KeySet::parse(kept.get("keys")?.to_string().as_bytes()).ok()?;
+        let endpoints = serde_json::from_value(kept.get("endpoints")?.clone()).ok()?;
+        Some(Self { keys, endpoints })
+    }
 }
 
 /// Fetches. Clones share the clients.

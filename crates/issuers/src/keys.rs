@@ -28,8 +28,8 @@ pub(crate) struct Keys {
 #[derive(Debug, Default)]
 struct State {
     known: Option<Arc<Known>>,
-    /// By the monotonic clock, like all times here.
-    fetched_at: Duration,
+    /// Microseconds by the monotonic clock, like all times here; before its start where they were kept from an earlier run.
+    fetched_at: i128,
     tried_at: Option<Duration>,
     wanted: bool,
     running: bool,
@@ -51,11 +51,31 @@ impl Default for Keys {
     }
 }
 
+impl State {
+    fn age(&self, now: Duration) -> Duration {
+        let age = micros(now).saturating_sub(self.fetched_at).max(0);
+        Duration::from_micros(u64::try_from(age).unwrap_or(u64::MAX))
+    }
+}
+
+fn micros(span: Duration) -> i128 {
+    i128::try_from(span.as_micros()).unwrap_or(i128::MAX)
+}
+
 impl Keys {
+    /// Takes what an earlier run fetched this long ago, where nothing is known yet.
+    pub(crate) fn restore(&self, now: Duration, known: Known, age: Duration) {
+        let mut state = self.state.lock();
+        if state.known.is_none() && age <= AGE_MAX {
+            state.known = Some(Arc::new(known));
+            state.fetched_at = micros(now) - micros(age);
+        }
+    }
+
     /// What is known, unless it is too old.
     pub(crate) fn usable(&self, now: Duration) -> Option<Arc<Known>> {
         let state = self.state.lock();
-        state.known.clone().filter(|_| now.saturating_sub(state.fetched_at) <= AGE_MAX)
+        state.known.clone().filter(|_| state.age(now) <= AGE_MAX)
     }
 
     /// Asks for an attempt. `true` when one runs or will run; `false` when the last one is too recent.
@@ -69,7 +89,7 @@ impl Keys {
     /// Begins an attempt if there is to be one now.
     pub(crate) fn begin(&self, now: Duration) -> bool {
         let mut state = self.state.lock();
-        let stale = state.known.is_none() || now.saturating_sub(state.fetched_at) >= FRESH;
+        let stale = state.known.is_none() || state.age(now) >= FRESH;
         let rested = state.tried_at.is_none_or(|at| now.saturating_sub(at) >= RETRY);
         if state.running || !(state.wanted || (stale && rested)) {
             return false;
@@ -94,7 +114,7 @@ impl Keys {
                 Ok(known) => {
                     let changed = state.known.as_deref() != Some(&known);
                     state.known = Some(Arc::new(known));
-                    state.fetched_at = now;
+                    state.fetched_at = micros(now);
                     state.error = None;
                     changed
                 }
@@ -118,7 +138,7 @@ impl Keys {
         let state = self.state.lock();
         KeysState {
             keys: state.known.as_ref().map_or(0, |known| known.keys.keys().len()),
-            age: state.known.as_ref().map(|_| now.saturating_sub(state.fetched_at)),
+            age: state.known.as_ref().map(|_| state.age(now)),
             error: state.error.clone(),
         }
     }
@@ -156,5 +176,16 @@ mod tests {
         keys.end(at(3_661), Err(FetchError("down".into())));
         assert_eq!(keys.state(at(3_661)).error.as_deref(), Some("down"));
         assert!(keys.usable(at(86_400)).is_some() && keys.usable(at(86_401)).is_none());
+    }
+
+    #[test]
+    fn a4_keys_of_an_earlier_run_are_as_old_as_they_are() {
+        let keys = Keys::default();
+        keys.restore(at(5), Known::default(), at(86_401));
+        assert!(keys.usable(at(5)).is_none(), "too old");
+        keys.restore(at(5), Known::default(), at(7_200));
+        assert_eq!(keys.state(at(5)).age, Some(at(7_200)));
+        assert!(keys.usable(at(5)).is_some() && keys.begin(at(5)), "in use, and fetched again at once");
+        assert!(keys.usable(at(79_205)).is_some() && keys.usable(at(79_206)).is_none());
     }
 }

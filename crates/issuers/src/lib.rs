@@ -10,7 +10,7 @@
 //! * Keys are those of one issuer of one project: the same address in two projects, the same key id at two issuers, have nothing to do with
 //!   each other (TORTURE A6). What a token brings or names as a key is never looked at (A3).
 //! * An issuer is asked for its keys once in [`COOLDOWN`], whatever tokens come (A4); what was known stays in use for [`AGE_MAX`]
-//!   while it cannot be reached.
+//!   while it cannot be reached, over restarts too.
 //! * The definition says the algorithms; it cannot name one with a shared secret, nor none (A1, A2).
 //! * A token names at most one tenant. A role without a tenant is none; words that are not mapped mean none, and nobody becomes an owner
 //!   unless the definition says so.
@@ -19,7 +19,7 @@
 //!
 //! # Deliberately absent
 //! Our own tokens (identity), our own provider (oidc), introspection of opaque tokens, keys of shared secrets, encrypted tokens, logout by the
-//! issuer's front or back channel, keys that outlive a restart while the issuer is down.
+//! issuer's front or back channel.
 //!
 //! # Life of the main operation
 //! `Authorization: Bearer eyJ…` arrives at the gateway. Identity sees that `iss` is not ours and asks [`Registry`]: the issuer of this
@@ -71,6 +71,7 @@ pub const MANIFEST: Manifest = Manifest {
         tenant_tables: &[],
         system_tables: &[
             ("issuers_issuers", "issuers belong to a project; people of many tenants come by one"),
+            ("issuers_keys", "public keys of issuers, which belong to a project"),
             ("issuers_returned", "sign-ins that came back, before anybody knows whose they are"),
         ],
     },

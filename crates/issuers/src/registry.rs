@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use authority::SystemCtx;
-use base::{EnvironmentId, IssuerId, ProjectId, Secret, SharedClock, Slug};
+use base::{EnvironmentId, IssuerId, ProjectId, Secret, SharedClock, Slug, Timestamp};
 use db::Db;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -64,6 +64,13 @@ pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     generation: AtomicU64,
     nudge: Notify,
+}
+
+/// An issuer as it was read.
+struct Read {
+    issuer: Issuer,
+    secret: Option<Secret<String>>,
+    kept: Option<(Known, Timestamp)>,
 }
 
 /// Why a token that names an issuer of ours is not taken.
@@ -132,46 +139,48 @@ impl Registry {
 
     async fn refresh(&self, live: Arc<Live>) {
         let outcome = self.fetch.all(&live.definition).await;
-        if let Err(error) = &outcome {
-            tracing::warn!(issuer = %live.name, %error, "the keys of an issuer cannot be fetched");
+        match &outcome {
+            Ok(known) => self.keep(&live, known).await,
+            Err(error) => {
+                tracing::warn!(issuer = %live.name, %error, "the keys of an issuer cannot be fetched");
+            }
         }
         if live.keys.end(self.clock.monotonic(), outcome) {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
     }
 
+    /// Keeps what was fetched, for a start while the issuer is down. Without it everything goes on.
+    async fn keep(&self, live: &Live, known: &Known) {
+        let (id, source, now) = (live.id, source(&live.definition), self.clock.now());
+        let known = known.to_json().to_string();
+        let ctx = SystemCtx::because("keep the public keys of an issuer");
+        let kept = self.db.write_system(&ctx, move |tx| store::keep(tx, id, (&source, &known), now)).await;
+        if let Err(error) = kept {
+            let error: db::Error = error;
+            tracing::warn!(issuer = %live.name, %error, "the keys of an issuer cannot be kept");
+        }
+    }
+
     async fn reload(&self) -> Result<(), db::Error> {
-        let ctx = SystemCtx::because("read the issuers that are trusted");
-        let rows = self.db.read_system(&ctx, |tx| {
-            let rows = store::all(tx)?;
-            let opened = rows.into_iter().map(|row| {
-                let secret = match &row.secret {
-                    None => None,
-                    // Without the master key nobody signs in by this issuer; its tokens are judged all the same.
-                    Some(sealed) => match tx.open(&aad(row.id), sealed) {
-                        Ok(bytes) => String::from_utf8(bytes).ok().map(Secret::new),
-                        Err(db::Error::Sealed) => None,
-                        Err(error) => return Err(error),
-                    },
-                };
-                Ok((row, secret))
-            });
-            opened.collect::<Result<Vec<_>, db::Error>>()
-        });
-        let rows = rows.await?;
+        let rows = self.rows().await?;
         let before = self.snapshot.load();
         let same = before.all.len() == rows.len()
             && before
                 .all
                 .iter()
                 .zip(&rows)
-                .all(|(live, (row, _))| (live.id, live.revision) == (row.id, row.revision));
+                .all(|(live, row)| (live.id, live.revision) == (row.issuer.id, row.issuer.revision));
         if same {
             return Ok(());
         }
+        let (wall, now) = (self.clock.now(), self.clock.monotonic());
         let mut snapshot = Snapshot::default();
-        for (row, secret) in rows {
-            let live = Arc::new(Live::of(row, secret, &before.all));
+        for Read { issuer, secret, kept } in rows {
+            let live = Arc::new(Live::of(issuer, secret, &before.all));
+            if let Some((known, at)) = kept {
+                live.keys.restore(now, known, wall.since(at));
+            }
             let key = (live.project, live.definition.url.clone());
             snapshot.by_url.entry(key).or_default().push(Arc::clone(&live));
             snapshot.all.push(live);
@@ -179,6 +188,29 @@ impl Registry {
         self.snapshot.store(Arc::new(snapshot));
         self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
+    }
+
+    async fn rows(&self) -> Result<Vec<Read>, db::Error> {
+        let ctx = SystemCtx::because("read the issuers that are trusted");
+        let read = self.db.read_system(&ctx, |tx| {
+            let mut rows = Vec::new();
+            for issuer in store::all(tx)? {
+                let secret = match &issuer.secret {
+                    None => None,
+                    // Without the master key nobody signs in by this issuer; its tokens are judged all the same.
+                    Some(sealed) => match tx.open(&aad(issuer.id), sealed) {
+                        Ok(bytes) => String::from_utf8(bytes).ok().map(Secret::new),
+                        Err(db::Error::Sealed) => None,
+                        Err(error) => return Err(error),
+                    },
+                };
+                let kept = store::kept(tx, issuer.id, &source(&issuer.definition))?;
+                let kept = kept.and_then(|(known, at)| Some((Known::of_json(&known)?, at)));
+                rows.push(Read { issuer, secret, kept });
+            }
+            Ok(rows)
+        });
+        read.await
     }
 
     /// The issuer of this address that an environment trusts: its own before the project's.
@@ -331,7 +363,6 @@ impl Live {
     /// Keys stay with an issuer through changes that do not concern where they come from.
     fn of(row: Issuer, secret: Option<Secret<String>>, before: &[Arc<Live>]) -> Self {
         let Issuer { id, project, environment, name, definition, revision, .. } = row;
-        let source = |one: &Definition| (one.url.clone(), one.jwks_url.clone(), one.client_id.is_some());
         let kept = before
             .iter()
             .find(|live| live.id == id && source(&live.definition) == source(&definition))
@@ -340,6 +371,12 @@ impl Live {
         let keys = kept.unwrap_or_default();
         Self { id, project, environment, name, revision, definition, rules, secret, keys }
     }
+}
+
+/// Where what is known of an issuer comes from.
+fn source(definition: &Definition) -> String {
+    let Definition { url, jwks_url, client_id, .. } = definition;
+    format!("{url} {} {}", jwks_url.as_deref().unwrap_or_default(), client_id.is_some())
 }
 
 fn first_of<'l>(

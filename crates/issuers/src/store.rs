@@ -29,6 +29,10 @@ const ALL: Sql = Sql::One(
     "SELECT id, project, scope, name, definition, secret, managed_by, revision, created_at, updated_at \
      FROM issuers_issuers ORDER BY project, name, scope",
 );
+const FORGET_KEYS: Sql = Sql::One("DELETE FROM issuers_keys WHERE issuer = $1");
+const KEEP: Sql =
+    Sql::One("INSERT INTO issuers_keys (issuer, source, known, fetched_at) VALUES ($1, $2, $3, $4)");
+const KEPT: Sql = Sql::One("SELECT known, fetched_at FROM issuers_keys WHERE issuer = $1 AND source = $2");
 const RETURN: Sql = Sql::One("INSERT INTO issuers_returned (state, until) VALUES ($1, $2)");
 const RETURNED: Sql = Sql::One("SELECT 1 FROM issuers_returned WHERE state = $1");
 const FORGET: Sql = Sql::One("DELETE FROM issuers_returned WHERE until < $1");
@@ -131,7 +135,30 @@ pub(crate) fn set_secret(
 
 pub(crate) fn delete(tx: &mut SystemTx, id: IssuerId) -> Result<(), Error> {
     tx.execute(&DELETE, &params![id])?;
+    tx.execute(&FORGET_KEYS, &params![id])?;
     Ok(())
+}
+
+/// Keeps what was fetched of a source, in place of what was before.
+pub(crate) fn keep(
+    tx: &mut SystemTx,
+    id: IssuerId,
+    (source, known): (&str, &str),
+    now: Timestamp,
+) -> Result<(), Error> {
+    tx.execute(&FORGET_KEYS, &params![id])?;
+    tx.execute(&KEEP, &params![id, source, known, now])?;
+    Ok(())
+}
+
+/// What was fetched of this source, and when.
+pub(crate) fn kept(
+    tx: &mut SystemTx,
+    id: IssuerId,
+    source: &str,
+) -> Result<Option<(String, Timestamp)>, Error> {
+    let row = tx.query_opt(&KEPT, &params![id, source])?;
+    row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
 }
 
 /// A project's issuers by name.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use authority::Role;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use issuers::{Fetch, Registry};
 use ports::{TokenCheck as _, TokenSource, TokenTenant, TokenVerdict};
 use serde_json::{Value, json};
 use tokens::SigningKey;
@@ -240,10 +241,18 @@ async fn a4_while_the_issuer_is_down_its_keys_stay_for_a_day() {
         let view = app.operator("development").get("/api/v1/issuers/corp").await.ok(200);
         assert!(view["keys"]["error"].as_str().unwrap().contains("status 500"), "{view}");
         app.app.expect_record("the keys of an issuer cannot be fetched");
+        // Another process that starts now has what this one kept, as old as it is.
+        let (db, clock) = (&app.app.store.db, app.app.store.shared_clock());
+        let started = |world| Registry::load(db, &clock, world, Fetch::new(&clock, None));
+        let (environment, late) = (app.environment("development"), token(&issuer, 25 * 3_600));
+        let verdict = started(app.world.clone()).await.unwrap().check(environment, &late);
+        assert!(matches!(verdict, TokenVerdict::Pending), "a day is over: {verdict:?}");
         // And they are back with it.
         issuer.script().keys = Some(vec![issuer.key.public().to_jwk()]);
         app.app.store.clock.advance(Duration::from_secs(31));
-        app.valid("development", &token(&issuer, 25 * 3_600)).await;
+        app.valid("development", &late).await;
+        let verdict = started(app.world.clone()).await.unwrap().check(environment, &late);
+        assert!(matches!(verdict, TokenVerdict::Valid(_)), "a restart while the issuer is down: {verdict:?}");
     })
     .await;
 }
