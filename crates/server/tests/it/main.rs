@@ -8,20 +8,28 @@ mod access;
 mod accounts;
 mod apps;
 mod bad_input;
+mod billing;
 mod examples;
 mod failing_store;
 mod first_run;
 mod harness;
+mod identity;
 mod inputs;
+mod issuers;
 mod jobs;
 mod jobs_roles;
 mod members;
 mod moving;
+mod oidc;
 mod operations;
 mod schedules;
+#[path = "../../../billing/tests/it/stripe.rs"]
+#[expect(dead_code, reason = "the tests of billing itself need all of it")]
+mod scripted_stripe;
 mod sdk;
 mod services;
 mod stores;
+mod tenancy;
 mod torture;
 mod torture_page;
 mod tour;
