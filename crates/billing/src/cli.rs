@@ -11,10 +11,10 @@ use crate::api::{DeliveryView, LineView, ReconciliationView, RetriedView, Secret
 /// Bytes of a secret that is read.
 const SECRET_BYTES_MAX: u64 = 1_024;
 
-/// Options of `set` that are fields of the same name, taken as text.
+/// Options of `set`, taken as text, each with the field that it is.
 const TEXTS: [(&str, &str, &str); 5] = [
     ("kind", "KIND", "What it is: stripe or webhook"),
-    ("url", "URL", "Where it is; Stripe's own address is known"),
+    ("to", "URL", "Where it is; Stripe's own address is known"),
     ("api", "API", "Which of Stripe's APIs: v2 or v1 [default: v2]"),
     ("send", "WHAT", "events, or hourly sums [default: events]"),
     ("customer", "NAME", "Under what name tenants' ids there are kept [default: stripe_customer]"),
@@ -220,7 +220,9 @@ fn definition(arguments: &ArgMatches) -> Result<Value, CliError> {
     let mut body = Map::new();
     for name in TEXTS.iter().map(|(name, ..)| *name).chain(["since"]) {
         if let Some(value) = arguments.get_one::<String>(name) {
-            body.insert(name.to_owned(), json!(value));
+            // `--url` is the installation's.
+            let field = if name == "to" { "url" } else { name };
+            body.insert(field.to_owned(), json!(value));
         }
     }
     let mut meters = Map::new();

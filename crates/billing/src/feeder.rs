@@ -27,6 +27,8 @@ const LEASE_TTL: Duration = Duration::from_secs(15);
 const ROUND_MIN: Duration = Duration::from_secs(1);
 /// The longest sleep: hours end, and a signal of another process may get lost.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Who does not lead looks again after this whether the one who did is gone.
+const STANDBY: Duration = Duration::from_secs(5);
 /// After a failure of the ledger or the queue.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Deliveries of tenants without a customer are looked at again this often while tenants change, and once after a start.
@@ -67,6 +69,8 @@ pub struct Round {
     pub released: u32,
     /// Whether there is more to do at once.
     pub more: bool,
+    /// Whether another feeder leads, and nothing was looked at.
+    pub stood_by: bool,
 }
 
 impl Feeder {
@@ -85,12 +89,18 @@ impl Feeder {
         let log = self.tools.db.events();
         let mut position = log.head();
         while !stop.is_stopping() {
+            let mut sleep = SLEEP_MAX;
             let pause = match self.round().await {
                 Ok(round) if round.more => Duration::ZERO,
+                Ok(round) if round.stood_by => {
+                    sleep = STANDBY;
+                    ROUND_MIN
+                }
                 Ok(_) => ROUND_MIN,
                 Err(Error::Store(error)) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(%error, "usage waits to be sent to billing sinks");
+                    sleep = STANDBY;
                     PAUSE
                 }
             };
@@ -103,7 +113,7 @@ impl Feeder {
             }
             tokio::select! {
                 () = stop.stopped() => break,
-                () = tokio::time::sleep(SLEEP_MAX) => {}
+                () = tokio::time::sleep(sleep) => {}
                 _ = signals.recv() => while signals.try_recv().is_some() {},
                 _ = log.wait_beyond(position) => {
                     let events = log.after(position, EVENTS_MAX).await?;
@@ -131,7 +141,7 @@ impl Feeder {
         let mut round = Round::default();
         // An embedded store has one process, which needs no lease.
         if self.tools.db.kind() == Kind::Postgres && self.lease.try_take().await?.is_none() {
-            return Ok(round);
+            return Ok(Round { stood_by: true, ..round });
         }
         let age = self.clock.monotonic();
         let is_due = |at: Option<Duration>, every| at.is_none_or(|at| age.saturating_sub(at) >= every);
