@@ -36,10 +36,12 @@ pub struct Endpoint {
     failures: AtomicU32,
     ejections: AtomicU32,
     ejected_until_ms: AtomicU64,
+    /// Who waits for a place at its service: told by each request that ends, which so need not hold it.
+    queue: Arc<WaitQueue>,
 }
 
 impl Endpoint {
-    pub(super) fn new(number: u64, record: &ports::Endpoint) -> Self {
+    pub(super) fn new(number: u64, record: &ports::Endpoint, queue: Arc<WaitQueue>) -> Self {
         Self {
             number,
             addr: record.addr,
@@ -52,6 +54,7 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
+            queue,
         }
     }
 
@@ -109,14 +112,13 @@ impl Endpoint {
 pub struct InFlight {
     /// Which.
     pub endpoint: Arc<Endpoint>,
-    queue: Arc<WaitQueue>,
     socket: bool,
 }
 
 impl InFlight {
-    pub(super) fn new(endpoint: Arc<Endpoint>, queue: Arc<WaitQueue>) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint, queue, socket: false }
+        Self { endpoint, socket: false }
     }
 
     /// It became a socket or a stream of events, which stays open and mostly waits: its place is given to others.
@@ -125,7 +127,7 @@ impl InFlight {
             self.socket = true;
             self.endpoint.sockets.fetch_add(1, Ordering::Relaxed);
             self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
-            self.queue.wake_next();
+            self.endpoint.queue.wake_next();
         }
     }
 }
@@ -136,7 +138,7 @@ impl Drop for InFlight {
             self.endpoint.sockets.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
-            self.queue.wake_next();
+            self.endpoint.queue.wake_next();
         }
     }
 }

@@ -122,7 +122,8 @@ impl Service {
         };
         let endpoints = record.endpoints.iter().map(|endpoint| {
             let Some(known) = before.iter().find(|known| same(known, endpoint)) else {
-                return Arc::new(Endpoint::new(next_number.fetch_add(1, Ordering::Relaxed), endpoint));
+                let number = next_number.fetch_add(1, Ordering::Relaxed);
+                return Arc::new(Endpoint::new(number, endpoint, self.queue.clone()));
             };
             known.ready.store(endpoint.ready, Ordering::Relaxed);
             known.draining.store(endpoint.draining, Ordering::Relaxed);
@@ -155,7 +156,7 @@ impl Service {
             .or_else(|| least_loaded(&endpoints, random, fresh))
             .or_else(|| least_loaded(&endpoints, random, |_| true));
         match found {
-            Some(endpoint) => Ok(InFlight::new(endpoint.clone(), self.queue.clone())),
+            Some(endpoint) => Ok(InFlight::new(endpoint.clone())),
             None if endpoints.iter().any(|endpoint| endpoint.is_open()) => Err(NoEndpoint::AllFull),
             None => Err(NoEndpoint::NoneReady),
         }

@@ -126,24 +126,10 @@ fn admit_to_application(
             None => return Ok(Admission::Wait(environment, text.into())),
         };
     }
-    request.resolve(&environment, by_host, &credential)?;
-    let route = request.route(&environment, target)?;
-    let who = request.authenticate(&route, &environment, &credential)?;
-    let key = credential.key().filter(|_| who.is_some()).map(KeyEntry::id);
-    request.limits(&route, &environment, key)?;
-    if let Framing::Length(length) = found.framing
-        && length > route.body_bytes_max
-    {
-        return Err(too_large(route.body_bytes_max));
-    }
-    job.websocket = found.websocket && route.websocket;
-    job.service = shared.services.get(environment.id, &route.service);
+    let allowed = request.pass(&environment, by_host, &credential, target);
+    // Moved and not counted once more, whatever the outcome: the count is all threads'.
     job.environment = Some(environment);
-    job.route = Some(route);
-    if job.service.is_none() {
-        let detail = "The route leads to a service that does not run.";
-        return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
-    }
+    let who = allowed?;
     count(thread, job)?;
     (forward.own_token, forward.who) = (has_own_token(head, found, &credential), who);
     push_upstream_head(thread, job, &forward, remembered);
@@ -273,10 +259,38 @@ impl Request<'_> {
         judge(self.thread, &**check, environment, text, at).map(Credential::Token)
     }
 
+    /// Everything that is asked once the environment is known. Whose credential was accepted.
+    fn pass(
+        &mut self,
+        environment: &Environment,
+        by_host: Option<Arc<Tenant>>,
+        credential: &Credential<'_>,
+        target: &Target<'_>,
+    ) -> Result<Option<Who>, Refusal> {
+        self.resolve(environment, by_host, credential)?;
+        let route = self.route(environment, target)?;
+        let who = self.authenticate(&route, environment, credential)?;
+        let key = credential.key().filter(|_| who.is_some()).map(KeyEntry::id);
+        self.limits(&route, environment, key)?;
+        if let Framing::Length(length) = self.found.framing
+            && length > route.body_bytes_max
+        {
+            return Err(too_large(route.body_bytes_max));
+        }
+        self.job.websocket = self.found.websocket && route.websocket;
+        self.job.service = self.thread.shared.services.get(environment.id, &route.service);
+        self.job.route = Some(route);
+        if self.job.service.is_none() {
+            let detail = "The route leads to a service that does not run.";
+            return Err(Refusal::new(&codes::UPSTREAM_UNAVAILABLE, detail).status(503).retry_after(1));
+        }
+        Ok(who)
+    }
+
     /// Finds the tenant, and refuses what is not served or contradicts itself.
     fn resolve(
         &mut self,
-        environment: &Arc<Environment>,
+        environment: &Environment,
         by_host: Option<Arc<Tenant>>,
         credential: &Credential<'_>,
     ) -> Result<(), Refusal> {
@@ -286,7 +300,6 @@ impl Request<'_> {
         let by_token = by_token.filter(|_| resolves(environment, ResolveBy::Jwt));
         let by_header = self.by_header(environment)?;
         let tenant = agree(by_host, by_key.or(by_token), by_header, environment)?;
-        self.job.environment = Some(environment.clone());
         self.job.tenant = tenant;
         match self.job.tenant.as_ref().map(|tenant| tenant.status) {
             Some(TenantStatus::Suspended) => {
@@ -314,7 +327,7 @@ impl Request<'_> {
     }
 
     /// What a trusted proxy says. Nobody else's header is looked at.
-    fn by_header(&mut self, environment: &Arc<Environment>) -> Result<Option<Arc<Tenant>>, Refusal> {
+    fn by_header(&mut self, environment: &Environment) -> Result<Option<Arc<Tenant>>, Refusal> {
         if !self.trusted || !resolves(environment, ResolveBy::Header) {
             return Ok(None);
         }
@@ -413,7 +426,9 @@ impl Request<'_> {
         });
         self.job.let_in = LetIn::Key;
         self.job.principal = Some(key.text.clone());
-        if let Some(key_use) = &shared.key_use {
+        if let Some(key_use) = &shared.key_use
+            && self.remembered.is_use_to_note(entry.id(), self.job.at)
+        {
             key_use.used(entry.tenant(), entry.id(), self.job.at);
         }
         Ok(Some(key))

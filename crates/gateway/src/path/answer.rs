@@ -37,6 +37,7 @@ pub(crate) struct Passed {
 pub(crate) fn push_response_head(
     thread: &Thread,
     job: &mut Job,
+    route: &Route,
     head: &ResponseHead<'_, '_>,
     framing: (Framing, Option<u64>),
 ) -> (Passed, Downward) {
@@ -65,9 +66,7 @@ pub(crate) fn push_response_head(
     if !seen.has(HeaderKind::Date) {
         thread.push_date(&mut out, job.at);
     }
-    if let Some(route) = &job.route {
-        push_default_headers(&mut out, route, head, seen);
-    }
+    push_default_headers(&mut out, route, head, seen);
     push_own_headers(&mut out, job);
     out.extend_from_slice(b"\r\n");
     job.down = out;

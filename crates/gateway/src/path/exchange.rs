@@ -9,7 +9,7 @@ use super::respond::{Answer, respond};
 use super::shared::{Thread, millis};
 use super::socket::pass_both_ways;
 use super::uplink::{Uplink, UplinkFault};
-use crate::balance::{Breaker, InFlight, NoEndpoint, Pass, QUEUE_WAIT_MAX, Service};
+use crate::balance::{Breaker, Endpoint, InFlight, NoEndpoint, Pass, QUEUE_WAIT_MAX, Service};
 use crate::limits::retry_after_seconds;
 use crate::model::Route;
 use crate::wire::{Framing, HEAD_BYTES_MAX, HEADERS_MAX, parse_response, response_framing};
@@ -80,8 +80,16 @@ impl Tried {
 
 /// Serves one admitted request.
 pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
-    let (Some(service), Some(route)) = (job.service.clone(), job.route.clone()) else { return After::End };
-    let passes = match ask_breakers(&client.thread, job, &service) {
+    // Taken and put back, not counted once more: all threads share the counts of who holds them, and each change of such a
+    // count fetches it from the other processor.
+    let (Some(service), Some(route)) = (job.service.take(), job.route.take()) else { return After::End };
+    let after = exchange_with(client, job, &service, &route).await;
+    (job.service, job.route) = (Some(service), Some(route));
+    after
+}
+
+async fn exchange_with(client: &mut Client, job: &mut Job, service: &Arc<Service>, route: &Route) -> After {
+    let passes = match ask_breakers(&client.thread, job, service) {
         Ok(passes) => passes,
         Err(refusal) => return client.refuse(job, &refusal).await,
     };
@@ -89,20 +97,19 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
     let mut tried = Tried::default();
     let mut uplink = Uplink::new(&client.thread, job, route.body_bytes_max);
     loop {
-        let in_flight = match place(client, job, &service, tried.numbers()).await {
+        let in_flight = match place(client, job, service, tried.numbers()).await {
             Ok(in_flight) => in_flight,
             Err(refusal) => return refuse(client, job, &uplink, &refusal).await,
         };
         tried.note(in_flight.endpoint.number);
         job.tries += 1;
         job.replica = in_flight.endpoint.replica;
-        let endpoint = in_flight.endpoint.clone();
-        let failure = match one_try(client, job, &route, &mut uplink, in_flight).await {
+        let (failure, endpoint) = match one_try(client, job, route, &mut uplink, in_flight).await {
             Ok((upstream, answer)) => {
-                note_success(&client.thread, &service, &passes);
-                return finish(client, job, uplink, upstream, answer).await;
+                note_success(&client.thread, service, &passes);
+                return finish(client, job, (uplink, route), upstream, answer).await;
             }
-            Err(failure) => failure,
+            Err(failed) => failed,
         };
         let now_ms = client.thread.now_ms();
         match failure {
@@ -111,13 +118,13 @@ pub(crate) async fn exchange(client: &mut Client, job: &mut Job) -> After {
             Failure::Reset { stale: false } => endpoint.failed(false, now_ms),
             _ => {}
         }
-        note_failure(&client.thread, &service, job, &passes, &failure);
+        note_failure(&client.thread, service, job, &passes, &failure);
         let unsent = matches!(failure, Failure::Refused);
         let again = match failure {
             Failure::Refused | Failure::Reset { .. } => !uplink.begun && (unsent || job.idempotent),
             Failure::Timeout | Failure::Fault(_) | Failure::Client(_) | Failure::ClientGone => false,
         };
-        if !again || tried.count >= TRIES_MAX || is_late(client, job, &route) || !service.budget.spend() {
+        if !again || tried.count >= TRIES_MAX || is_late(client, job, route) || !service.budget.spend() {
             return match refusal_of(failure) {
                 Some(refusal) => refuse(client, job, &uplink, &refusal).await,
                 None => After::End,
@@ -263,35 +270,52 @@ fn is_late(client: &Client, job: &Job, route: &Route) -> bool {
     client.thread.now_ms() >= total_deadline(job, route)
 }
 
-/// Sends the request to one endpoint and waits for the head of the response.
+/// Sends the request to one endpoint and waits for the head of the response. What failed comes with its endpoint.
 async fn one_try(
     client: &mut Client,
     job: &mut Job,
     route: &Route,
     uplink: &mut Uplink,
     in_flight: InFlight,
-) -> Result<(Upstream, Answer), Failure> {
-    let thread = client.thread.clone();
-    let idle = thread.pools.take(in_flight.endpoint.number, thread.now_ms());
+) -> Result<(Upstream, Answer), (Failure, Arc<Endpoint>)> {
+    let idle = client.thread.pools.take(in_flight.endpoint.number, client.thread.now_ms());
     let reused = idle.is_some();
     let stream = match idle {
         Some(stream) => stream,
-        None => connect(client, job, route, &in_flight).await?,
+        None => match connect(client, job, route, &in_flight).await {
+            Ok(stream) => stream,
+            Err(failure) => return Err((failure, in_flight.endpoint.clone())),
+        },
     };
+    let mut upstream = Upstream { stream, buffer: Buffer::none(), in_flight, reused };
+    match converse(client, job, route, uplink, &mut upstream).await {
+        Ok(answer) => Ok((upstream, answer)),
+        Err(failure) => Err((failure, upstream.in_flight.endpoint.clone())),
+    }
+}
+
+/// Sends the request over a connection and waits for the head of the response.
+async fn converse(
+    client: &mut Client,
+    job: &mut Job,
+    route: &Route,
+    uplink: &mut Uplink,
+    upstream: &mut Upstream,
+) -> Result<Answer, Failure> {
+    let thread = client.thread.clone();
     if job.expects_continue {
         job.expects_continue = false;
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| Failure::ClientGone)?;
     }
-    let mut upstream = Upstream { stream, buffer: Buffer::none(), in_flight, reused };
     let mut interim = 0;
     loop {
-        match judge(&thread, job, &upstream.buffer).map_err(Failure::Fault)? {
+        match judge(&thread, job, route, &upstream.buffer).map_err(Failure::Fault)? {
             Judged::More => {
                 let full = upstream.buffer.room() == 0 && !upstream.buffer.is_none();
                 if full && upstream.buffer.filled().len() < HEAD_BYTES_MAX {
                     upstream.buffer.grow();
                 }
-                wait_for_response(client, job, route, uplink, &mut upstream).await?;
+                wait_for_response(client, job, route, uplink, upstream).await?;
             }
             Judged::Interim(length) => {
                 upstream.buffer.consume(length);
@@ -304,7 +328,7 @@ async fn one_try(
                 upstream.buffer.consume(length);
                 job.upstream = Some(thread.shared.clock.monotonic().saturating_sub(job.started));
                 upstream.in_flight.endpoint.succeeded();
-                return Ok((upstream, answer));
+                return Ok(answer);
             }
         }
     }
@@ -435,7 +459,7 @@ enum Judged {
 }
 
 /// Reads the head of a response, if it is there, and writes the head for the client.
-fn judge(thread: &Thread, job: &mut Job, buffer: &Buffer) -> Result<Judged, &'static str> {
+fn judge(thread: &Thread, job: &mut Job, route: &Route, buffer: &Buffer) -> Result<Judged, &'static str> {
     if buffer.is_empty() {
         return Ok(Judged::More);
     }
@@ -454,7 +478,7 @@ fn judge(thread: &Thread, job: &mut Job, buffer: &Buffer) -> Result<Judged, &'st
         return Ok(Judged::Interim(head.length));
     }
     let framing = response_framing(&head, job.to_head).map_err(|fault| fault.0)?;
-    let (passed, downward) = push_response_head(thread, job, &head, framing);
+    let (passed, downward) = push_response_head(thread, job, route, &head, framing);
     let keeps = keeps_connection(head.http10, &passed, framing.0);
     Ok(Judged::Answer(head.length, Answer::Body { framing: framing.0, downward, passed, keeps }))
 }
@@ -467,7 +491,7 @@ fn keeps_connection(http10: bool, passed: &Passed, framing: Framing) -> bool {
 async fn finish(
     client: &mut Client,
     job: &mut Job,
-    uplink: Uplink,
+    (uplink, route): (Uplink, &Route),
     mut upstream: Upstream,
     answer: Answer,
 ) -> After {
@@ -483,7 +507,7 @@ async fn finish(
             job.down = head;
             After::End
         }
-        Answer::Body { .. } => respond(client, job, uplink, upstream, answer).await,
+        Answer::Body { .. } => respond(client, job, (uplink, route), upstream, answer).await,
     }
 }
 

@@ -6,17 +6,22 @@ use super::bearer::Known;
 use super::job::Job;
 use crate::hash::Fold;
 use crate::snapshot::{KeyEntry, key_hash};
-use base::KeyId;
+use base::{KeyId, Timestamp};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use telemetry::{AccessOrigin, AccessParts};
 
 /// Bytes of a token whose hash is remembered; keys of ours are shorter.
 const TOKEN_BYTES_MAX: usize = 128;
+
+/// Time between two notes of the same key's use by one connection. What is written of it is exact to half a minute, and who
+/// notes takes a lock that all threads share.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 
 /// The last values of one connection, so that the same need not be copied, hashed or written out again. Nothing here
 /// says that a key is valid: that is looked up each time.
@@ -31,9 +36,20 @@ pub(crate) struct Remembered {
     origin: Option<Arc<Origin>>,
     /// The last token.
     pub(crate) bearer: Option<Rc<Known>>,
+    /// The key whose use was noted last, and when.
+    noted: Option<(KeyId, Timestamp)>,
 }
 
 impl Remembered {
+    /// Whether the use of a key is to be noted: at once, and then every [`NOTE_EVERY`].
+    pub(crate) fn is_use_to_note(&mut self, key: KeyId, now: Timestamp) -> bool {
+        if self.noted.is_some_and(|(noted, at)| noted == key && now < at + NOTE_EVERY) {
+            return false;
+        }
+        self.noted = Some((key, now));
+        true
+    }
+
     /// The key of the last request that had one.
     pub(crate) fn last_key(&self) -> Option<KeyEntry> {
         self.key.as_ref().map(|(entry, _)| *entry)

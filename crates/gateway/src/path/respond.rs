@@ -8,6 +8,7 @@ use super::job::Job;
 use super::shared::millis;
 use super::uplink::Uplink;
 use super::watch::Watch;
+use crate::model::Route;
 use crate::wire::Framing;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -49,7 +50,7 @@ enum Ended {
 pub(crate) async fn respond(
     client: &mut Client,
     job: &mut Job,
-    mut uplink: Uplink,
+    (mut uplink, route): (Uplink, &Route),
     mut upstream: Upstream,
     answer: Answer,
 ) -> After {
@@ -57,7 +58,7 @@ pub(crate) async fn respond(
     if passed.is_event_stream {
         upstream.in_flight.becomes_socket();
     }
-    let idle_ms_max = job.route.as_ref().map_or(0, |route| millis(route.timeouts.idle));
+    let idle_ms_max = millis(route.timeouts.idle);
     let mut downlink = Downlink::new(std::mem::take(&mut job.down), framing, downward);
     downlink.is_event_stream = passed.is_event_stream;
     let watch = if passed.is_event_stream { client.watch(job) } else { None };
