@@ -9,12 +9,16 @@ use crate::harness::{Project, Response, echo_project, variable};
 use crate::moving::BARE;
 use crate::operations::{Operation, fill, operations, unknown};
 use crate::stores::on_both_stores;
+use crate::tenancy::METERED;
 
 /// Operations whose parameter names something that tenants share, with the reason; the list only shrinks.
-const SHARED: &[(&str, &str)] = &[(
-    "/api/v1/services/{s}/logs",
-    "a service serves all tenants; each sees its own lines, whatever the name",
-)];
+const SHARED: &[(&str, &str)] = &[
+    ("/api/v1/services/{s}/logs", "a service serves all tenants; each sees its own lines, whatever the name"),
+    (
+        "/api/v1/usage/gauges/{meter}",
+        "a meter is the environment's; a tenant's key is told that it sets none, whatever the name",
+    ),
+];
 
 const ROLES: [&str; 4] = ["owner", "admin", "developer", "viewer"];
 const ENVIRONMENTS: [&str; 2] = ["development", "production"];
@@ -26,6 +30,8 @@ struct Walk<'a> {
     operations: Vec<Operation>,
     /// Keys of acme by role and environment.
     keys: BTreeMap<(&'static str, &'static str), String>,
+    /// Access tokens of acme by role: of an operator who acts as it.
+    tokens: BTreeMap<&'static str, String>,
     /// The token of the service of `development`.
     token: String,
     /// Ids of tenant `globex` by kind of resource, as they stand in paths.
@@ -36,14 +42,16 @@ struct Walk<'a> {
 
 #[test]
 fn z1_z2_every_operation_refuses_who_may_not_and_hides_what_is_anothers() {
-    on_both_stores(&echo_project(""), |project| {
+    on_both_stores(&echo_project(METERED), |project| {
         project.up();
         let walk = Walk::new(project);
         let mut faults = Vec::new();
         for operation in &walk.operations {
             walk.as_nobody(operation, &mut faults);
             walk.as_each_role(operation, &mut faults);
+            walk.by_token(operation, &mut faults);
             walk.as_a_service(operation, &mut faults);
+            walk.at_the_member_surface(operation, &mut faults);
             walk.for_another_tenant(operation, &mut faults);
         }
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -79,6 +87,7 @@ impl Walk<'_> {
             project,
             operations: operations(project),
             keys,
+            tokens: tokens(project),
             token: variable(project, "SWITCHYARD_TOKEN"),
             foreign: foreign_ids(project),
             golden: golden(),
@@ -108,6 +117,49 @@ impl Walk<'_> {
             if held == refused || status == 401 || status >= 500 {
                 let name = operation.name();
                 faults.push(format!("{name} ({permission}) as {role} in {environment}: {status}"));
+            }
+        }
+    }
+
+    /// A token's role is judged as a key's, in the environment of the call. What is a person's own is not for who acts as
+    /// the tenant.
+    fn by_token(&self, operation: &Operation, faults: &mut Vec<String>) {
+        let Some(permission) = &operation.permission else { return };
+        let body = if operation.example.is_null() { "" } else { NO_BODY };
+        for (role, token) in &self.tokens {
+            let held = self.holds(permission, role, operation.in_environment.then_some("development"));
+            let status =
+                operation.call(self.project, &fill(&operation.path, "acme"), Some(token), body).status;
+            let refused = status == 403 || (!held && status == 404);
+            let is_own = permission == "write:me" || permission == "read:me";
+            if (held == refused && !(is_own && refused)) || status == 401 || status >= 500 {
+                let name = operation.name();
+                faults.push(format!("{name} ({permission}) by a token of {role}: {status}"));
+            }
+        }
+    }
+
+    /// At `api.` of the base domain: what is for members is judged as at the control listener, the rest is not even known, and
+    /// an operator's key is nobody's.
+    fn at_the_member_surface(&self, operation: &Operation, faults: &mut Vec<String>) {
+        let Some(permission) = &operation.permission else { return };
+        let body = if operation.example.is_null() { "" } else { NO_BODY };
+        let path = fill(&operation.path, "acme");
+        let is_theirs = operation.surface != "operator";
+        let operator = self.project.operator_key();
+        let owner = &self.keys[&("owner", "development")];
+        let held = self.holds(permission, "owner", Some("development"));
+        for (who, key) in [("the operator", operator.as_str()), ("acme's owner", owner)] {
+            let status = operation.call_as_member(self.project, &path, Some(key), body).status;
+            let fits = match (is_theirs, who) {
+                (false, _) => status == 404 || status == 405,
+                (true, "the operator") => status == 401,
+                _ if held => status != 401 && status != 403 && status < 500,
+                _ => status == 403,
+            };
+            if !fits {
+                let name = operation.name();
+                faults.push(format!("{name} ({permission}) as {who} at the member surface: {status}"));
             }
         }
     }
@@ -181,6 +233,17 @@ impl Walk<'_> {
     }
 }
 
+fn tokens(project: &Project) -> BTreeMap<&'static str, String> {
+    let token = |role: &'static str| {
+        let body = json!({"reason": "the walk", "ttl": "1h", "role": role});
+        let made = project.api("POST", "/api/v1/tenants/acme/impersonate", &body);
+        assert_eq!(made.status / 100, 2, "{}", made.body);
+        let token = made.json()["access_token"].as_str().map(str::to_owned);
+        (role, token.unwrap_or_else(|| panic!("no token in {}", made.body)))
+    };
+    ROLES.into_iter().map(token).collect()
+}
+
 fn foreign_ids(project: &Project) -> Vec<(&'static str, String)> {
     let make = |what: &str, body: &Value| {
         let made = project.api("POST", &format!("/api/v1/tenants/globex/{what}"), body);
@@ -195,12 +258,20 @@ fn foreign_ids(project: &Project) -> Vec<(&'static str, String)> {
     let job = json!({"payload": "theirs", "tenant": "globex"});
     let job = project.api("POST", "/api/v1/queues/walk/jobs", &job);
     assert_eq!(job.status, 201, "{}", job.body);
+    let held = json!({"meter": "agents", "amount": 1, "hold": "1h", "tenant": "globex"});
+    let held = project.api("POST", "/api/v1/usage/reservations", &held);
+    assert_eq!(held.status, 201, "{}", held.body);
+    let acting = json!({"reason": "the walk"});
+    let acting = project.api("POST", "/api/v1/tenants/globex/impersonate", &acting);
+    let session = acting.json()["session"].as_str().map(str::to_owned);
     let id = |value: &Value| value["id"].as_str().expect("an id").to_owned();
     vec![
         ("k", id(&key)),
         ("m", id(&member)),
         ("host", "shop.globex.example".to_owned()),
         ("j", id(&job.json())),
+        ("reservations/r", id(&held.json())),
+        ("sessions/s", session.unwrap_or_else(|| panic!("no session in {}", acting.body))),
     ]
 }
 

@@ -77,6 +77,11 @@ fn as_version_9(project: &Project, statements: &'static [Sql]) -> i64 {
             logs::MANIFEST,
             audit::MANIFEST,
             backups::MANIFEST,
+            issuers::MANIFEST,
+            accounts::MANIFEST,
+            oidc::MANIFEST,
+            usage::MANIFEST,
+            billing::MANIFEST,
         ];
         let sets = known.iter().map(|one| one.migrations).chain([FUTURE]).collect();
         let vault = vault::Vault::new(key, random.clone());

@@ -40,12 +40,28 @@ impl Operation {
 
     /// A call of it on a listener.
     pub fn call_at(&self, listener: SocketAddr, path: &str, key: Option<&str>, body: &str) -> Response {
+        self.call_under(listener, "localhost", path, key, body)
+    }
+
+    /// A call of it at the member surface: `api.` of the base domain, at the gateway.
+    pub fn call_as_member(&self, project: &Project, path: &str, key: Option<&str>, body: &str) -> Response {
+        self.call_under(project.listener("gateway"), "api.localhost", path, key, body)
+    }
+
+    fn call_under(
+        &self,
+        listener: SocketAddr,
+        host: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+    ) -> Response {
         let bearer = key.map(|k| format!("Bearer {k}")).unwrap_or_default();
         let mut headers = vec![("content-type", "application/json")];
         if key.is_some() {
             headers.push(("authorization", &bearer));
         }
-        request(listener, &self.method, ("localhost", path), &headers, body)
+        request(listener, &self.method, (host, path), &headers, body)
             .unwrap_or_else(|e| panic!("{} {path}: {e}", self.method))
     }
 
@@ -103,27 +119,45 @@ fn read(document: &Value, method: &str, path: &str, operation: &Value) -> Operat
     }
 }
 
-/// A well-formed id of each kind that names nothing.
+/// A well-formed id of each kind that names nothing. The kind is a parameter's name, after the segment before it where that
+/// alone says it.
 pub fn unknown(kind: &str) -> &'static str {
     match kind {
+        "sessions/s" | "impersonate/s" => "ses_00000000000000000000000000",
+        "reservations/r" => "res_00000000000000000000000000",
         "k" => "key_00000000000000000000000000",
         "m" => "mem_00000000000000000000000000",
         "host" => "nobody.example",
         "d" => "dep_00000000000000000000000000",
         "b" => "bak_00000000000000000000000000",
-        "r" => "rou_00000000000000000000000000",
+        "r" => "rte_00000000000000000000000000",
         "j" => "job_00000000000000000000000000",
+        "u" => "usr_00000000000000000000000000",
+        "c" => "cli_00000000000000000000000000",
+        "sinks/s" => "snk_00000000000000000000000000",
         _ => "no-such-thing",
+    }
+}
+
+/// The kind of a path's parameter: its name, with the segment before it where one name has several meanings.
+fn kind_of(before: &str, name: &str) -> String {
+    match (before, name) {
+        ("sessions" | "impersonate" | "sinks", "s") | ("reservations", "r") => format!("{before}/{name}"),
+        _ => name.to_owned(),
     }
 }
 
 /// The path with a tenant in `{t}` and unknown ids in the other parameters.
 pub fn fill(path: &str, tenant: &str) -> String {
-    let segments =
-        path.split('/').map(|segment| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+    let mut before = "";
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        segments.push(match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
             None => segment,
             Some("t") => tenant,
-            Some(name) => unknown(name),
+            Some(name) => unknown(&kind_of(before, name)),
         });
-    segments.collect::<Vec<_>>().join("/")
+        before = segment;
+    }
+    segments.join("/")
 }
