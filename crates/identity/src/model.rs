@@ -266,9 +266,6 @@ impl Rights {
     }
 
     fn cover(&self, role: &Role, scopes: Option<&[Pattern]>, places: &[Option<&Slug>]) -> bool {
-        if self.caller.is_operator() {
-            return true;
-        }
         let inside = |place: Option<&Slug>| match (&self.bound, place) {
             (Some(bound), Some(place)) => bound == place,
             (Some(_) | None, _) => true,

@@ -124,6 +124,10 @@ async fn an_operators_token_has_its_role_and_no_tenant() {
         let key = json!({"name": "ci", "role": "viewer"});
         team("viewer").post("/api/v1/tenants/globex/keys", key.clone()).await.problem(&codes::FORBIDDEN);
         team("admin").post("/api/v1/tenants/globex/keys", key).await.ok(201);
+        // Z10: the team's own people hand out no more than they have either.
+        let up = json!({"email": "eve@example.com", "role": "owner"});
+        team("admin").post("/api/v1/tenants/globex/members", up.clone()).await.problem(&codes::ROLE_EXCEEDS);
+        team("owner").post("/api/v1/tenants/globex/members", up).await.ok(201);
         // Neither a tenant's member that claims it, nor one without a role.
         is_refused(&app, &sign(&app, &changed(&app, json!({"operator": true}))), "a member as operator")
             .await;
