@@ -55,15 +55,9 @@ fn a_standard_client_signs_a_person_in_against_ours() {
             project.make_tenant(tenant, "pro");
         }
         person(project, "acme", "developer");
-        let body = json!({
-            "name": "Dashboard",
-            "kind": "confidential",
-            "redirect_uris": [CALLBACK],
-            "post_logout_redirect_uris": [BYE],
-        });
-        let made = project.api("POST", "/api/v1/clients", &body);
-        assert_eq!(made.status, 201, "{}", made.body);
-        let made = made.json();
+        let create = ["clients", "create", "Dashboard", "--redirect", CALLBACK, "--logout", BYE];
+        let made = project.json(&create);
+        let id = made["id"].as_str().expect("an id");
         let tenant = project.api("GET", "/api/v1/tenants/acme", &Value::Null).json();
         let port = project.listener("gateway").port();
         let given = json!({
@@ -86,6 +80,11 @@ fn a_standard_client_signs_a_person_in_against_ours() {
         let seen: Value = serde_json::from_str(out.trim()).expect("what was seen");
         assert_ne!(seen["id"], 200, "an id token is no access token");
         let headers = seen["served"]["headers"].to_string();
-        assert!(!headers.contains("at+jwt") && headers.contains("developer"), "{headers}");
+        assert!(headers.contains("developer") && headers.contains("usr_"), "{headers}");
+        assert!(project.ok(&["clients", "list"]).contains("Dashboard"));
+        let replaced = project.json(&["clients", "replace-secret", id]);
+        assert_ne!(replaced["client_secret"], made["client_secret"]);
+        project.ok(&["clients", "remove", id, "--yes"]);
+        assert_eq!(project.api("GET", &format!("/api/v1/clients/{id}"), &Value::Null).status, 404);
     });
 }
