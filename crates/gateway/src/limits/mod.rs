@@ -116,11 +116,11 @@ impl Limits {
 
     /// Asks all limits that a request is under, in the order given: tenant, key, route, address. It passes when each
     /// of them lets it; otherwise none has counted it. The answer tells of the first that refused, else of the one
-    /// with the smallest share left. `None` when there is no limit.
-    pub fn take(&self, limits: &[Limit]) -> Option<Outcome> {
+    /// with the smallest share left. `None` when there is no limit. `now` is the time of the request on the monotonic clock.
+    pub fn take(&self, limits: &[Limit], now: Duration) -> Option<Outcome> {
         let mut tightest: Option<Outcome> = None;
         for (index, limit) in limits.iter().enumerate() {
-            let verdict = self.take_one(*limit);
+            let verdict = self.take_one(*limit, now);
             let outcome = Outcome { limit: *limit, verdict };
             if !verdict.allowed {
                 for earlier in &limits[..index] {
@@ -135,10 +135,8 @@ impl Limits {
         tightest
     }
 
-    fn take_one(&self, limit: Limit) -> Verdict {
+    fn take_one(&self, limit: Limit, now: Duration) -> Verdict {
         let mut shard = self.shard(limit.subject).lock();
-        // Asked under the lock, so that the window never sees time go back.
-        let now = self.clock.monotonic();
         if let Some(window) = shard.windows.get_mut(&limit.subject) {
             return window.take(limit.rate, now);
         }
@@ -213,7 +211,7 @@ fn share(verdict: &Verdict) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{ManualClock, Timestamp};
+    use base::{Clock, ManualClock, Timestamp};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -223,14 +221,18 @@ mod tests {
 
     #[test]
     fn n6_five_hundred_in_parallel_on_a_limit_of_a_hundred() {
-        let limits = Arc::new(Limits::new(base::SystemClock::shared()));
+        let clock = base::SystemClock::shared();
+        let limits = Arc::new(Limits::new(clock.clone()));
         let passed = Arc::new(AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
                     let limit = Limit { subject: Subject::Tenant(0, tenant(1)), rate: Rate::per_minute(100) };
                     for _ in 0..50 {
-                        if limits.take(&[limit]).is_some_and(|outcome| outcome.verdict.allowed) {
+                        if limits
+                            .take(&[limit], clock.monotonic())
+                            .is_some_and(|outcome| outcome.verdict.allowed)
+                        {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -248,11 +250,11 @@ mod tests {
         let of_route = Limit { subject: Subject::TenantOnRoute(7, tenant(1)), rate: Rate::per_minute(2) };
         let both = [of_tenant, of_route];
         for _ in 0..2 {
-            assert!(limits.take(&both).unwrap().verdict.allowed);
+            assert!(limits.take(&both, clock.monotonic()).unwrap().verdict.allowed);
         }
-        let refused = limits.take(&both).unwrap();
+        let refused = limits.take(&both, clock.monotonic()).unwrap();
         assert_eq!((refused.verdict.allowed, refused.limit.subject.policy()), (false, "route"));
-        let other = limits.take(&[of_tenant]).unwrap();
+        let other = limits.take(&[of_tenant], clock.monotonic()).unwrap();
         assert_eq!(other.verdict.remaining, 7);
     }
 
@@ -261,7 +263,10 @@ mod tests {
         let clock = ManualClock::new(Timestamp::EPOCH);
         let limits = Limits::new(clock.shared());
         for n in 0..200_000_u64 {
-            limits.take(&[Limit { subject: Subject::Address(0, n << 32), rate: Rate::per_minute(100) }]);
+            limits.take(
+                &[Limit { subject: Subject::Address(0, n << 32), rate: Rate::per_minute(100) }],
+                clock.monotonic(),
+            );
         }
         assert!(limits.len() <= SHARDS * (ADDRESSES_A_SHARD_MAX + 1));
         clock.advance(Duration::from_secs(62));

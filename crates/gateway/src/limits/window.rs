@@ -48,7 +48,8 @@ impl Window {
         Self { part_micros, head, oldest: head, total: 0, parts: [0; SLOTS] }
     }
 
-    /// Asks for one request at `now`, which must not be before an earlier `now`.
+    /// Asks for one request at `now`. Where another thread has asked for a later one already, it is counted with that, which is
+    /// never too early.
     pub fn take(&mut self, rate: Rate, now: Duration) -> Verdict {
         self.adopt(rate.per, now);
         self.advance(now);

@@ -352,7 +352,7 @@ impl Request<'_> {
     fn unknown(&self, environment: &Environment) -> Refusal {
         let address = Subject::Address(environment.number, Subject::address(self.job.client));
         let limit = Limit { subject: address, rate: self.thread.shared.config.address_rate };
-        match self.thread.shared.limits.take(&[limit]) {
+        match self.thread.shared.limits.take(&[limit], self.job.now) {
             Some(outcome) if !outcome.verdict.allowed => {
                 let wait = retry_after_seconds(outcome.verdict.resets_in);
                 Refusal::new(&codes::RATE_LIMITED, "Too many requests came from this address.")
@@ -498,7 +498,7 @@ impl Request<'_> {
             given[count] = limit;
             count += 1;
         }
-        self.job.limit = self.thread.shared.limits.take(&given[..count]);
+        self.job.limit = self.thread.shared.limits.take(&given[..count], self.job.now);
         refuse_over_limit(self.job)
     }
 }

@@ -136,7 +136,7 @@ pub(crate) async fn wait(thread: &Thread, environment: &Environment, text: &str)
         }
         verdict => verdict,
     };
-    let now = thread.shared.clock.now();
+    let now = thread.at(thread.shared.clock.monotonic());
     if let Some(known) = Known::new(environment, text, verdict, (generation, now)) {
         thread.verdicts.keep(&Rc::new(known));
     }

@@ -65,6 +65,8 @@ pub(crate) struct Client {
     scanned: usize,
     /// When the first bytes of the head came; `None` when they came with what was before it.
     began: Option<Duration>,
+    /// When bytes of a head came last.
+    heard: Duration,
     _counted: Counted,
 }
 
@@ -90,6 +92,7 @@ impl Client {
             remembered: Remembered::default(),
             scanned: 0,
             began: None,
+            heard: Duration::ZERO,
             _counted: counted,
         }
     }
@@ -146,12 +149,12 @@ impl Client {
                 Ok(0) | Err(Cut::Gone) => return Head::None,
                 Ok(_) if waited_idle => {
                     let now = self.thread.shared.clock.monotonic();
-                    self.began = Some(now);
+                    (self.began, self.heard) = (Some(now), now);
                     self.thread.deadlines.set_now_ms(millis(now));
                     self.slot.set_idle(false);
                     self.slot.arm(head_ms);
                 }
-                Ok(_) => {}
+                Ok(_) => self.heard = self.thread.shared.clock.monotonic(),
                 Err(Cut::Expired) if waited_idle => return Head::None,
                 Err(Cut::Expired) => return Head::Late,
             }
@@ -194,10 +197,11 @@ impl Client {
     async fn request(&mut self, length: usize) -> After {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
-        job.started = self.began.take().unwrap_or_else(|| thread.shared.clock.monotonic());
+        self.note_times(&mut job);
         let mut admitted = self.admit(&thread, length, &mut job);
         if let Ok(Admission::Wait(environment, token)) = admitted {
             wait(&thread, &environment, &token).await;
+            job.now = thread.shared.clock.monotonic();
             admitted = self.admit(&thread, length, &mut job);
         }
         if let Some(buffer) = &mut self.buffer {
@@ -221,6 +225,17 @@ impl Client {
         after
     }
 
+    /// When the request began, and when its head was whole. A head that came with what was before it begins now.
+    fn note_times(&mut self, job: &mut Job) {
+        (job.started, job.now) = match self.began.take() {
+            Some(began) => (began, self.heard),
+            None => {
+                let now = self.thread.shared.clock.monotonic();
+                (now, now)
+            }
+        };
+    }
+
     fn admit(&mut self, thread: &Thread, length: usize, job: &mut Job) -> Result<Admission, Refusal> {
         let bytes = self.buffer.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..length]);
         let peer = Peer { address: self.peer, text: &self.peer_text, remembered: &mut self.remembered };
@@ -236,7 +251,7 @@ impl Client {
     async fn refuse_head(&mut self, refusal: Refusal) -> After {
         let thread = self.thread.clone();
         let mut job = thread.take_job();
-        job.started = self.began.take().unwrap_or_else(|| thread.shared.clock.monotonic());
+        self.note_times(&mut job);
         job.client = self.peer;
         job.begin(&thread);
         let after = self.refuse(&mut job, &refusal).await;

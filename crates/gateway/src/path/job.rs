@@ -31,6 +31,8 @@ pub(crate) struct Job {
 
     pub(crate) at: Timestamp,
     pub(crate) started: Duration,
+    /// When its head was whole, or it was judged again, on the monotonic clock.
+    pub(crate) now: Duration,
     pub(crate) request: Option<RequestId>,
     /// The same as text.
     pub(crate) request_text: [u8; ID_TEXT_BYTES],
@@ -72,6 +74,7 @@ impl Default for Job {
             down: Vec::new(),
             at: Timestamp::EPOCH,
             started: Duration::ZERO,
+            now: Duration::ZERO,
             request: None,
             request_text: [0; ID_TEXT_BYTES],
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -112,9 +115,9 @@ impl Job {
         *self = Self::default();
     }
 
-    /// Begins: a time and an id.
+    /// Begins, at [`Job::now`]: a time of day and an id.
     pub(crate) fn begin(&mut self, thread: &Thread) {
-        self.at = thread.shared.clock.now();
+        self.at = thread.at(self.now);
         let request = RequestId::new(&At(self.at), &thread.random);
         self.request_text = id_text(&request);
         self.request = Some(request);

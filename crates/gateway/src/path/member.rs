@@ -106,7 +106,7 @@ pub(crate) fn admit_member(
         return Err(Refusal::new(&base::codes::NOT_FOUND, detail));
     };
     let address = Subject::AddressOnRoute(u64::from(environment.number), Subject::address(job.client));
-    job.limit = thread.shared.limits.take(&[Limit { subject: address, rate: ADDRESS_RATE }]);
+    job.limit = thread.shared.limits.take(&[Limit { subject: address, rate: ADDRESS_RATE }], job.now);
     super::admit::refuse_over_limit(job)?;
     job.websocket = forward.found.websocket;
     job.service = Some(member.service.clone());

@@ -86,6 +86,7 @@ async fn tick(thread: Rc<Thread>) {
         interval.tick().await;
         turn = turn.wrapping_add(1);
         let now_ms = thread.monotonic_ms();
+        thread.compare_clocks();
         thread.deadlines.tick(now_ms);
         if turn.is_multiple_of(WATCH_EVERY) && state != thread.shared.state() {
             state = thread.shared.state();

@@ -131,6 +131,9 @@ pub(crate) struct Thread {
     #[expect(clippy::vec_box, reason = "a job is half a KB and moves with its request")]
     jobs: RefCell<Vec<Box<Job>>>,
     date: RefCell<Date>,
+    /// The time of day less that of the monotonic clock, in microseconds, as of the last tick: so that a request asks the
+    /// machine once.
+    ahead_micros: Cell<i64>,
     refused_connections: Cell<u64>,
 }
 
@@ -153,15 +156,28 @@ impl Thread {
             random: SeededRandom::new(seed),
             jobs: RefCell::default(),
             date: RefCell::default(),
+            ahead_micros: Cell::new(0),
             refused_connections: Cell::new(0),
         };
         thread.deadlines.set_now_ms(thread.monotonic_ms());
+        thread.compare_clocks();
         Rc::new(thread)
     }
 
     /// Milliseconds of the monotonic clock, asked now.
     pub(crate) fn monotonic_ms(&self) -> u64 {
         millis(self.shared.clock.monotonic())
+    }
+
+    /// Notes by how much the time of day is ahead. To be asked often, since people and other machines set it.
+    pub(crate) fn compare_clocks(&self) {
+        let (wall, monotonic) = (self.shared.clock.now(), self.shared.clock.monotonic());
+        self.ahead_micros.set(wall.micros().saturating_sub(micros(monotonic)));
+    }
+
+    /// The time of day at a time of the monotonic clock.
+    pub(crate) fn at(&self, monotonic: Duration) -> Timestamp {
+        Timestamp::from_micros(self.ahead_micros.get().saturating_add(micros(monotonic)))
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -232,6 +248,10 @@ fn date_line(seconds: i64) -> Vec<u8> {
     let month = MONTHS[usize::try_from(month).unwrap_or(0)];
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("Date: {weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT\r\n").into_bytes()
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn millis(span: Duration) -> u64 {
