@@ -36,6 +36,8 @@ const TENANTS: usize = 1_000;
 const RUNNERS: usize = 50;
 /// Who send events over HTTP.
 const SENDERS: usize = 16;
+/// Events of one request over HTTP.
+const SIZES: [usize; 3] = [1, 100, 1_000];
 const HOLD: Duration = Duration::from_secs(600);
 
 const PROJECT: &str = "schema = 1\n[project]\nname = \"bench\"\n[tenants]\nresolve = [\"subdomain\"]\n\
@@ -161,17 +163,14 @@ pub(crate) fn run(options: &[&str], parse: impl Fn(&[&str]) -> Option<Plan>) -> 
     }
     let plan = parse(options).ok_or("usage: bench usage [--races N] [--seconds N] [--rounds N]")?;
     let mut rows = runtime.block_on(reservations(stores, plan))?;
-    for (index, (name, url)) in
-        [("http-sqlite", None), ("http-postgres", Some(server.admin_url()))].into_iter().enumerate()
-    {
-        let own = folder.path().join(name);
+    // A server of its own: the other store's keys are gone.
+    let server =
+        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    for (column, url) in [None, Some(server.admin_url())].into_iter().enumerate() {
+        let own = folder.path().join(format!("http-{column}"));
         std::fs::create_dir_all(&own).map_err(|error| format!("make a folder: {error}"))?;
-        for (row, size) in [(2, 1), (3, 100), (4, 1_000)] {
-            let each = own.join(size.to_string());
-            std::fs::create_dir_all(&each).map_err(|error| format!("make a folder: {error}"))?;
-            let rate = events(&each, url.clone(), size, plan.span)?;
-            say(&format!("{name}, batches of {size}: {rate:.0} events/s"));
-            rows[row][index + 1] = format!("{rate:.0}");
+        for (row, rate) in events(&own, url, plan.span)?.into_iter().enumerate() {
+            rows[row + 2][column + 1] = format!("{rate:.0}");
         }
     }
     publish(rows, plan)
@@ -249,13 +248,12 @@ impl Bench {
     /// Reservations a second that are made and committed; fails when the ledger does not say the same at the end.
     async fn reserve(&self, tenants: usize, span: Duration) -> Result<f64, String> {
         let before = self.total().await?;
-        let (clock, next) = (SystemClock::new(), Arc::new(AtomicU64::new(0)));
+        let (clock, next) = (SystemClock::shared(), Arc::new(AtomicU64::new(0)));
         let began = clock.monotonic();
         let client = || {
-            let (engine, world, units, next) =
-                (self.engine.clone(), Arc::clone(&self.world), self.units.clone(), Arc::clone(&next));
+            let (engine, world, units) = (self.engine.clone(), Arc::clone(&self.world), self.units.clone());
+            let (clock, next) = (clock.clone(), Arc::clone(&next));
             async move {
-                let clock = SystemClock::new();
                 let mut count = 0_u64;
                 while clock.monotonic() - began < span {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -333,21 +331,30 @@ where
     Ok(done)
 }
 
-/// Events a second over HTTP.
-fn events(folder: &Path, database_url: Option<String>, size: usize, span: Duration) -> Result<f64, String> {
+/// Events a second over HTTP, by how many a request has.
+fn events(folder: &Path, database_url: Option<String>, span: Duration) -> Result<Vec<f64>, String> {
     let switchyard = Switchyard::start_with(folder, &Setup { project: PROJECT.to_owned(), database_url })?;
     for sender in 0..SENDERS {
-        // The store of before may still have them.
-        drop(switchyard.tenant(&format!("t{sender}"), "pro"));
+        switchyard.tenant(&format!("t{sender}"), "pro")?;
     }
+    let mut rates = Vec::new();
+    for size in SIZES {
+        let rate = events_of(&switchyard, size, span)?;
+        say(&format!("events, {size} a request: {rate:.0}/s"));
+        rates.push(rate);
+    }
+    Ok(rates)
+}
+
+fn events_of(switchyard: &Switchyard, size: usize, span: Duration) -> Result<f64, String> {
     let clock = SystemClock::new();
     let began = clock.monotonic();
     let send = |sender: usize| {
         let (mut count, mut batch) = (0_usize, 0_usize);
         while clock.monotonic() - began < span {
             let event = |number: usize| {
-                let id = format!("{}-{size}-{sender}-{batch}-{number}", began.as_nanos());
-                json!({ "id": id, "meter": "units", "value": 1, "tenant": format!("t{sender}") })
+                let (id, tenant) = (format!("{size}-{sender}-{batch}-{number}"), format!("t{sender}"));
+                json!({ "id": id, "meter": "units", "value": 1, "tenant": tenant })
             };
             let events: Vec<_> = (0..size).map(event).collect();
             let told = switchyard.post("/api/v1/usage/events", &json!({ "events": events }))?;

@@ -230,6 +230,13 @@ impl<'a> SystemTx<'a> {
         events::emit(&mut self.core, &author, event)
     }
 
+    /// Writes many events, each of a tenant or (with `None`) of the installation, in one round trip.
+    pub fn emit_many(&mut self, events: Vec<(Option<TenantId>, NewEvent)>) -> Result<(), Error> {
+        let events =
+            events.into_iter().map(|(tenant, event)| (events::Author::of_system(&self.ctx, tenant), event));
+        events::emit_many(&mut self.core, events.collect())
+    }
+
     /// The same transaction, narrowed to one tenant's rows.
     pub fn for_tenant(&mut self, tenant: TenantId) -> TenantTx<'_> {
         let ctx = self.ctx.for_tenant(tenant);

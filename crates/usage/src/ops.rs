@@ -365,6 +365,46 @@ impl Engine {
         self.end(Ask::Release { tenant, environment, id }).await.map(drop)
     }
 
+    /// Takes events of a tenant, each an id, a meter, a value and a time; answers how many were new.
+    ///
+    /// # Errors
+    /// `TenantUnknown`, `MeterUnknown`, `Busy`, `Store`.
+    pub async fn report_events(
+        &self,
+        who: (EnvironmentId, TenantId),
+        events: &[(String, MeterName, Amount, Timestamp)],
+    ) -> Result<usize, Error> {
+        Ok(self.record(self.entries(who, events).await?).await?.accepted)
+    }
+
+    /// What does the same inside transactions of the caller's, to be run again as often as they are.
+    ///
+    /// # Errors
+    /// `TenantUnknown`, `MeterUnknown`, `Store`; inside, `Store`.
+    pub async fn reporter(
+        &self,
+        who: (EnvironmentId, TenantId),
+        events: &[(String, MeterName, Amount, Timestamp)],
+    ) -> Result<impl Fn(&mut SystemTx<'_>) -> Result<usize, Error> + Send + use<>, Error> {
+        let ask = self.recording(self.entries(who, events).await?);
+        let gather = self.gather.clone();
+        Ok(move |tx: &mut SystemTx<'_>| Ok(recorded(gather.ask_in(tx, &ask)?)?.accepted))
+    }
+
+    async fn entries(
+        &self,
+        (environment, tenant): (EnvironmentId, TenantId),
+        events: &[(String, MeterName, Amount, Timestamp)],
+    ) -> Result<Vec<Entry>, Error> {
+        let account = self.book.account(environment, tenant).await?;
+        let entry = |(id, meter, value, at): &(String, MeterName, Amount, Timestamp)| {
+            account.meters.meter(meter)?;
+            let (id, meter) = (id.clone(), meter.clone());
+            Ok(Entry { tenant, environment, id, meter, value: *value, at: *at })
+        };
+        events.iter().map(entry).collect()
+    }
+
     /// Forgets what it remembers of plans, tenants and limits, as the event log's follower does by itself.
     pub fn forget(&self) {
         self.book.forget(Changed::All);

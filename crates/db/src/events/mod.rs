@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use base::{EnvironmentId, EventId, TenantId, Timestamp};
 
 pub use anchor::{Anchor, AnchorError};
-pub(crate) use emit::{Author, emit};
+pub(crate) use emit::{Author, emit, emit_many};
 pub use follow::EventLog;
 pub(crate) use head::Head;
 pub(crate) use sequencer::Sequencer;

@@ -126,19 +126,21 @@ pub(super) fn recorded(tx: &mut SystemTx<'_>, totals: &BTreeMap<TotalKey, Added>
         sum.value = plus(sum.value, added.value);
         sum.events += added.events;
     }
-    for ((tenant, environment), meters) in tenants {
-        let events: i64 = meters.values().map(|added| added.events).sum();
-        let sums: BTreeMap<&MeterName, Amount> =
-            meters.into_iter().map(|(meter, added)| (meter, added.value)).collect();
-        let event = NewEvent {
-            kind: "usage.recorded",
-            subject: tenant.to_string(),
-            environment: Some(environment),
-            before: None,
-            after: Some(json!({ "events": events, "meters": sums })),
+    let event =
+        |((tenant, environment), meters): ((TenantId, EnvironmentId), BTreeMap<&MeterName, Added>)| {
+            let events: i64 = meters.values().map(|added| added.events).sum();
+            let sums: BTreeMap<&MeterName, Amount> =
+                meters.into_iter().map(|(meter, added)| (meter, added.value)).collect();
+            let event = NewEvent {
+                kind: "usage.recorded",
+                subject: tenant.to_string(),
+                environment: Some(environment),
+                before: None,
+                after: Some(json!({ "events": events, "meters": sums })),
+            };
+            (Some(tenant), event)
         };
-        tx.emit(Some(tenant), event)?;
-    }
+    tx.emit_many(tenants.into_iter().map(event).collect())?;
     Ok(())
 }
 

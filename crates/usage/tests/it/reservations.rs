@@ -204,6 +204,49 @@ async fn j3_the_same_idempotency_key_reserves_once() {
     .await;
 }
 
+/// Another process over the same store; on SQLite, which belongs to one process, another engine in it.
+async fn another_process(app: &App) -> usage::Engine {
+    let store = &app.app.store;
+    if store.kind() == db::Kind::Sqlite {
+        return build(store, &app.world).engine;
+    }
+    let sets = vec![usage::MANIFEST.migrations];
+    let (location, vault) = (store.location.clone(), store.vault.clone());
+    let options = db::Options::new(location, store.shared_clock(), store.random.clone(), vault, sets);
+    let db = db::Db::open(options).await.unwrap();
+    build(&testkit::Store { db, ..store.clone() }, &app.world).engine
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f36_the_same_events_on_two_processes_with_a_crash_in_the_middle_count_once() {
+    apps(|app| async move {
+        let (one, other, who) = (app.engine.clone(), another_process(&app).await, app.acme_in());
+        let at = testkit::start();
+        for round in 0..20 {
+            let events: Vec<_> =
+                (0..10).map(|n| (format!("{round}-{n}"), name("minutes"), Amount::ONE, at)).collect();
+            // The first one dies after all was written and before it was committed.
+            let report = one.reporter(who, &events).await.unwrap();
+            let system = app.app.store.system();
+            let crash = app.app.store.db.write_system(&system, move |tx| -> Result<(), Error> {
+                assert_eq!(report(tx)?, 10);
+                Err(Error::Busy)
+            });
+            assert_eq!(crash.await, Err(Error::Busy));
+            // Its clients ask the other one, and it again, all at once.
+            let mut clients = JoinSet::new();
+            for client in 0..8 {
+                let (engine, events) = (if client % 2 == 0 { one.clone() } else { other.clone() }, events.clone());
+                clients.spawn(async move { engine.report_events(who, &events).await.unwrap() });
+            }
+            assert_eq!(clients.join_all().await.into_iter().sum::<usize>(), 10, "round {round}");
+        }
+        assert_eq!(app.limit("acme", "minutes").await["used"], 200);
+        app.sums_equal_the_ledger().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f37_what_is_begun_and_dropped_leaves_sums_equal_to_the_ledger() {
     apps(|app| async move {
