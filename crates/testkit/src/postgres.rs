@@ -16,6 +16,10 @@ use ::postgres::{Client, Config, NoTls};
 /// The role that tests connect as.
 pub const ROLE: &str = "switchyard";
 
+/// All tables that are not PostgreSQL's own.
+const TABLES: &str = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
+
 /// Why a test has no database.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -45,6 +49,29 @@ impl Database {
     #[must_use]
     pub fn admin_url(&self) -> String {
         self.url_of(self.admin.get_user().unwrap_or(pgserver::ADMIN))
+    }
+
+    /// The tables that hold a text in any column of any row, by name: what is left of something that should be gone.
+    ///
+    /// # Panics
+    /// When the database cannot be read.
+    #[must_use]
+    pub fn tables_holding(&self, text: &str) -> Vec<String> {
+        let mut config = self.admin.clone();
+        config.dbname(&self.name);
+        let text = text.to_owned();
+        on_own_thread(&config, move |client| {
+            let mut found = Vec::new();
+            for row in client.query(TABLES, &[])? {
+                let table: String = row.get(0);
+                let count = format!("SELECT count(*) FROM {table} t WHERE strpos(t::text, $1) > 0");
+                if client.query_one(&count, &[&text])?.get::<_, i64>(0) > 0 {
+                    found.push(table);
+                }
+            }
+            Ok(found)
+        })
+        .expect("a test's database can be read")
     }
 
     fn url_of(&self, user: &str) -> String {

@@ -1,7 +1,6 @@
 //! Tenants from one end to the other: what a batch that mixes them does, what is left of a deleted one, and where a suspended
 //! one is refused.
 
-use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
 use crate::harness::{Project, Response, echo_project, eventually, request};
@@ -10,7 +9,7 @@ use crate::stores::on_both_stores;
 
 /// A meter, and a queue.
 pub const METERED: &str = "[plans.enterprise]\nrequests = \"10000/min\"\nmeters = { agents = { max = 5 } }\n\
-    [meters.tokens]\n[queues.work]\n";
+    [meters.tokens]\n[queues.tasks]\n";
 
 /// A call with a key or token of a tenant.
 fn with_key(project: &Project, key: &str, method: &str, path: &str, body: &Value) -> Response {
@@ -46,7 +45,7 @@ fn z18_batches_that_mix_tenants_are_refused_whole() {
         let mixed = [json!("acme"), Value::Null, json!("globex"), json!("acme")];
         let jobs: Vec<Value> = mixed.iter().map(|tenant| json!({"payload": 1, "tenant": tenant})).collect();
         let jobs: Vec<Value> = jobs.into_iter().map(without_null).collect();
-        let told = with_key(project, &key, "POST", "/api/v1/queues/work/jobs", &json!({ "jobs": jobs }));
+        let told = with_key(project, &key, "POST", "/api/v1/queues/tasks/jobs", &json!({ "jobs": jobs }));
         assert!(matches!(told.status, 403 | 404 | 422), "{} {}", told.status, told.body);
         let event = |(n, tenant): (usize, &Value)| {
             without_null(json!({"id": format!("e{n}"), "meter": "tokens", "value": 1, "tenant": tenant}))
@@ -62,7 +61,7 @@ fn z18_batches_that_mix_tenants_are_refused_whole() {
                 usage.body
             );
         }
-        let jobs = project.api("GET", "/api/v1/queues/work/jobs", &Value::Null).json();
+        let jobs = project.api("GET", "/api/v1/queues/tasks/jobs", &Value::Null).json();
         assert_eq!(jobs["data"], json!([]));
         // The same without the stranger is taken.
         let own: Vec<Value> =
@@ -104,8 +103,7 @@ fn z15_no_table_has_anything_of_a_deleted_tenant() {
         .collect();
     fill(&project, "acme");
     fill(&project, "globex");
-    let mut client = Client::connect(&database.admin_url(), NoTls).expect("the database");
-    let before = tables_with(&mut client, &ids[0]);
+    let before = holding(&database, &ids[0]);
     assert!(before.len() > 8, "little is there to be removed: {before:?}");
     eventually("onboarding is done", || {
         let jobs = project.api("GET", "/api/v1/tenants/acme/onboarding", &Value::Null).json();
@@ -116,11 +114,18 @@ fn z15_no_table_has_anything_of_a_deleted_tenant() {
     let gone = project.api("DELETE", "/api/v1/tenants/acme", &Value::Null);
     assert_eq!(gone.status, 204, "{}", gone.body);
     let kept: Vec<&str> = KEPT.iter().map(|(table, _)| *table).collect();
-    let mut left = tables_with(&mut client, &ids[0]);
+    let mut left = holding(&database, &ids[0]);
     left.retain(|table| !kept.contains(&table.as_str()));
     assert_eq!(left, Vec::<String>::new());
-    let theirs = tables_with(&mut client, &ids[1]);
+    let theirs = holding(&database, &ids[1]);
     assert!(theirs.len() >= before.len() - 1, "globex lost something: {theirs:?} of {before:?}");
+}
+
+/// Tables of capabilities in which a text stands in any column.
+fn holding(database: &testkit::Database, text: &str) -> Vec<String> {
+    let mut tables = database.tables_holding(text);
+    tables.retain(|table| !table.starts_with(OF_STORE));
+    tables
 }
 
 /// Something of everything that a tenant can have.
@@ -136,10 +141,10 @@ fn fill(project: &Project, tenant: &str) {
     let key = key_of(project, tenant);
     token_of(project, tenant);
     make("PUT", &own("limits/agents"), json!({"max": 7}));
-    make("POST", "/api/v1/queues/work/jobs", json!({"payload": 1, "tenant": tenant}));
+    make("POST", "/api/v1/queues/tasks/jobs", json!({"payload": 1, "tenant": tenant}));
     make(
         "POST",
-        "/api/v1/queues/work/jobs",
+        "/api/v1/queues/tasks/jobs",
         json!({"payload": 2, "tenant": tenant, "delay": "1h", "unique": {"key": "once"}}),
     );
     let report = json!({"events": [{"id": "a", "meter": "tokens", "value": 3}]});
@@ -148,28 +153,8 @@ fn fill(project: &Project, tenant: &str) {
     let held = json!({"meter": "agents", "amount": 1, "hold": "1h"});
     let told = with_key(project, &key, "POST", "/api/v1/usage/reservations", &held);
     assert!(matches!(told.status, 200 | 201), "{} {}", told.status, told.body);
-    let schedule = json!({"queue": "work", "every": "1h", "tenant": tenant});
+    let schedule = json!({"queue": "tasks", "every": "1h", "tenant": tenant});
     make("PUT", &format!("/api/v1/schedules/of-{tenant}"), schedule);
-}
-
-/// Tables of capabilities in which a text stands in any column.
-fn tables_with(client: &mut Client, text: &str) -> Vec<String> {
-    let names = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
-    let names = client.query(names, &[]).expect("the tables");
-    let mut found = Vec::new();
-    for row in names {
-        let table: String = row.get(0);
-        if table.starts_with(OF_STORE) {
-            continue;
-        }
-        let statement = format!("SELECT count(*) FROM {table} t WHERE t::text LIKE '%' || $1 || '%'");
-        let count: i64 = client.query_one(&statement, &[&text]).expect("count").get(0);
-        if count > 0 {
-            found.push(table);
-        }
-    }
-    found
 }
 
 #[test]
