@@ -116,7 +116,9 @@ impl Fetch {
             methods.and_then(Value::as_array).is_some_and(|list| list.iter().any(|m| m == method))
         };
         let endpoints = Endpoints {
-            authorization: text("authorization_endpoint"),
+            // Browsers are sent there: by the same rule as we go ourselves.
+            authorization: text("authorization_endpoint")
+                .filter(|url| client_place(&definition.url, url).is_ok()),
             token: text("token_endpoint"),
             userinfo: text("userinfo_endpoint"),
             names_itself: document
@@ -150,17 +152,34 @@ impl Fetch {
     }
 
     async fn send(&self, issuer: &str, url: &str, request: Request) -> Result<GuardedResponse, FetchError> {
-        let read = |text: &str| Target::parse(text).map_err(|error| FetchError(format!("{text}: {error}")));
-        let (home, target) = (read(issuer)?, read(url)?);
-        let at_home = home.is_loopback() && target.is_loopback();
-        if !target.is_https() && !at_home {
-            return Err(FetchError(format!("{url}: https is expected")));
-        }
-        let client = if at_home || home.host() == target.host() { &self.named } else { &self.elsewhere };
+        let (target, place) = client_place(issuer, url)?;
+        let client = match place {
+            Place::Named => &self.named,
+            Place::Elsewhere => &self.elsewhere,
+        };
         let Request { method, headers, body } = request;
         let answer = client.send(GuardedRequest { method, target, headers, body }).await;
         answer.map_err(|error| FetchError(format!("{url}: {error}")))
     }
+}
+
+/// Whose word an address is.
+enum Place {
+    /// The operator's: this machine, or the issuer's own host.
+    Named,
+    /// The issuer's documents'.
+    Elsewhere,
+}
+
+fn client_place(issuer: &str, url: &str) -> Result<(Target, Place), FetchError> {
+    let read = |text: &str| Target::parse(text).map_err(|error| FetchError(format!("{text}: {error}")));
+    let (home, target) = (read(issuer)?, read(url)?);
+    let at_home = home.is_loopback() && target.is_loopback();
+    if !target.is_https() && !at_home {
+        return Err(FetchError(format!("{url}: https is expected")));
+    }
+    let named = at_home || home.host() == target.host();
+    Ok((target, if named { Place::Named } else { Place::Elsewhere }))
 }
 
 /// A request without its address.

@@ -250,6 +250,18 @@ async fn an_issuer_without_a_client_signs_nobody_in() {
         app.nobody("development").get(START).await.problem(&codes::NOT_FOUND);
         app.nobody("development").get(CALLBACK).await.problem(&codes::NOT_FOUND);
         app.nobody("other").get(START).await.problem(&codes::NOT_FOUND);
+        // Nor does one whose documents send browsers over plain http to somebody else.
+        let second = Issuer::start(2).await;
+        for to in ["http://192.0.2.1/authorize", "javascript:alert(1)"] {
+            second.script().discovery = json!({ "authorization_endpoint": to });
+            let body = json!({ "name": "odd", "url": second.url, "algorithms": ["EdDSA"], "client_id": "c" });
+            app.trust("development", body).await;
+            let path = "/api/v1/auth/issuers/odd/start";
+            app.nobody("development").get(path).await.problem(&codes::UNAVAILABLE);
+            app.operator("development").delete("/api/v1/issuers/odd").await.ok(204);
+            let token = second.token(json!({}));
+            app.forgotten("development", &token).await;
+        }
     })
     .await;
 }
