@@ -13,6 +13,7 @@
 //! - `usage`: reservations by 64 clients on one tenant and on 1,000, exact at the end; events over HTTP; `--races N` instead races for
 //!   the last unit of a quota.
 //! - `idle`: start to ready, memory and CPU with 1,000 tenants and nothing to do.
+//! - `timing`: whether the time of a refusal tells a near key from a far one, or an account from none (Welch's t).
 //!
 //! `upstream PORT` and `flooder …` are what these run as processes of their own, so that their CPU is not counted.
 //! Each verb prints its table and appends it to `bench/RESULTS.md`. Options: `--seconds N`, `--rounds N`.
@@ -30,6 +31,7 @@ mod report;
 mod simulate;
 mod switchyard;
 mod tenants;
+mod timing;
 mod tokens;
 mod upstream;
 mod usage;
@@ -39,7 +41,7 @@ use std::time::Duration;
 
 use crate::report::say;
 
-const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants | tokens | usage  [--seconds N] [--rounds N]";
+const USAGE: &str = "usage: bench gateway | flood | commit | batches | jobs | simulate | idle | tenants | tokens | timing | usage  [--seconds N] [--rounds N]";
 
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +99,7 @@ fn measure(verb: &str, plan: Plan) -> Result<(), String> {
         "idle" => idle::run(plan),
         "tenants" => tenants::run(plan),
         "tokens" => tokens::run(plan),
+        "timing" => timing::run(plan),
         _ => Err(USAGE.to_owned()),
     }
 }
