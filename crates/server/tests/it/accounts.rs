@@ -162,7 +162,8 @@ fn second_factor(project: &Project, tokens: &Value) -> (Value, String) {
 /// A role that changes is in force within a second; the next token has it.
 fn another_role(project: &Project, tokens: Value) -> Value {
     let members = project.api("GET", "/api/v1/tenants/acme/members", &Value::Null).json();
-    let member = format!("/api/v1/tenants/acme/members/{}", members["data"][0]["id"].as_str().expect("an id"));
+    let member =
+        format!("/api/v1/tenants/acme/members/{}", members["data"][0]["id"].as_str().expect("an id"));
     let keys = |token: &str| {
         at_api(project, "POST", "/api/v1/tenants/acme/keys", token, &json!({"name": "ci"})).status
     };
@@ -184,7 +185,8 @@ fn another_role(project: &Project, tokens: Value) -> Value {
 /// After signing out nothing works any more, within a second, at the API and at the gateway.
 fn sign_out(project: &Project, tokens: &Value) {
     let bearer = format!("Bearer {}", access(tokens));
-    let app = || project.gateway("acme", "/private", &[("authorization", &bearer)]).expect("an answer").status;
+    let app =
+        || project.gateway("acme", "/private", &[("authorization", &bearer)]).expect("an answer").status;
     eventually("the gateway takes the token", || app() == 200);
     let refresh = json!({"refresh_token": tokens["refresh_token"]});
     assert_eq!(at_api(project, "POST", "/api/v1/auth/logout", "", &refresh).status, 204);
@@ -244,10 +246,8 @@ fn totp(secret: &str, later: u64) -> String {
         .map(|five| format!("{five:05b}"))
         .collect();
     let (whole, _) = bits.as_bytes().as_chunks::<8>();
-    let key: Vec<u8> = whole
-        .iter()
-        .map(|byte| byte.iter().fold(0, |all, bit| all << 1 | (bit - b'0')))
-        .collect();
+    let key: Vec<u8> =
+        whole.iter().map(|byte| byte.iter().fold(0, |all, bit| all << 1 | (bit - b'0'))).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let step = (now / 30 + later).to_be_bytes();
     let pad = |with: u8| -> Vec<u8> {
