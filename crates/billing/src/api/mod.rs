@@ -67,7 +67,7 @@ fn reading(routes: Routes, state: &Arc<State>) -> Routes {
                     "By tenant and meter, for a month or day of UTC: what was used, what the sink accepted, and what became of the \
                      rest. With `at_sink=true` also what Stripe itself has counted, to which it comes a while after it accepted.",
                 )
-                .codes(&[&codes::INVALID, &codes::UNAVAILABLE]),
+                .codes(&[&codes::UNAVAILABLE]),
             Arc::clone(state),
             reconciliation::report,
         )

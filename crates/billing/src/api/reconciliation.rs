@@ -33,7 +33,7 @@ pub(crate) async fn report(
     let ctx = call.caller.system_ctx("compare usage with a billing sink")?;
     let (environment, name) = (place(&call)?, name(&call)?);
     let query = call.query;
-    let wrong = |place: &str, text: String| Problem::new(&codes::INVALID).fault(place, text);
+    let wrong = |place: &str, text: String| Problem::new(&codes::BAD_REQUEST).fault(place, text);
     let period = Period::parse(&query.period).map_err(|error| wrong("/query/period", error.to_string()))?;
     let page = page_of(query.limit, query.cursor)?;
     let (sink, period, lines) = {

@@ -72,12 +72,12 @@ async fn a_report_goes_on_page_by_page_and_says_what_it_cannot() {
         assert_eq!((count(&first), count(&rest), rest["next_cursor"].is_null()), (4, 3, true));
         let operator = app.app.operator();
         let path = format!("{SINK}/reconciliation");
-        operator.get(&format!("{path}?period=2026-13")).await.problem(&codes::INVALID);
+        operator.get(&format!("{path}?period=2026-13")).await.problem(&codes::BAD_REQUEST);
         operator.get(&format!("{SINK}x/reconciliation?period=2026-01")).await.problem(&codes::NOT_FOUND);
         let hook = "/api/v1/billing/sinks/hook";
         operator.put(hook, json!({"kind": "webhook", "url": "https://a.example/x"})).await.ok(201);
         let asked = operator.get(&format!("{hook}/reconciliation?period=2026-01&at_sink=true")).await;
-        asked.problem(&codes::INVALID);
+        asked.problem(&codes::BAD_REQUEST);
     })
     .await;
 }
