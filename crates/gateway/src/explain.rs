@@ -2,6 +2,7 @@
 
 use crate::balance::Services;
 use crate::model::{Auth, Route};
+use crate::path::OWN_LABELS;
 use crate::snapshot::{Environment, HostMeaning, Tenant, World};
 use crate::wire::{authority, target};
 use base::{Rate, RouteId, Slug};
@@ -118,6 +119,12 @@ impl Explanation {
                 let label = host.split('.').next().unwrap_or_default();
                 let base = environment.record.load().base_domain.clone();
                 let whole = format!("{label}.{base}") == host;
+                if whole && OWN_LABELS.contains(&label) {
+                    self.say(format!(
+                        "own: {host} is Switchyard's, for members of tenants; no route takes it"
+                    ));
+                    return Err(base::codes::ROUTE_UNKNOWN.name);
+                }
                 let tenant = environment.tenants.by_slug(label).filter(|_| whole);
                 if tenant.is_none() && !base::RESERVED_SLUGS.contains(&label) {
                     let next = format!("`switchyard tenants create {label} …` makes one");
@@ -166,14 +173,17 @@ impl Explanation {
         self.say(format!("route: {} leads to {}", route.label, route.service));
         self.say(match route.auth {
             Auth::None => "auth: none, credentials are not looked at",
-            Auth::Optional => "auth: optional, a Switchyard key that comes must be valid",
-            Auth::Required => "auth: required, a Switchyard key must come",
+            Auth::Optional => "auth: optional, a Switchyard key or token that comes must be valid",
+            Auth::Required => "auth: required, a Switchyard key or token must come",
         });
         self.say(match (route.plan_limit, has_tenant) {
             (true, true) => "limits: the plan's rate",
             (true, false) => "limits: the address's rate, since no tenant is known",
             (false, _) => "limits: none of the plan",
         });
+        if let Some(meter) = &route.meter {
+            self.say(format!("meter: counted by {meter}, and refused where the tenant's quota is used up"));
+        }
         let own =
             [("key", route.limits.key), ("tenant", route.limits.tenant), ("address", route.limits.address)];
         for (name, rate) in own {

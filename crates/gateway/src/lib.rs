@@ -8,8 +8,8 @@
 //! 1. A thread (one single-threaded runtime a core, a socket of its own by `SO_REUSEPORT`) accepts the connection and
 //!    gives it one task for all its life. Nothing of it ever moves to another thread.
 //! 2. The head is found and parsed ([`wire`]); what is ambiguous is refused. `path::admit` then judges it in one
-//!    synchronous pass: host, environment and tenant from the [`snapshot`], the route, the key, the [`limits`]; and
-//!    writes the head that the application gets, with identity, trace and assertion.
+//!    synchronous pass: host, environment and tenant from the [`snapshot`], the route, the key or token, the [`limits`], the
+//!    meter; and writes the head that the application gets, with identity, trace and assertion.
 //! 3. `path::exchange` asks the breaker, chooses a replica ([`balance`]), takes an idle connection or makes one,
 //!    writes, waits; tries again elsewhere what may be tried again.
 //! 4. The answer is framed anew and written as it comes. The connection goes back to its pool.
@@ -20,13 +20,14 @@
 //!
 //! # Invariants
 //! - Where a message ends is decided by one reader, ours; bodies are decoded and framed anew, both ways.
-//! - Headers that carry identity come from the gateway alone; a key of Switchyard's never reaches an application.
+//! - Headers that carry identity come from the gateway alone; a key or token of Switchyard's never reaches an application.
+//! - What a socket was let in by is looked at again when it may have been called back; then the socket ends within a second.
 //! - A tenant is named by all sources alike, or the request is refused.
 //! - Every wait has a deadline, every buffer and queue a bound. A connection that waits holds no buffer.
 //! - A panic ends one connection.
 //!
 //! # Deliberately absent
-//! TLS, HTTP/2, caching, compression, the firewall, meters (schema and seams come with them). Forwarding of interim
+//! TLS, HTTP/2, caching, compression, the firewall (schema and seams come with them). Forwarding of interim
 //! responses (103) and trailers: few understand them, and both have been ways to smuggle. App errors (5xx) do not open
 //! a breaker: one tenant's broken page must not close a service to the others.
 

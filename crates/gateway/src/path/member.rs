@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Labels below a base domain that Switchyard answers itself.
-const OWN_LABELS: [&str; 2] = ["api", "console"];
+pub(crate) const OWN_LABELS: [&str; 2] = ["api", "console"];
 
 /// What one address may ask of the member surface: a page with its requests many times over, and programs of a tenant. Who
 /// needs more has keys at the service API.

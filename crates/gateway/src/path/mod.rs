@@ -27,7 +27,7 @@ mod uplink;
 mod watch;
 
 pub(crate) use assertion::Assertions;
-pub(crate) use member::Member;
 pub use member::MemberSurface;
+pub(crate) use member::{Member, OWN_LABELS};
 pub(crate) use run::run;
 pub(crate) use shared::{Connections, Shared};
