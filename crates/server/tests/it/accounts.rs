@@ -27,6 +27,7 @@ auth = "required"
         first_owner(project);
         on_the_command_line(project);
         project.make_tenant("acme", "enterprise");
+        eventually("the gateway knows acme", || project.get("acme", "/health").status == 200);
         let tokens = invited(project);
         let (tokens, secret) = second_factor(project, &tokens);
         let tokens = another_role(project, tokens);
