@@ -105,20 +105,11 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     let usage::Built { module: usage, meters, ledger, .. } = counting(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } =
         data_path(ground, &shared, &identity, &services, meters);
-    let plans = plans::build(plans::Deps {
-        db: db.clone(),
-        clock: clock.clone(),
-        census: Arc::new(tenants::PlanCensus),
-        over: Some(Arc::new(usage::Census::new(Arc::new(tenants::Terms), clock.clone()))),
-        environments: shared.environments.clone(),
-        projects: Arc::new(tenants::Projects),
-        schemas: capabilities::sections(),
-    });
     let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
     let audit = audit::build(audit::Deps { db: db.clone(), tenants: shared.tenants.clone() });
     let (jobs, schedules) = (work(ground, &shared), times(ground, &shared));
     let mut modules = vec![
-        plans,
+        offers(ground, &shared),
         usage,
         invoicing(ground, &shared, ledger),
         identity.module,
@@ -297,6 +288,20 @@ fn work(ground: &Ground, shared: &Shared) -> Module {
         clock: clock.clone(),
         tenants: shared.tenants.clone(),
         environments: shared.environments.clone(),
+    })
+}
+
+/// Plans, whose changes are judged by who uses them and how much.
+fn offers(ground: &Ground, shared: &Shared) -> Module {
+    let Ground { db, clock, .. } = ground;
+    plans::build(plans::Deps {
+        db: db.clone(),
+        clock: clock.clone(),
+        census: Arc::new(tenants::PlanCensus),
+        over: Some(Arc::new(usage::Census::new(Arc::new(tenants::Terms), clock.clone()))),
+        environments: shared.environments.clone(),
+        projects: Arc::new(tenants::Projects),
+        schemas: capabilities::sections(),
     })
 }
 

@@ -40,18 +40,17 @@ impl Operation {
 
     /// A call of it on a listener.
     pub fn call_at(&self, listener: SocketAddr, path: &str, key: Option<&str>, body: &str) -> Response {
-        self.call_under(listener, "localhost", path, key, body)
+        self.call_under((listener, "localhost"), path, key, body)
     }
 
     /// A call of it at the member surface: `api.` of the base domain, at the gateway.
     pub fn call_as_member(&self, project: &Project, path: &str, key: Option<&str>, body: &str) -> Response {
-        self.call_under(project.listener("gateway"), "api.localhost", path, key, body)
+        self.call_under((project.listener("gateway"), "api.localhost"), path, key, body)
     }
 
     fn call_under(
         &self,
-        listener: SocketAddr,
-        host: &str,
+        (listener, host): (SocketAddr, &str),
         path: &str,
         key: Option<&str>,
         body: &str,
