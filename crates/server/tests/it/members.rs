@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Project, Response, echo_project, request};
+use crate::harness::{Project, Response, echo_project, eventually, request};
 
 fn up() -> Project {
     let mut project = Project::new(&echo_project(""));
@@ -44,7 +44,10 @@ fn members_and_keys_reach_their_own_tenant_at_the_gateway_and_nothing_else() {
     for path in ["/api/v1/projects", "/metrics", "/readyz", "/api/status"] {
         assert_eq!(ask(&project, "api.localhost", path, &key).status, 404, "{path}");
     }
-    assert_eq!(ask(&project, "acme.localhost", "/metrics", "").status, 200, "of a tenant it is the app's");
+    // The gateway learns of a new tenant within a second.
+    eventually("of a tenant it is the app's", || {
+        ask(&project, "acme.localhost", "/metrics", "").status == 200
+    });
 }
 
 #[test]
