@@ -240,6 +240,7 @@ pub(crate) fn of_tenant(
     tx.for_tenant(tenant).query(&OF_TENANT, &params![environment, now])?.iter().map(counter).collect()
 }
 
+/// crosses tenants: what is old goes, whosever it was.
 const PURGE: Sql = Sql::Split {
     // Without row ids, SQLite names rows by their whole key.
     sqlite: "DELETE FROM usage_counters WHERE (tenant, environment, meter, from_at, until_at) IN \

@@ -110,6 +110,7 @@ pub(crate) fn add(tx: &mut SystemTx<'_>, added: &[(&TotalKey, &Added)]) -> Resul
     Ok(())
 }
 
+/// crosses tenants: billing reads the ledger of an environment.
 const AFTER: Sql = Sql::One(
     "SELECT position, id, tenant, meter, value, at FROM usage_events WHERE environment = $1 AND position > $2 \
      ORDER BY position LIMIT $3",
@@ -135,11 +136,13 @@ pub(crate) fn after(
     tx.query(&AFTER, &params![environment, position, limit])?.iter().map(entry).collect()
 }
 
+/// crosses tenants: billing compares the sums of all of them.
 const TOTALS: Sql = Sql::One(
     "SELECT tenant, meter, CAST(SUM(value / 1000000) AS BIGINT), CAST(SUM(value % 1000000) AS BIGINT), \
      CAST(SUM(events) AS BIGINT) FROM usage_totals WHERE environment = $1 AND bucket >= $2 AND bucket < $3 \
      GROUP BY tenant, meter ORDER BY tenant, meter",
 );
+/// crosses tenants: billing compares the sums of all of them.
 const EXACT_TOTALS: Sql = Sql::One(
     "SELECT tenant, meter, CAST(SUM(value / 1000000) AS BIGINT), CAST(SUM(value % 1000000) AS BIGINT), \
      COUNT(*) FROM usage_events WHERE environment = $1 AND at >= $2 AND at < $3 \
@@ -219,6 +222,7 @@ pub(crate) fn sum(
     Ok(of_parts(row.get(0)?, row.get(1)?))
 }
 
+/// crosses tenants: an operator asks who would be over a limit.
 const MOST: Sql = Sql::One(
     "SELECT tenant, CAST(SUM(value / 1000000) AS BIGINT) AS units FROM usage_totals \
      WHERE environment = $1 AND meter = $2 AND bucket >= $3 GROUP BY tenant ORDER BY units DESC LIMIT $4",
@@ -235,7 +239,7 @@ pub(crate) fn most(
     tx.query(&MOST, &params![environment, meter, since, limit])?.iter().map(|row| row.get(0)).collect()
 }
 
-// The primary key names the rows that an index over time found.
+/// crosses tenants: what is old goes, whosever it was.
 const PRUNE: Sql = Sql::One(
     "DELETE FROM usage_events WHERE environment = $1 AND position IN \
      (SELECT position FROM usage_events WHERE environment = $1 AND at < $2 ORDER BY at LIMIT $3)",

@@ -169,7 +169,7 @@ const LAPSE: Sql = Sql::Split {
     sqlite: "UPDATE usage_reservations SET state = 3, ended_at = $6 WHERE tenant = $1 AND environment = $2 \
              AND meter = $3 AND from_at = $4 AND until_at = $5 AND state = 0 AND expires_at <= $6 RETURNING id, amount",
     // The counter is held already, and reservations come before counters: one that somebody else works with is left.
-    postgres: "UPDATE usage_reservations SET state = 3, ended_at = $6 WHERE (tenant, id) IN (SELECT tenant, id \
+    postgres: "UPDATE usage_reservations SET state = 3, ended_at = $6 WHERE tenant = $1 AND id IN (SELECT id \
                FROM usage_reservations WHERE tenant = $1 AND environment = $2 AND meter = $3 AND from_at = $4 \
                AND until_at = $5 AND state = 0 AND expires_at <= $6 FOR UPDATE SKIP LOCKED) RETURNING id, amount",
 };
@@ -186,6 +186,7 @@ pub(crate) fn lapse(
     tx.query(&LAPSE, &params)?.iter().map(lapsed).collect()
 }
 
+/// crosses tenants: the time of reservations ends, whosever they are.
 const LAPSED: Sql = Sql::One(
     "SELECT tenant, id FROM usage_reservations WHERE state = 0 AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
 );
@@ -200,6 +201,7 @@ pub(crate) fn lapsed(
     tx.query(&LAPSED, &params![now, limit])?.iter().map(ids).collect()
 }
 
+/// crosses tenants: the time of reservations ends, whosever they are.
 const NEXT: Sql = Sql::One("SELECT MIN(expires_at) FROM usage_reservations WHERE state = 0");
 
 /// When the next one lapses.
@@ -207,6 +209,7 @@ pub(crate) fn next_lapse(tx: &mut SystemTx<'_>) -> Result<Option<Timestamp>, Err
     tx.query_one(&NEXT, &[])?.get(0)
 }
 
+/// crosses tenants: finds whose a reservation is, for a caller who acts for all of an environment.
 const OWNER: Sql = Sql::One("SELECT tenant FROM usage_reservations WHERE id = $1 AND environment = $2");
 
 /// Whose a reservation of an environment is.
@@ -218,6 +221,7 @@ pub(crate) fn owner(
     tx.query_opt(&OWNER, &params![id, environment])?.map(|row| row.get(0)).transpose()
 }
 
+/// crosses tenants: what is old goes, whosever it was.
 const PURGE: Sql = Sql::One(
     "DELETE FROM usage_reservations WHERE id IN \
      (SELECT id FROM usage_reservations WHERE state <> 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2)",

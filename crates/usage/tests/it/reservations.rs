@@ -236,7 +236,8 @@ async fn f36_the_same_events_on_two_processes_with_a_crash_in_the_middle_count_o
             // Its clients ask the other one, and it again, all at once.
             let mut clients = JoinSet::new();
             for client in 0..8 {
-                let (engine, events) = (if client % 2 == 0 { one.clone() } else { other.clone() }, events.clone());
+                let (engine, events) =
+                    (if client % 2 == 0 { one.clone() } else { other.clone() }, events.clone());
                 clients.spawn(async move { engine.report_events(who, &events).await.unwrap() });
             }
             assert_eq!(clients.join_all().await.into_iter().sum::<usize>(), 10, "round {round}");
