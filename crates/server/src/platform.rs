@@ -37,7 +37,7 @@ pub(crate) struct Platform {
     control: SocketAddr,
     operator_key: String,
     setup_link: Option<String>,
-    document: serde_json::Value,
+    api: web::Server,
     metrics: Metrics,
     log: Option<LogHandle>,
     // Removes its file when the platform is dropped.
@@ -104,7 +104,7 @@ impl Platform {
                 control: parts.control,
                 operator_key: parts.operator_key,
                 setup_link: parts.setup_link,
-                document: parts.document,
+                api: parts.api,
                 metrics,
                 log,
                 _listeners: parts.listeners,
@@ -133,8 +133,8 @@ impl Platform {
     }
 
     /// The description of the API.
-    pub(crate) fn document(&self) -> &serde_json::Value {
-        &self.document
+    pub(crate) fn document(&self) -> serde_json::Value {
+        self.api.document()
     }
 
     /// What is counted.
@@ -196,7 +196,7 @@ struct Parts {
     control: SocketAddr,
     operator_key: String,
     setup_link: Option<String>,
-    document: serde_json::Value,
+    api: web::Server,
     listeners: Listeners,
 }
 
@@ -254,7 +254,7 @@ impl Starting<'_> {
         };
         let control_server = server(Surface::Operator, routes.clone())?;
         let service_server = server(Surface::Service, routes)?;
-        let document = control_server.document().clone();
+        let api = control_server.clone();
         self.listen("control", control_server, sockets.control);
         if let Some(socket) = sockets.service {
             self.listen("service", service_server, socket);
@@ -274,7 +274,7 @@ impl Starting<'_> {
         self.warn_of_lost_key(&operator_key);
         let operator_key = read_operator_key(&operator_key)?;
         let setup_link = self.setup_link(&*links).await;
-        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, setup_link, document, listeners })
+        Ok(Parts { readiness, gateway: gateway_addr, control, operator_key, setup_link, api, listeners })
     }
 
     fn warn_of_lost_key(&self, operator_key: &OperatorKey) {

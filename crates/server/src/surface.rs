@@ -34,9 +34,10 @@ fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         settings.data_dir = empty.path().join("data");
         (settings.gateway_addr, settings.control_addr, settings.service_addr) = (free, free, free);
         let platform = Platform::start(&settings, Roles::ALL, &session.output).await?;
+        let document = platform.document();
         let files = [
-            ("openapi.json", pretty(platform.document())),
-            ("permissions.txt", permissions(platform.document())),
+            ("openapi.json", pretty(&document)),
+            ("permissions.txt", permissions(&document)),
             ("cli-help.txt", help()),
             ("config-schema.json", pretty(&config::project_schema(&capabilities::sections()))),
             ("metrics.txt", metrics(&platform)),

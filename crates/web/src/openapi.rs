@@ -39,7 +39,7 @@ pub fn document(routes: &[Routes], info: &ApiInfo) -> Value {
     let mut generator = settings.into_generator();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut tags: Vec<&str> = Vec::new();
-    let (own, _) = reference::routes();
+    let (own, _) = reference::routes(Vec::new(), info.clone());
     for route in routes.iter().chain([&own]).flat_map(Routes::iter) {
         if !tags.contains(&route.capability) {
             tags.push(route.capability);

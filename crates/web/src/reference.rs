@@ -2,6 +2,7 @@
 //! here, with its style inside: it asks no other host for anything.
 
 use crate::call::Call;
+use crate::openapi::{self, ApiInfo};
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::Routes;
@@ -15,9 +16,13 @@ use std::sync::{Arc, OnceLock};
 
 const STYLE: &str = include_str!("reference.css");
 
-/// What the two routes answer. Filled once, after the document was made, in which they stand themselves.
-#[derive(Default)]
-pub(crate) struct Description(OnceLock<Made>);
+/// What the two routes answer. Made when somebody asks for the first time: the document of a few hundred routes takes some
+/// ten megabytes while it is made, and most processes are never asked.
+pub(crate) struct Description {
+    routes: Vec<Routes>,
+    info: ApiInfo,
+    made: OnceLock<Made>,
+}
 
 struct Made {
     document: String,
@@ -26,23 +31,27 @@ struct Made {
 }
 
 impl Description {
-    /// Keeps the document and its page.
-    pub(crate) fn fill(&self, document: &Value) {
-        let hash = base64::engine::general_purpose::STANDARD
-            .encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
-        let policy =
-            format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'");
-        self.0.get_or_init(|| Made { document: document.to_string(), page: page(document), policy });
+    /// The document, made anew.
+    pub(crate) fn document(&self) -> Value {
+        openapi::document(&self.routes, &self.info)
     }
 
-    fn made(&self) -> Result<&Made, Problem> {
-        self.0.get().ok_or_else(|| Problem::internal("the description is not filled"))
+    fn made(&self) -> &Made {
+        self.made.get_or_init(|| {
+            let hash = base64::engine::general_purpose::STANDARD
+                .encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+            let policy = format!(
+                "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'"
+            );
+            let document = self.document();
+            Made { document: document.to_string(), page: page(&document), policy }
+        })
     }
 }
 
-/// `/api/openapi.json` and `/api/docs`, and what they answer, to be filled.
-pub(crate) fn routes() -> (Routes, Arc<Description>) {
-    let description = Arc::new(Description::default());
+/// `/api/openapi.json` and `/api/docs`, which describe `routes` and themselves.
+pub(crate) fn routes(routes: Vec<Routes>, info: ApiInfo) -> (Routes, Arc<Description>) {
+    let description = Arc::new(Description { routes, info, made: OnceLock::new() });
     let spec = |path, summary| Spec::public(path).surface(Surface::Both).summary(summary).success(200);
     let document = spec("/api/openapi.json", "This description as OpenAPI 3.1");
     let page = spec("/api/docs", "This description as a page");
@@ -55,11 +64,11 @@ pub(crate) fn routes() -> (Routes, Arc<Description>) {
 }
 
 async fn json_document(description: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
-    Ok(Reply::text("application/json", description.made()?.document.clone()))
+    Ok(Reply::text("application/json", description.made().document.clone()))
 }
 
 async fn html_page(description: Arc<Description>, _: Call) -> Result<Reply<()>, Problem> {
-    let made = description.made()?;
+    let made = description.made();
     let reply = Reply::text("text/html; charset=utf-8", made.page.clone());
     Ok(reply.header(header::CONTENT_SECURITY_POLICY, &made.policy))
 }

@@ -2,9 +2,9 @@
 
 use crate::api::{Api, Endpoint, Found, Pool, Switch};
 use crate::call::PathParams;
-use crate::openapi::{self, ApiInfo};
+use crate::openapi::ApiInfo;
 use crate::record::Recorder;
-use crate::reference;
+use crate::reference::{self, Description};
 use crate::routes::{Route, RouteMeta, Routes};
 use crate::spec::{Access, Surface};
 use crate::stalled::{Impatient, WRITE_TIME_MAX};
@@ -88,7 +88,7 @@ pub enum RouteError {
 pub struct Server {
     api: Arc<Api>,
     paths: Arc<Paths>,
-    document: Arc<serde_json::Value>,
+    description: Arc<Description>,
     metadata: Arc<Vec<RouteMeta>>,
     /// What the gateway vouches with; `None` where clients come themselves.
     vouch: Option<Arc<Secret<String>>>,
@@ -102,17 +102,15 @@ impl Server {
     pub fn new(deps: ServerDeps<'_>) -> Result<Self, RouteError> {
         let ServerDeps { mut routes, authenticate, environments, log, metrics, clock, random, surface, info } =
             deps;
-        let document = Arc::new(openapi::document(&routes, &info));
-        let (described, description) = reference::routes();
-        description.fill(&document);
-        routes.push(described);
+        let (own, description) = reference::routes(routes.clone(), info);
+        routes.push(own);
         let recorder = Recorder::new(metrics, log, clock.clone());
         let ids = Pool::new(Arc::clone(&random));
         let api = Arc::new(Api { authenticate, environments, recorder, clock, random, ids, surface });
         let served = routes.iter().flat_map(Routes::iter).filter(|route| surface.serves(route.spec.surface));
         let paths = Arc::new(Paths::of(served)?);
         let metadata = Arc::new(routes.iter().flat_map(Routes::metadata).collect());
-        Ok(Self { api, paths, document, metadata, vouch: None })
+        Ok(Self { api, paths, description, metadata, vouch: None })
     }
 
     /// Answers the gateway alone, which says for whom it asks ([`VOUCH`](crate::VOUCH)); to all others there is nothing
@@ -129,10 +127,10 @@ impl Server {
         &self.metadata
     }
 
-    /// The OpenAPI document of all routes, whatever the surface.
+    /// The OpenAPI document of all routes, whatever the surface. Made anew each time: it is large, and seldom asked for.
     #[must_use]
-    pub fn document(&self) -> &serde_json::Value {
-        &self.document
+    pub fn document(&self) -> serde_json::Value {
+        self.description.document()
     }
 
     /// Answers one request, as if it had come by a connection from `peer`.

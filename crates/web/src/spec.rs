@@ -78,7 +78,10 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("/api/v1/auth/invitations", "the mailed token is the credential"),
     ("/api/v1/auth/invitations/look", "the mailed token is the credential"),
     ("/api/v1/auth/issuers/{i}/start", "sends people without a session to where they sign in"),
-    ("/api/v1/auth/issuers/{i}/callback", "the issuer's code and the browser's own cookie are the credential"),
+    (
+        "/api/v1/auth/issuers/{i}/callback",
+        "the issuer's code and the browser's own cookie are the credential",
+    ),
     ("/setup", "a form for the first owner's link, which is the credential"),
     ("/invitation", "a form for a mailed link, which is the credential"),
     ("/reset", "a form for a mailed link, which is the credential"),
