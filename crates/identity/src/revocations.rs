@@ -174,7 +174,9 @@ impl Revocations {
             return Ok(());
         }
         let ctx = SystemCtx::because("move what is revoked on to the time of its commit");
-        let write = self.db.write_system(&ctx, move |tx| late.iter().try_for_each(|(id, at)| rows::note(tx, id, *at)));
+        let write = self
+            .db
+            .write_system(&ctx, move |tx| late.iter().try_for_each(|(id, at)| rows::note(tx, id, *at)));
         write.await?;
         self.db.signal(SIGNAL, "");
         Ok(())

@@ -49,9 +49,28 @@ fn tokens_outlive_a_rotation_and_a_restart_and_roles_are_given_by_name() {
             project.json(&["members", "add", "ada@example.com", "--tenant", "acme", "--role", "support"]);
         assert_eq!((&member["role_name"], &member["status"]), (&json!("support"), &json!("invited")));
         project.ok(&["members", "invite", "ada@example.com", "--tenant", "acme"]);
-        let near = project.json(&["keys", "create", "--tenant", "acme", "--name", "near", "--allow-ip", "127.0.0.0/8"]);
-        let far = project.json(&["keys", "create", "--tenant", "acme", "--name", "far", "--allow-ip", "203.0.113.0/24"]);
-        let status = |made: &Value| me(project.listener("control"), made["key"].as_str().expect("a key")).status;
+        let near = project.json(&[
+            "keys",
+            "create",
+            "--tenant",
+            "acme",
+            "--name",
+            "near",
+            "--allow-ip",
+            "127.0.0.0/8",
+        ]);
+        let far = project.json(&[
+            "keys",
+            "create",
+            "--tenant",
+            "acme",
+            "--name",
+            "far",
+            "--allow-ip",
+            "203.0.113.0/24",
+        ]);
+        let status =
+            |made: &Value| me(project.listener("control"), made["key"].as_str().expect("a key")).status;
         assert_eq!((status(&near), status(&far)), (200, 401));
     });
 }
@@ -61,7 +80,8 @@ struct Second(Child, SocketAddr);
 
 impl Second {
     fn start(project: &Project) -> Second {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        let free =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
         let mut command = project.command(&["serve", "--roles", "control"]);
         command.env("SWITCHYARD_CONTROL_ADDR", free.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
         let second = Second(command.spawn().expect("start a second process"), free);
@@ -93,7 +113,8 @@ fn a9_a_token_that_is_ended_in_one_process_is_refused_in_the_other_within_a_seco
     assert_eq!((me(first, &token).status, me(second.1, &token).status), (200, 200));
     let bearer = format!("Bearer {}", project.operator_key());
     let host = first.to_string();
-    let ended = request(first, "DELETE", (&host, &ending), &[("authorization", &bearer)], "").expect("an answer");
+    let ended =
+        request(first, "DELETE", (&host, &ending), &[("authorization", &bearer)], "").expect("an answer");
     let since = Instant::now();
     assert_eq!(ended.status, 204, "{}", ended.body);
     assert_eq!(me(first, &token).status, 401, "at once where it was ended");
