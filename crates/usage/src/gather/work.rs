@@ -159,8 +159,7 @@ impl Desk {
             *head += 1;
             placed.push((entry.clone(), *head));
         }
-        let hits = ledger::insert(tx, &placed)?;
-        Ok((0..placed.len()).map(|index| hits.is_hit(index)).collect())
+        Ok(ledger::insert(tx, &placed)?)
     }
 
     /// Adds to totals and counters; answers how the counters stand that changed.

@@ -1,7 +1,9 @@
 //! The ledger, its heads, and the totals that are its sums.
 
+use std::collections::BTreeMap;
+
 use base::{Amount, EnvironmentId, MeterName, TenantId, Timestamp};
-use db::{Column, Error, Hits, Many, Param, Row, Rows, Sql, SystemTx, params};
+use db::{Column, Error, Many, Param, Row, Rows, Sql, SystemTx, params};
 use ports::{UsageEntry, UsageTotal};
 
 use crate::model::calendar::{BUCKET_MICROS, Span};
@@ -30,36 +32,46 @@ pub(crate) fn take_positions(
     Err(Error::Busy)
 }
 
-// PostgreSQL tells of inserted rows by their own columns only, so their ordinals are found by the position.
+// PostgreSQL tells of inserted rows by their own columns only: positions follow each other, so they say which row it was.
 const INSERT: Many = Many {
     sqlite: "INSERT INTO usage_events (tenant, environment, id, meter, value, at, position) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, environment, id) DO NOTHING",
-    postgres: "WITH u AS (SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], \
-               $6::bigint[], $7::bigint[]) WITH ORDINALITY AS u(tenant, environment, id, meter, value, at, position, ord)), \
-               fresh AS (INSERT INTO usage_events (tenant, environment, id, meter, value, at, position) \
-               SELECT tenant, environment, id, meter, value, at, position FROM u \
-               ON CONFLICT (tenant, environment, id) DO NOTHING RETURNING environment, position) \
-               SELECT u.ord FROM u JOIN fresh ON fresh.environment = u.environment COLLATE \"C\" AND fresh.position = u.position",
+    postgres: "INSERT INTO usage_events (tenant, environment, id, meter, value, at, position) \
+               SELECT u.tenant, u.environment, u.id, u.meter, u.value, u.at, u.position \
+               FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+               WITH ORDINALITY AS u(tenant, environment, id, meter, value, at, position, ord) \
+               ON CONFLICT (tenant, environment, id) DO NOTHING \
+               RETURNING position - (SELECT MIN(p) FROM UNNEST($7::bigint[]) AS p) + 1",
     columns: &[Column::Text, Column::Text, Column::Text, Column::Text, Column::Int, Column::Int, Column::Int],
 };
 
-/// Writes entries with their positions; answers which are new.
-pub(crate) fn insert(tx: &mut SystemTx<'_>, entries: &[(Entry, i64)]) -> Result<Hits, Error> {
-    let texts: Vec<[String; 2]> =
-        entries.iter().map(|(entry, _)| [entry.tenant.to_string(), entry.environment.to_string()]).collect();
-    let mut rows = Rows::new(7, entries.len());
-    for ((entry, position), [tenant, environment]) in entries.iter().zip(&texts) {
-        rows.push([
-            Param::Text(tenant),
-            Param::Text(environment),
-            Param::Text(&entry.id),
-            Param::Text(entry.meter.as_str()),
-            Param::Int(entry.value.millionths()),
-            entry.at.into(),
-            Param::Int(*position),
-        ]);
+/// Writes entries with their positions, which follow each other in each environment; answers which are new.
+pub(crate) fn insert(tx: &mut SystemTx<'_>, entries: &[(Entry, i64)]) -> Result<Vec<bool>, Error> {
+    let mut environments: BTreeMap<EnvironmentId, Vec<usize>> = BTreeMap::new();
+    for (index, (entry, _)) in entries.iter().enumerate() {
+        environments.entry(entry.environment).or_default().push(index);
     }
-    tx.many(&INSERT, &rows)
+    let mut fresh = vec![false; entries.len()];
+    for (environment, indices) in environments {
+        let environment = environment.to_string();
+        let tenants: Vec<String> = indices.iter().map(|index| entries[*index].0.tenant.to_string()).collect();
+        let mut rows = Rows::new(7, indices.len());
+        for (index, tenant) in indices.iter().zip(&tenants) {
+            let (entry, position) = &entries[*index];
+            rows.push([
+                Param::Text(tenant),
+                Param::Text(&environment),
+                Param::Text(&entry.id),
+                Param::Text(entry.meter.as_str()),
+                Param::Int(entry.value.millionths()),
+                entry.at.into(),
+                Param::Int(*position),
+            ]);
+        }
+        let hits = tx.many(&INSERT, &rows)?;
+        indices.iter().enumerate().for_each(|(at, index)| fresh[*index] = hits.is_hit(at));
+    }
+    Ok(fresh)
 }
 
 /// What is added to one total.
