@@ -34,7 +34,7 @@ fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let Ok(Sinks(all)) = shape::parse::<Sinks>(section.clone()) else { return Vec::new() };
     let mut faults = Vec::new();
     for (name, definition) in &all {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = shape::below("", name);
         if let Err(error) = Slug::parse(name) {
             faults.push(Fault::new(&pointer, format!("{name:?}"), error.to_string()));
         }
@@ -61,12 +61,7 @@ impl SectionApply for BillingApply {
         section: Option<&Value>,
         prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let wanted: Sinks = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/billing")).collect())
-            })?,
-            None => Sinks::default(),
-        };
+        let wanted: Sinks = ports::read_section(self.key(), section)?;
         sinks::apply(tx, &self.tools, environment, &wanted.named(), prune).map_err(|refused| match refused {
             sinks::ApplyError::HoldsData(what) => ApplyError::HoldsData(what),
             sinks::ApplyError::One(name, error) => one(&name, error),

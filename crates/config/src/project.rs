@@ -119,7 +119,7 @@ fn everything_wrong(file: &Value, sections: &[SectionSchema]) -> Vec<Fault> {
             continue;
         }
         let whole = merged(file, name, &keys);
-        let prefix = format!("/{ENVIRONMENTS}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let prefix = shape::below(&shape::below("", ENVIRONMENTS), name);
         let told: HashSet<String> = faults
             .iter()
             .filter_map(|fault| fault.pointer.strip_prefix(&prefix))

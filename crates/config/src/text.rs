@@ -100,7 +100,7 @@ impl Text {
         let mut object = Map::new();
         for (key, value) in table {
             let name = key.get_ref().to_string();
-            let place = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let place = shape::below(pointer, &name);
             let spans = Spans { key: Some(key.span()), value: value.span() };
             self.spans.insert(place.clone(), spans);
             let converted = self.node(value, &place, faults);

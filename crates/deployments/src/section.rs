@@ -201,7 +201,7 @@ fn read(section: &Value) -> Read {
         read.broken_rules.push(Fault::new("", found, format!("at most {SERVICES_MAX} are allowed")));
     }
     for (name, value) in services {
-        let at = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let at = shape::below("", name);
         let slug = Slug::parse(name);
         if let Err(error) = &slug {
             read.broken_rules.push(Fault::new(&at, format!("the name {name:?}"), error.to_string()));

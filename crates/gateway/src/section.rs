@@ -72,12 +72,7 @@ impl SectionApply for RoutesApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let Routes(wanted) = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/routes")).collect())
-            })?,
-            None => Routes::default(),
-        };
+        let Routes(wanted) = ports::read_section(self.key(), section)?;
         let sources = Sources { clock: &*self.clock, random: &*self.random };
         ops::apply(tx, sources, environment, wanted).map_err(refused)
     }

@@ -28,7 +28,7 @@ pub(crate) struct Issuers(BTreeMap<String, Definition>);
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (name, value) in section.as_object().into_iter().flatten() {
-        let place = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let place = shape::below("", name);
         if let Err(error) = Slug::parse(name) {
             faults.push(Fault::new(place.clone(), format!("{name:?}"), error.to_string()));
         }
@@ -62,12 +62,7 @@ impl SectionApply for IssuersApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let issuers: Issuers = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/issuers")).collect())
-            })?,
-            None => Issuers::default(),
-        };
+        let issuers: Issuers = ports::read_section(self.key(), section)?;
         let project = self.projects.project_of(tx, environment)?.ok_or(db::Error::Busy)?;
         let wanted: BTreeMap<Slug, Definition> = issuers
             .0

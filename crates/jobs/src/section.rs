@@ -35,7 +35,7 @@ fn check(section: &Value, whole: &Value) -> Vec<Fault> {
         ));
     }
     for (name, settings) in queues {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = shape::below("", name);
         if let Err(error) = Slug::parse(name) {
             faults.push(Fault::new(pointer, format!("{name:?}"), error.to_string()));
             continue;
@@ -80,12 +80,7 @@ impl SectionApply for QueuesApply {
         section: Option<&Value>,
         prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let wanted: Queues = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/queues")).collect())
-            })?,
-            None => Queues::default(),
-        };
+        let wanted: Queues = ports::read_section(self.key(), section)?;
         let mut changes = Vec::new();
         for (name, settings) in &wanted.0 {
             let refused = |error| refused(name, error);

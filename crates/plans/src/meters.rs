@@ -63,7 +63,7 @@ pub(crate) fn faults<'a>(terms: impl IntoIterator<Item = (&'a str, Option<&'a Me
     let mut count = 0;
     for (name, terms) in terms {
         count += 1;
-        let place = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let place = shape::below("", name);
         if let Err(error) = MeterName::parse(name) {
             faults.push(Fault::new(place.clone(), format!("{name:?}"), error.to_string()));
         }

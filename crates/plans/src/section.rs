@@ -51,7 +51,7 @@ impl Plans {
 
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names = section.as_object().into_iter().flat_map(serde_json::Map::keys);
-    let pointer = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let pointer = |name: &str| shape::below("", name);
     let wrong = names.filter_map(|name| {
         let error = Slug::parse(name).err()?;
         Some(Fault::new(pointer(name), format!("{name:?}"), error.to_string()))
@@ -90,12 +90,7 @@ impl SectionApply for PlansApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let plans: Plans = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/plans")).collect())
-            })?,
-            None => Plans::default(),
-        };
+        let plans: Plans = ports::read_section(self.key(), section)?;
         let project = self.projects.project_of(tx, environment)?.ok_or(db::Error::Busy)?;
         let place = Place { environment, project };
         ops::apply(tx, &*self.clock, place, &*self.census, &plans.limits()).map_err(refused)

@@ -2,6 +2,8 @@
 
 use base::EnvironmentId;
 use db::SystemTx;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,6 +25,21 @@ pub trait SectionApply: Send + Sync + 'static {
         section: Option<&Value>,
         prune: bool,
     ) -> Result<Vec<Change>, ApplyError>;
+}
+
+/// Reads the section under the top-level `key`; `None`, a file without it, is the default of `T`.
+///
+/// # Errors
+/// [`ApplyError::Invalid`] with all that its shape refuses, by pointers from the top of the file.
+pub fn read_section<T: DeserializeOwned + JsonSchema + Default>(
+    key: &str,
+    section: Option<&Value>,
+) -> Result<T, ApplyError> {
+    let Some(value) = section else { return Ok(T::default()) };
+    shape::parse(value.clone()).map_err(|faults| {
+        let prefix = shape::below("", key);
+        ApplyError::Invalid(faults.into_iter().map(|fault| fault.under(&prefix)).collect())
+    })
 }
 
 /// What happened to a thing.

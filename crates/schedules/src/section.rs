@@ -35,7 +35,7 @@ fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let Ok(Schedules(all)) = shape::parse::<Schedules>(section.clone()) else { return Vec::new() };
     let mut faults = Vec::new();
     for (name, definition) in &all {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = shape::below("", name);
         if let Some(message) = name_fault(name) {
             faults.push(Fault::new(&pointer, format!("{name:?}"), message));
         }
@@ -80,12 +80,7 @@ impl SectionApply for SchedulesApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let schedules: Schedules = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/schedules")).collect())
-            })?,
-            None => Schedules::default(),
-        };
+        let schedules: Schedules = ports::read_section(self.key(), section)?;
         change::apply(tx, &self.tools, environment, &schedules.named())
             .map_err(|(name, error)| refused(&name, error))
     }

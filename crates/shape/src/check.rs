@@ -1,7 +1,7 @@
 //! The walk over schema and value side by side.
 
 use crate::choice::{check_choice, constant_fault};
-use crate::fault::{Fault, push, shown, shown_text};
+use crate::fault::{Fault, below, shown, shown_text};
 use crate::scalar::{expectation, has_type, number_fault, text_fault};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -123,7 +123,7 @@ impl<'a> Walk<'a> {
         let unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
         let leading = schema.get("prefixItems").and_then(Value::as_array);
         for (index, item) in items.iter().enumerate() {
-            let place = push(pointer, &index.to_string());
+            let place = below(pointer, &index.to_string());
             if unique && items[..index].contains(item) {
                 faults.push(Fault::new(&place, shown(item), "each entry is to occur once"));
             }
@@ -154,7 +154,7 @@ impl<'a> Walk<'a> {
         for key in required.filter_map(Value::as_str).filter(|key| !entries.contains_key(*key)) {
             let own = properties.and_then(|all| all.get(key)).map(|own| self.resolve(own));
             let expected = own.map_or("a value".to_owned(), expectation);
-            faults.push(Fault::new(push(pointer, key), "nothing", format!("the key is needed: {expected}")));
+            faults.push(Fault::new(below(pointer, key), "nothing", format!("the key is needed: {expected}")));
         }
         for (key, value) in entries {
             faults.extend(self.entry_faults(schema, key, value, pointer));
@@ -166,7 +166,7 @@ impl<'a> Walk<'a> {
     }
 
     fn entry_faults(&self, schema: &'a Value, key: &str, value: &Value, pointer: &str) -> Vec<Fault> {
-        let place = push(pointer, key);
+        let place = below(pointer, key);
         if let Some(own) = schema.get("properties").and_then(|all| all.get(key)) {
             return self.faults(own, value, &place);
         }
@@ -190,7 +190,7 @@ impl<'a> Walk<'a> {
         let nearest = base::nearest(key, known.iter().copied());
         let listed = &known[..known.len().min(ALLOWED_KEYS_MAX)];
         let allowed = if known.is_empty() { "no key".to_owned() } else { listed.join(", ") };
-        Fault::new(push(pointer, key), "unknown key", format!("allowed: {allowed}")).or_nearest(nearest)
+        Fault::new(below(pointer, key), "unknown key", format!("allowed: {allowed}")).or_nearest(nearest)
     }
 }
 

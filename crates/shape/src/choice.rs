@@ -1,7 +1,7 @@
 //! `anyOf` and `oneOf`: which of several shapes was meant, so that only its faults are told.
 
 use crate::check::Walk;
-use crate::fault::{Fault, push, shown};
+use crate::fault::{Fault, below, shown};
 use crate::scalar::{expectation, has_type};
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(crate) fn check_choice(walk: &Walk<'_>, branches: &[Value], value: &Value, p
             Ok(branch) => walk.faults(branch, value, pointer),
             Err(allowed) => {
                 let found = value.get(tag).unwrap_or(&Value::Null);
-                vec![constant_fault(&allowed, found, &push(pointer, tag))]
+                vec![constant_fault(&allowed, found, &below(pointer, tag))]
             }
         };
     }

@@ -1,5 +1,7 @@
 //! One thing that is wrong with a value.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// Characters of a found value that a fault shows; enough to recognise it, too little to flood a log.
@@ -61,9 +63,20 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Appends a key or index to a pointer.
-pub(crate) fn push(pointer: &str, key: &str) -> String {
-    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+/// The pointer of a key or index below another pointer: `pointer`, `/` and the key [`escaped`].
+#[must_use]
+pub fn below(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", escaped(key))
+}
+
+/// A key as it stands in a JSON pointer (RFC 6901, 3): `~` is `~0`, `/` is `~1`.
+#[must_use]
+pub fn escaped(key: &str) -> Cow<'_, str> {
+    if key.contains(['~', '/']) {
+        Cow::Owned(key.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(key)
+    }
 }
 
 /// What a value looks like in a fault: its sort, and the value where it is short.

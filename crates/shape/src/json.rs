@@ -1,6 +1,6 @@
 //! JSON from outside: one value, no duplicate keys, no deep nesting, UTF-8.
 
-use crate::fault::{Fault, push, shown_text};
+use crate::fault::{Fault, below, shown_text};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         let depth = self.deeper()?;
         let mut list = Vec::new();
         loop {
-            let pointer = push(self.pointer, &list.len().to_string());
+            let pointer = below(self.pointer, &list.len().to_string());
             let node = Node { state: &mut *self.state, pointer: &pointer, depth };
             match items.next_element_seed(node)? {
                 Some(item) => list.push(item),
@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         let depth = self.deeper()?;
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let pointer = push(self.pointer, &key);
+            let pointer = below(self.pointer, &key);
             if object.contains_key(&key) {
                 let found = format!("the key {} twice", shown_text(&key));
                 self.state.fault = Some(Fault::new(pointer, found, "each key is to occur once"));

@@ -24,6 +24,6 @@ mod json;
 mod scalar;
 
 pub use check::{FAULTS_MAX, check, parse, schema_of};
-pub use fault::{FOUND_CHARS_MAX, Fault, shown};
+pub use fault::{FOUND_CHARS_MAX, Fault, below, escaped, shown};
 pub use format::{FORMATS, check_format};
 pub use json::parse_json;

@@ -83,12 +83,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads the section; `None` for it means that all is left to the defaults.
     pub(crate) fn read(section: Option<&Value>, environment: &Slug) -> Result<Wanted, ApplyError> {
-        let section: Tenants = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|f| f.under("/tenants")).collect())
-            })?,
-            None => Tenants::default(),
-        };
+        let section: Tenants = ports::read_section("tenants", section)?;
         let all = [Resolve::Domain, Resolve::Subdomain, Resolve::ApiKey, Resolve::Jwt];
         let resolve = section.resolve.unwrap_or_else(|| all.to_vec());
         Ok(Wanted {
@@ -287,7 +282,7 @@ fn check_environments(section: &Value, _whole: &Value) -> Vec<Fault> {
         .filter_map(|name| {
             let error = Slug::parse(name).err()?;
             Some(Fault {
-                pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+                pointer: shape::below("", name),
                 found: format!("{name:?}"),
                 message: error.to_string(),
                 nearest: None,

@@ -40,7 +40,7 @@ fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names: Vec<&String> = section.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
     let wrong = names.iter().filter_map(|name| {
         let error = MeterName::parse(name).err()?;
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = shape::below("", name);
         Some(Fault::new(pointer, format!("{name:?}"), error.to_string()))
     });
     let mut faults: Vec<Fault> = wrong.collect();
@@ -67,12 +67,7 @@ impl SectionApply for MetersApply {
         section: Option<&Value>,
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
-        let wanted: Sections = match section {
-            Some(value) => shape::parse(value.clone()).map_err(|faults| {
-                ApplyError::Invalid(faults.into_iter().map(|fault| fault.under("/meters")).collect())
-            })?,
-            None => Sections::default(),
-        };
+        let wanted: Sections = ports::read_section(self.key(), section)?;
         let named = wanted.0.into_iter().filter_map(|(name, section)| {
             let MeterSection { unit, negative } = section;
             Some((MeterName::parse(&name).ok()?, Meter { unit, negative }))

@@ -180,7 +180,7 @@ fn nul_at(pointer: &str) -> shape::Fault {
 fn below(pointer: &mut String, step: &str, visit: impl FnOnce(&mut String)) {
     let length = pointer.len();
     pointer.push('/');
-    pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+    pointer.push_str(&shape::escaped(step));
     visit(pointer);
     pointer.truncate(length);
 }

@@ -67,7 +67,7 @@ fn pairs(text: &str, schema: &Value, lenient: bool) -> (Value, Vec<Fault>, Vec<F
         }
         let value = value_of(&text, parameter_kind(schema, &name));
         if object.insert(name.clone(), value).is_some() {
-            faults.push(Fault::new(place(&name), "the parameter twice", "once is allowed"));
+            faults.push(Fault::new(shape::below("", &name), "the parameter twice", "once is allowed"));
         } else if !known {
             unknown.push(self::unknown(&name, &names));
         }
@@ -116,12 +116,8 @@ fn unknown(name: &str, names: &[&str]) -> Fault {
     } else {
         format!("allowed: {}", names.join(", "))
     };
-    Fault::new(place(name), "an unknown parameter", message)
+    Fault::new(shape::below("", name), "an unknown parameter", message)
         .or_nearest(base::nearest(name, names.iter().copied()))
-}
-
-fn place(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Percent-encoded text; a plus is a space, as forms write it. `None` for broken escapes, bytes that are not

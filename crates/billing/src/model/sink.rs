@@ -186,7 +186,7 @@ impl Definition {
 }
 
 fn meter_faults(name: &str, map: &MeterMap, faults: &mut Vec<Fault>) {
-    let pointer = format!("/meters/{}", name.replace('~', "~0").replace('/', "~1"));
+    let pointer = shape::below("/meters", name);
     if let Err(error) = MeterName::parse(name) {
         faults.push(Fault::new(&pointer, format!("{name:?}"), error.to_string()));
     }
