@@ -111,6 +111,13 @@ pub fn display_prefix(text: &str) -> String {
     }
 }
 
+/// SHA-256 of a credential's whole text (a key, a refresh token, the token of a link), by which it is stored and found.
+#[must_use]
+pub fn hash(text: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text);
+    digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes")
+}
+
 /// Appends a big-endian number in base 62, most significant digit first, padded to `digits`.
 fn push_base62<const N: usize>(text: &mut String, mut number: [u8; N], digits: usize) {
     let mut reversed = [0_u8; SECRET_DIGITS];

@@ -50,5 +50,5 @@ pub use page::{
 };
 pub use quantity::{ByteSize, DURATION_MAX, DurationError, HumanDuration, Rate, RateError, SizeError};
 pub use random::{Random, SeededRandom, SharedRandom, SystemRandom};
-pub use secret::Secret;
+pub use secret::{Secret, same};
 pub use timestamp::{TimeError, Timestamp};

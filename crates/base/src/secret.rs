@@ -43,3 +43,28 @@ impl<T: Zeroize> fmt::Display for Secret<T> {
         f.write_str("[redacted]")
     }
 }
+
+/// Whether two texts are the same, without telling where they differ: every byte is looked at, and the compiler is kept from
+/// leaving early. That their lengths differ may be told.
+#[must_use]
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    let differences = one.iter().zip(other).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+    one.len() == other.len() && std::hint::black_box(differences) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_the_same_or_not() {
+        let mut other = [7; 32];
+        assert!(same(&[7; 32], &other));
+        for at in [0, 15, 31] {
+            other = [7; 32];
+            other[at] = 8;
+            assert!(!same(&[7; 32], &other), "{at}");
+        }
+        assert!(!same(&[7; 32], &[7; 31]) && !same(b"", b"a") && same(b"", b""));
+    }
+}

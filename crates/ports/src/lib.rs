@@ -41,7 +41,7 @@ pub use jobs::{
     Cancelled, Canceller, Enqueue, EnqueueError, JobFailure, JobHandler, NewJob, Progress, QueueRef,
     SharedEnqueue, Work,
 };
-pub use section::{ApplyError, Change, ChangeKind, SectionApply, read_section};
+pub use section::{ApplyError, Change, ChangeKind, ManagedBy, SectionApply, name_fault, named, read_section};
 pub use service::{
     Endpoint, HealthCheck, PushMessage, ServiceDirectory, ServiceIdentities, ServiceIdentity, ServiceRecord,
     ServiceTokens,

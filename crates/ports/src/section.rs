@@ -1,5 +1,9 @@
 //! How the project file reaches the capabilities: all in one transaction.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
 use base::EnvironmentId;
 use db::SystemTx;
 use schemars::JsonSchema;
@@ -40,6 +44,46 @@ pub fn read_section<T: DeserializeOwned + JsonSchema + Default>(
         let prefix = shape::below("", key);
         ApplyError::Invalid(faults.into_iter().map(|fault| fault.under(&prefix)).collect())
     })
+}
+
+/// What is wrong with a name of a section's table, if anything is; the pointer is below the section.
+#[must_use]
+pub fn name_fault<K: FromStr<Err: Display>>(name: &str) -> Option<shape::Fault> {
+    let error = name.parse::<K>().err()?;
+    Some(shape::Fault::new(shape::below("", name), format!("{name:?}"), error.to_string()))
+}
+
+/// A section's table by its names. What is not named right is left out: [`name_fault`] told of it.
+#[must_use]
+pub fn named<K: FromStr + Ord, T>(table: BTreeMap<String, T>) -> BTreeMap<K, T> {
+    table.into_iter().filter_map(|(name, one)| Some((name.parse().ok()?, one))).collect()
+}
+
+/// Who decides about a thing that the project file or the API may make, such as a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedBy {
+    /// The project file.
+    File,
+    /// Whoever uses the API.
+    Api,
+}
+
+impl ManagedBy {
+    /// The word in API and store.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+
+    /// What a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::File, Self::Api].into_iter().find(|by| by.word() == word)
+    }
 }
 
 /// What happened to a thing.
