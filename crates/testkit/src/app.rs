@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use authority::{Caller, Origin, Role};
 use base::{EnvironmentId, SessionId, TenantId, UserId};
-use db::{Kind, MigrationSet};
+use db::{Event, Kind, MigrationSet};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use lifecycle::Supervisor;
@@ -22,6 +22,7 @@ use telemetry::Metrics;
 use web::{ApiInfo, Server, ServerDeps, Surface};
 
 use crate::callers;
+use crate::places::Places;
 use crate::records::Records;
 use crate::stores::{Fixture, Store};
 
@@ -31,6 +32,9 @@ pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const CALLER: &str = "x-test-caller";
 /// How long tasks may take to stop after a test.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Most events that a test looks at.
+const EVENTS_MAX: u32 = 1_000;
 
 /// What a test serves.
 pub struct Parts {
@@ -49,6 +53,12 @@ impl Parts {
     #[must_use]
     pub fn of(module: Module) -> Parts {
         Parts { modules: vec![module], authenticate: None, environments: None, surface: Surface::Operator }
+    }
+
+    /// The same, where calls may name environments of `places`.
+    #[must_use]
+    pub fn among(self, places: &Arc<Places>) -> Parts {
+        Parts { environments: Some(Arc::clone(places) as Arc<dyn EnvironmentDirectory>), ..self }
     }
 }
 
@@ -116,6 +126,33 @@ impl TestApp {
     /// When there was none.
     pub fn expect_record(&self, part: &str) {
         assert!(self.records.take(part), "no WARN or ERROR with {part:?} among {:#?}", self.records.rest());
+    }
+
+    /// The start of the log, once it has at least `count` events.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub async fn events(&self, count: i64) -> Vec<Event> {
+        let log = self.store.db.events();
+        while log.head() < count {
+            log.wait_beyond(log.head()).await;
+        }
+        log.after(0, EVENTS_MAX).await.unwrap_or_else(|error| panic!("read the log: {error}"))
+    }
+
+    /// The first event of this kind, once there is one.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub async fn event(&self, kind: &str) -> Event {
+        let log = self.store.db.events();
+        loop {
+            let head = log.head();
+            match self.events(0).await.into_iter().find(|event| event.kind == kind) {
+                Some(event) => return event,
+                None => log.wait_beyond(head).await,
+            };
+        }
     }
 }
 
@@ -296,14 +333,33 @@ where
     F: Fn(TestApp) -> T,
     T: Future<Output = ()>,
 {
+    let build = |store| {
+        let parts = build(store);
+        async move { (parts.await, ()) }
+    };
+    apps_with(sets, build, |app, ()| test(app)).await;
+}
+
+/// The same, where `build` keeps something for the test: its stand-ins, or a part of the capability that no route
+/// shows.
+///
+/// # Panics
+/// As [`apps`].
+pub async fn apps_with<B, P, K, F, T>(sets: &[MigrationSet], build: B, test: F)
+where
+    B: Fn(Store) -> P,
+    P: Future<Output = (Parts, K)>,
+    F: Fn(TestApp, K) -> T,
+    T: Future<Output = ()>,
+{
     for kind in [Kind::Sqlite, Kind::Postgres] {
         crate::stores::say(&format!("on {kind:?}"));
         let records = Arc::new(Records::collect());
         let fixture = Fixture::open(kind, sets).await;
-        let parts = build(fixture.store.clone()).await;
+        let (parts, kept) = build(fixture.store.clone()).await;
         let supervisor = Supervisor::new(fixture.store.shared_clock());
         let app = start(&fixture.store, parts, &supervisor, Arc::clone(&records));
-        test(app).await;
+        test(app, kept).await;
         let stopped = supervisor.stop(STOP_MAX).await;
         assert!(stopped.is_ok(), "tasks are left over after the test: {stopped:?}");
         fixture.close().await;

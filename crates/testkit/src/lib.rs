@@ -2,7 +2,8 @@
 //!
 //! - [`stores`] runs one test on SQLite and on PostgreSQL, with a fresh store, a clock that stands still and seeded
 //!   randomness.
-//! - [`apps`] serves capabilities over such a store, to clients of every kind.
+//! - [`apps`] and [`apps_with`] serve capabilities over such a store, to clients of every kind.
+//! - [`Places`] stands in for the projects, environments and tenants around them.
 //! - [`postgres`] gives a test a database of its own on a private PostgreSQL.
 //!
 //! Only tests depend on this crate, so its functions panic with a full sentence where they cannot do their work.
@@ -11,15 +12,21 @@
 #[cfg(feature = "app")]
 mod app;
 pub mod callers;
+#[cfg(feature = "app")]
+mod places;
 mod postgres;
 #[cfg(feature = "app")]
 mod records;
 mod stores;
+mod words;
 
 #[cfg(feature = "app")]
-pub use crate::app::{Answer, Client, PEER, Parts, TestApp, apps};
+pub use crate::app::{Answer, Client, PEER, Parts, TestApp, apps, apps_with};
+#[cfg(feature = "app")]
+pub use crate::places::Places;
 pub use crate::postgres::{Database, ROLE};
 pub use crate::stores::{SEED, Store, start, stores};
+pub use crate::words::{amount, at, slug};
 pub use pgserver;
 
 /// A fresh, empty database on the private PostgreSQL of this test run, dropped with the value. Its locale is C.

@@ -19,7 +19,7 @@ async fn fill(app: &App) {
     let write =
         app.app.store.db.write_system(&system, |tx| tx.emit(None, event("plan.updated", "free", json!({}))));
     write.await.unwrap();
-    app.written(13).await;
+    app.app.events(13).await;
 }
 
 async fn walk(client: &Client, path: &str) -> Vec<Value> {
@@ -71,7 +71,7 @@ async fn s10_a_tenant_sees_its_own_and_what_operators_did_to_it() {
         fill(&app).await;
         let staff = operator("grace", "curl/8").tenant_ctx(app.acme).unwrap();
         app.write(&staff, event("tenant.suspended", &app.acme.to_string(), json!({"by": "staff"}))).await;
-        app.written(14).await;
+        app.app.events(14).await;
         let viewer = app.app.member(app.acme, Role::Viewer);
         for path in ["/api/v1/events?", "/api/v1/tenants/acme/events?", "/api/v1/events?tenant=acme&"] {
             let own = walk(&viewer, path).await;
@@ -104,7 +104,7 @@ async fn s9_a_hostile_actor_and_agent_stay_one_event() {
         let name = "eve\n{\"kind\":\"forged\"}\u{1b}[31m";
         let ctx = operator(name, "agent\r\nposition,at\u{1b}[2J").tenant_ctx(app.acme).unwrap();
         app.write(&ctx, event("tenant.updated", "x\ny", json!({"name": "a\n\u{1b}b"}))).await;
-        app.written(1).await;
+        app.app.events(1).await;
         let answer = app.app.operator().get("/api/v1/events").await;
         assert!(!answer.text.chars().any(char::is_control), "{}", answer.text);
         let body = answer.ok(200);

@@ -3,7 +3,7 @@
 use authority::Role;
 use base::codes;
 use plans::{Directory, Lookup};
-use ports::{EnvironmentDirectory as _, PlanDirectory as _, PlanLookup as _};
+use ports::{PlanDirectory as _, PlanLookup as _};
 use serde_json::{Value, json};
 
 use crate::app::{App, apps, slug};
@@ -11,7 +11,7 @@ use crate::app::{App, apps, slug};
 const PLANS: &str = "/api/v1/plans";
 
 async fn rates(app: &App) -> Vec<(String, String)> {
-    let environment = app.world.current().unwrap().id;
+    let environment = app.places.environment();
     let plans = Directory::new(app.app.store.db.clone()).all(environment).await.unwrap();
     plans.into_iter().map(|plan| (plan.name.to_string(), plan.requests.to_string())).collect()
 }
@@ -75,7 +75,7 @@ async fn a_plan_is_made_changed_and_removed() {
         app.world.put_on("team", 0, 0);
         operator.delete(&team).await.ok(204);
         operator.delete(&team).await.problem(&codes::NOT_FOUND);
-        let kinds: Vec<_> = app.events(3).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(3).await.into_iter().map(|event| event.kind).collect();
         assert_eq!(kinds, ["plan.created", "plan.updated", "plan.removed"]);
     })
     .await;
@@ -97,7 +97,7 @@ async fn a_default_is_changed_and_comes_back() {
             (back["requests"].as_str(), back["managed_by"].as_str()),
             (Some("1000/min"), Some("default"))
         );
-        let kinds: Vec<_> = app.events(2).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(2).await.into_iter().map(|event| event.kind).collect();
         assert_eq!(kinds, ["plan.updated", "plan.updated"]);
     })
     .await;
@@ -109,7 +109,7 @@ async fn a_plan_exists_where_any_environment_of_the_project_has_it() {
         let production = app.app.operator().with("switchyard-environment", "production");
         production.post(PLANS, json!({"name": "team", "requests": "500/min"})).await.ok(201);
         let store = &app.app.store;
-        let own = app.world.current().unwrap().project;
+        let own = app.places.project();
         let other = base::ProjectId::new(&store.clock, &*store.random);
         let system = store.system();
         let read = store.db.read_system(&system, move |tx| -> Result<_, db::Error> {

@@ -2,7 +2,7 @@
 
 use base::{Amount, MeterName, codes};
 use plans::MeterLimits;
-use ports::{EnvironmentDirectory as _, Grace, MeterPeriod, PlanLimits as _, PlanMeter};
+use ports::{Grace, MeterPeriod, PlanLimits as _, PlanMeter};
 use serde_json::{Value, json};
 
 use crate::app::{App, apps, slug};
@@ -10,7 +10,7 @@ use crate::app::{App, apps, slug};
 const PLANS: &str = "/api/v1/plans";
 
 async fn limits(app: &App) -> Vec<PlanMeter> {
-    let environment = app.world.current().unwrap().id;
+    let environment = app.places.environment();
     let store = &app.app.store;
     let system = store.system();
     let read = store.db.read_system(&system, move |tx| MeterLimits.limits(tx, environment));
