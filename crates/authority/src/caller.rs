@@ -24,6 +24,9 @@ pub enum Denied {
     /// Known, but not permitted.
     #[error("not permitted")]
     Forbidden,
+    /// Permitted, were its tenant not suspended.
+    #[error("the tenant is suspended")]
+    Suspended,
     /// It is another's, which looks the same as not being there.
     #[error("not found")]
     NotFound,
@@ -68,6 +71,7 @@ pub struct Caller {
     origin: Origin,
     project: Option<ProjectId>,
     session: Option<SessionId>,
+    suspended: bool,
 }
 
 impl Caller {
@@ -99,7 +103,7 @@ impl Caller {
     }
 
     const fn made(standing: Standing, principal: Principal, origin: Origin) -> Self {
-        Self { standing, principal, origin, project: None, session: None }
+        Self { standing, principal, origin, project: None, session: None, suspended: false }
     }
 
     /// The same, kept to one project: it can name no environment of another. For credentials that are bound to a tenant and
@@ -115,10 +119,29 @@ impl Caller {
         Self { session: Some(session), ..self }
     }
 
+    /// The same, of a tenant that is suspended or not: of one that is, members and keys keep what
+    /// [`permissions::WHILE_SUSPENDED`](crate::permissions::WHILE_SUSPENDED) lists, and get the rest back with its end.
+    #[must_use]
+    pub fn of_suspended(self, suspended: bool) -> Self {
+        Self { suspended, ..self }
+    }
+
     /// Whether this caller has a permission in an environment (`None` for what belongs to none). Within a tenant it takes
     /// the role and, where there are any, the scopes; operators' permissions are never given there. A service has what
-    /// [`permissions::SERVICES`](crate::permissions::SERVICES) lists, nothing else.
+    /// [`permissions::SERVICES`](crate::permissions::SERVICES) lists, nothing else. Within a suspended tenant it takes
+    /// besides that the permission is one of [`permissions::WHILE_SUSPENDED`](crate::permissions::WHILE_SUSPENDED).
     pub fn may(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
+        self.is_granted(permission, environment) && !self.rests(permission)
+    }
+
+    /// Whether the tenant's suspension takes the permission away for its time.
+    fn rests(&self, permission: &Permission) -> bool {
+        self.suspended
+            && matches!(self.standing, Standing::Tenant { .. })
+            && !crate::permissions::WHILE_SUSPENDED.contains(permission)
+    }
+
+    fn is_granted(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
         match &self.standing {
             Standing::Operator { role } => role.allows(permission, environment),
             Standing::Tenant { role, scopes, .. } => {
@@ -133,9 +156,11 @@ impl Caller {
         }
     }
 
-    /// [`Caller::may`] as a result: [`Denied::Unauthenticated`] for nobody, else [`Denied::Forbidden`].
+    /// [`Caller::may`] as a result: [`Denied::Unauthenticated`] for nobody, [`Denied::Suspended`] for who would be permitted
+    /// otherwise, else [`Denied::Forbidden`].
     pub fn require(&self, permission: &Permission, environment: Option<&Slug>) -> Result<(), Denied> {
-        match (&self.standing, self.may(permission, environment)) {
+        match (&self.standing, self.is_granted(permission, environment)) {
+            (_, true) if self.rests(permission) => Err(Denied::Suspended),
             (_, true) => Ok(()),
             (Standing::Nobody, false) => Err(Denied::Unauthenticated),
             (Standing::Operator { .. } | Standing::Tenant { .. } | Standing::Service { .. }, false) => {

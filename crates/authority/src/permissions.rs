@@ -174,6 +174,11 @@ pub static SERVICES: &[Permission] = &[
     USAGE_WRITE,
 ];
 
+/// What members and keys of a suspended tenant keep: to see who they are, that they are suspended and since when, what
+/// they used and owe, and to end their sessions. Nothing else is read or written for them; nothing is lost either.
+pub static WHILE_SUSPENDED: &[Permission] =
+    &[ME_READ, ME_WRITE, TENANTS_READ, PLANS_READ, USAGE_READ, EVENTS_READ];
+
 /// Whether any permission has this resource.
 pub fn is_resource(name: &str) -> bool {
     ALL.iter().any(|permission| permission.resource == name)

@@ -3,7 +3,7 @@
 //! Every failure looks the same from outside (A10): which of malformed, unknown, expired or revoked it was is
 //! told to nobody. Keys are found by their SHA-256: a comparison of hashes of 256 random bits tells nothing
 //! about the key, and it is made in constant time all the same. Tokens are judged from memory ([`crate::Tokens`]); whether
-//! their tenant still is, is remembered for a moment as it is for keys.
+//! their tenant still is, and is not suspended, is remembered for a moment as it is for keys.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,7 +58,14 @@ pub struct Authenticator {
 /// guesses take no room.
 pub(crate) struct Recent {
     operators: Recall<[u8; 32], [u8; 32]>,
-    keys: Recall<[u8; 32], Arc<Key>>,
+    keys: Recall<[u8; 32], Found>,
+}
+
+/// A key, and whether its tenant is suspended.
+#[derive(Clone)]
+struct Found {
+    key: Arc<Key>,
+    is_suspended: bool,
 }
 
 impl Recent {
@@ -85,7 +92,7 @@ impl Authenticate for Authenticator {
                 }
                 Err(KeyFormatError::Malformed | KeyFormatError::Checksum) => return Err(AuthError::Invalid),
             };
-            let hash = crate::hash(text.expose());
+            let hash = key_format::hash(text.expose().as_bytes());
             let origin = origin(headers, peer);
             match kind {
                 KeyKind::Operator => self.operator(hash, origin).await,
@@ -107,7 +114,7 @@ impl Authenticator {
             }
         };
         match known {
-            Some(known) if same(&known, &hash) => {
+            Some(known) if base::same(&known, &hash) => {
                 let principal = Principal::new(PrincipalKind::Operator, "");
                 Ok(Caller::operator(&self.mint, principal, origin))
             }
@@ -117,16 +124,16 @@ impl Authenticator {
 
     async fn tenant(&self, hash: [u8; 32], origin: Origin) -> Result<Caller, AuthError> {
         let changes = self.db.changes();
-        let key = match self.recent.keys.get(&hash, changes) {
-            Some(key) => key,
+        let Found { key, is_suspended } = match self.recent.keys.get(&hash, changes) {
+            Some(found) => found,
             None => {
-                let key = self.key(hash).await?;
-                self.recent.keys.put(hash, Arc::clone(&key), changes);
-                key
+                let found = self.key(hash).await?;
+                self.recent.keys.put(hash, found.clone(), changes);
+                found
             }
         };
         let now = self.clock.now();
-        if !same(&key.hash, &hash) || key.state(now) != KeyState::Active {
+        if !base::same(&key.hash, &hash) || key.state(now) != KeyState::Active {
             return Err(AuthError::Invalid);
         }
         // Whoever sends a key from elsewhere has stolen it, and learns nothing of it.
@@ -134,19 +141,20 @@ impl Authenticator {
             return Err(AuthError::Invalid);
         }
         self.uses.used(key.tenant, key.id, now);
-        Ok(self.mint_tenant(&key, origin))
+        Ok(self.mint_tenant(&key, origin).of_suspended(is_suspended))
     }
 
     /// The key of a hash, of a tenant that there is.
-    async fn key(&self, hash: [u8; 32]) -> Result<Arc<Key>, AuthError> {
+    async fn key(&self, hash: [u8; 32]) -> Result<Found, AuthError> {
         let ctx = SystemCtx::because("authenticate a key");
         let found = self.db.read_system(&ctx, move |tx: &mut SystemTx| keys::by_hash(tx, &hash)).await;
         let key = found.map_err(unavailable)?.ok_or(AuthError::Invalid)?;
         let tenant =
             self.tenants.one(key.environment, key.tenant).await.map_err(|_| AuthError::Unavailable)?;
         match tenant.map(|tenant| tenant.status) {
-            // A suspended tenant is refused by the gateway; its members still see why, and what they owe.
-            Some(TenantStatus::Active | TenantStatus::Suspended) => Ok(Arc::new(key)),
+            Some(status @ (TenantStatus::Active | TenantStatus::Suspended)) => {
+                Ok(Found { key: Arc::new(key), is_suspended: status == TenantStatus::Suspended })
+            }
             Some(TenantStatus::Cancelled) | None => Err(AuthError::Invalid),
         }
     }
@@ -161,7 +169,8 @@ impl Authenticator {
         let tenant = match acting_for(headers)? {
             Some(name) => {
                 let found = self.known.tenant(environment.project, name).await?;
-                Some(found.ok_or(AuthError::UnknownTenant)?)
+                // The app's own code goes on for a suspended tenant: what it was about is finished, nothing is lost.
+                Some(found.ok_or(AuthError::UnknownTenant)?.id)
             }
             None => None,
         };
@@ -193,8 +202,11 @@ impl Authenticator {
             (Some(TokenTenant::Id(tenant)), Some(project)) => {
                 let tenant =
                     self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
-                let grant = TenantGrant { tenant, role, scopes: scopes.clone(), environment: None };
-                Caller::tenant(&self.mint, grant, principal, origin).in_project(project)
+                // Of the team, who acts as the tenant is not held up by what the team has decided.
+                let rests = tenant.is_suspended && identity.impersonator.is_none();
+                let grant =
+                    TenantGrant { tenant: tenant.id, role, scopes: scopes.clone(), environment: None };
+                Caller::tenant(&self.mint, grant, principal, origin).in_project(project).of_suspended(rests)
             }
             _ => return Err(AuthError::Invalid),
         };
@@ -221,8 +233,9 @@ impl Authenticator {
         let tenant = self.known.tenant(place.project, &name).await?.ok_or(AuthError::Invalid)?;
         let role = identity.role.clone().ok_or(AuthError::Invalid)?;
         let principal = Principal::new(PrincipalKind::External(issuer), identity.subject.clone());
-        let grant = TenantGrant { tenant, role, scopes: None, environment: None };
-        Ok(Caller::tenant(&self.mint, grant, principal, origin).in_project(place.project))
+        let grant = TenantGrant { tenant: tenant.id, role, scopes: None, environment: None };
+        let caller = Caller::tenant(&self.mint, grant, principal, origin).in_project(place.project);
+        Ok(caller.of_suspended(tenant.is_suspended))
     }
 
     fn mint_tenant(&self, key: &Key, origin: Origin) -> Caller {
@@ -271,13 +284,6 @@ fn acting_for(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     let name = value.to_str().ok().map(str::trim);
     let name = name.filter(|name| values.next().is_none() && name.len() <= TENANT_BYTES_MAX);
     name.map(Some).ok_or(AuthError::UnknownTenant)
-}
-
-/// Compares without telling where two hashes differ: every byte is looked at, and the compiler is kept from
-/// leaving early.
-fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
-    let differences = one.iter().zip(other).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    std::hint::black_box(differences) == 0
 }
 
 /// The one credential of a request. Two that differ are refused: which of them was meant cannot be told.
@@ -348,17 +354,6 @@ mod tests {
         let mut long = HeaderMap::new();
         long.insert(API_KEY, HeaderValue::from_str(&"a".repeat(8_193)).unwrap());
         assert!(credential(&long).is_err());
-    }
-
-    #[test]
-    fn hashes_are_the_same_or_not() {
-        let mut other = [7; 32];
-        assert!(same(&[7; 32], &other));
-        for at in [0, 15, 31] {
-            other = [7; 32];
-            other[at] ^= 0x80;
-            assert!(!same(&[7; 32], &other), "{at}");
-        }
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl KeyDirectory for Directory {
     ) -> BoxFuture<'_, Result<Vec<KeyRecord>, Unavailable>> {
         Box::pin(async move {
             let ctx = SystemCtx::because("directory of keys").for_tenant(tenant);
-            let read = self.db.read(&ctx, move |tx| keys::records_of_tenant(tx, environment, KEYS_MAX));
+            let now = self.db.store_now();
+            let read = self.db.read(&ctx, move |tx| keys::records_of_tenant(tx, environment, now, KEYS_MAX));
             read.await.map_err(unavailable)
         })
     }

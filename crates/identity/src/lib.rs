@@ -40,7 +40,6 @@ mod memberships;
 pub mod model;
 mod operator_key;
 pub mod ops;
-mod push_signature;
 mod revocations;
 mod service_token;
 mod signer;
@@ -57,7 +56,6 @@ use db::{Db, Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
 use ports::{EnvironmentDirectory, Invitations, ServiceIdentities, TenantDirectory, TenantOf, TokenCheck};
-use ring::digest;
 use service_token::Known;
 
 pub use api::{
@@ -71,8 +69,8 @@ pub use directory::{Directory, Rows};
 pub use error::Error;
 pub use keyring::{PUBLISHED_AFTER, PUBLISHED_BEFORE, SIGNS_FOR, Standing};
 pub use memberships::{MEMBERSHIPS_MAX, Members};
+pub use model::KEYS_MAX;
 pub use operator_key::{OPERATOR_KEY_FILE, OperatorKey, OperatorKeyError, RESET_FILE};
-pub use push_signature::push_signature;
 pub use revocations::{KEPT, Revocations};
 pub use signer::{ISSUER, SIGNING_KEYS_MAX, Signer, SigningKeyState};
 pub use token::{ACCESS_TOKEN_TYP, AUDIENCE, LEEWAY, TOKEN_LIFETIME_MAX, Tokens};
@@ -267,11 +265,4 @@ pub async fn operator_key(
     random: &SharedRandom,
 ) -> Result<OperatorKey, OperatorKeyError> {
     operator_key::ensure(db, &data_dir, clock, random).await
-}
-
-/// SHA-256 of a key's whole text, by which it is stored and found.
-pub fn hash(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    hash
 }

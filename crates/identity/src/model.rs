@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest name of a key, in characters.
 pub const NAME_CHARS_MAX: usize = 100;
-/// Most keys of a tenant in an environment that are not revoked: every gateway holds them all in memory.
+/// Most keys of a tenant in an environment that are neither revoked nor expired: every gateway holds them all in memory.
 pub const KEYS_MAX: u32 = 1_000;
 /// Most members of a tenant.
 pub const MEMBERS_MAX: u32 = 10_000;

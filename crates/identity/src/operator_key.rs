@@ -121,13 +121,13 @@ async fn known_prefix(db: &Db) -> Result<Option<String>, db::Error> {
 }
 
 async fn is_known(db: &Db, text: &str) -> Result<bool, db::Error> {
-    let hash = crate::hash(text);
+    let hash = key_format::hash(text.as_bytes());
     let ctx = SystemCtx::because("compare the operators' key");
     Ok(db.read_system(&ctx, move |tx| operators::find(tx, &hash)).await?.is_some())
 }
 
 async fn keep(db: &Db, clock: &SharedClock, text: &str, reset: bool) -> Result<(), db::Error> {
-    let (hash, prefix) = (crate::hash(text), key_format::display_prefix(text));
+    let (hash, prefix) = (key_format::hash(text.as_bytes()), key_format::display_prefix(text));
     let now = clock.now();
     let ctx = SystemCtx::because("keep the operators' key");
     db.write_system(&ctx, move |tx: &mut SystemTx| -> Result<(), db::Error> {

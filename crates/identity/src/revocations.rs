@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use authority::{Role, SystemCtx};
+use authority::{Role, SystemCtx, key_format};
 use base::{Email, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,7 +54,7 @@ impl Target {
     /// The role of patterns that are in force no more.
     pub(crate) fn role(project: ProjectId, role: &Role) -> Target {
         let text = role.to_string();
-        Target::Role(project, URL_SAFE_NO_PAD.encode(crate::hash(&text)))
+        Target::Role(project, URL_SAFE_NO_PAD.encode(key_format::hash(text.as_bytes())))
     }
 
     fn id(&self) -> String {

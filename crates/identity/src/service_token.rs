@@ -12,13 +12,12 @@ use authority::SystemCtx;
 use authority::key_format::SERVICE_TOKEN_PREFIX;
 use base::{DeploymentId, ProjectId, Secret, ServiceId, SharedClock, TenantId};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::Db;
 use ports::{AuthError, PushMessage, ServiceIdentities, ServiceIdentity, TenantDirectory, TenantStatus};
 use ring::hmac;
+use tokens::WebhookKey;
 use web::Recall;
-
-use crate::push_signature::{SECRET_PREFIX, signature};
 
 /// Bytes of a deployment's id.
 const ID_BYTES: usize = 16;
@@ -53,15 +52,13 @@ impl TokenKey {
 
     /// What a service verifies our requests with: 32 bytes, as `whsec_` and base64.
     pub(crate) fn push_secret(&self, service: ServiceId) -> Secret<String> {
-        let mac = hmac::sign(&self.pushes, service.as_bytes());
-        Secret::from(format!("{SECRET_PREFIX}{}", STANDARD.encode(mac.as_ref())))
+        WebhookKey::text(hmac::sign(&self.pushes, service.as_bytes()).as_ref())
     }
 
     /// The signature that a service verifies with it.
     pub(crate) fn sign_push(&self, service: ServiceId, message: &PushMessage<'_>) -> String {
         let secret = hmac::sign(&self.pushes, service.as_bytes());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref());
-        signature(&key, message.id, message.at, message.body)
+        WebhookKey::new(secret.as_ref()).sign(message.id, message.at, message.body)
     }
 
     /// The deployment that a token was made for; `None` when it was not made with this key.
@@ -80,7 +77,14 @@ pub(crate) struct Known {
     services: Arc<dyn ServiceIdentities>,
     tenants: Arc<dyn TenantDirectory>,
     deployments: Recall<DeploymentId, Option<ServiceIdentity>>,
-    names: Recall<(ProjectId, String), Option<TenantId>>,
+    names: Recall<(ProjectId, String), Option<KnownTenant>>,
+}
+
+/// A tenant that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KnownTenant {
+    pub(crate) id: TenantId,
+    pub(crate) is_suspended: bool,
 }
 
 impl Known {
@@ -111,7 +115,11 @@ impl Known {
     }
 
     /// The tenant of a project that an id or slug names; one that was cancelled is no more.
-    pub(crate) async fn tenant(&self, project: ProjectId, name: &str) -> Result<Option<TenantId>, AuthError> {
+    pub(crate) async fn tenant(
+        &self,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<KnownTenant>, AuthError> {
         let changes = self.db.changes();
         let key = (project, name.to_owned());
         if let Some(known) = self.names.get(&key, changes) {
@@ -122,9 +130,12 @@ impl Known {
             TenantStatus::Active | TenantStatus::Suspended => tenant.project == project,
             TenantStatus::Cancelled => false,
         });
-        let id = found.map(|tenant| tenant.id);
-        self.names.put(key, id, changes);
-        Ok(id)
+        let known = found.map(|tenant| KnownTenant {
+            id: tenant.id,
+            is_suspended: tenant.status == TenantStatus::Suspended,
+        });
+        self.names.put(key, known, changes);
+        Ok(known)
     }
 }
 
@@ -182,7 +193,7 @@ mod tests {
         assert_eq!(key.push_secret(service(1)).expose(), &secret);
         assert_ne!(key.push_secret(service(2)).expose(), &secret);
         let message = PushMessage { id: "job_1", at: Timestamp::EPOCH, body: b"{}" };
-        let signed = crate::push_signature(&secret, "job_1", Timestamp::EPOCH, b"{}");
+        let signed = WebhookKey::parse(&secret).map(|key| key.sign("job_1", Timestamp::EPOCH, b"{}"));
         assert_eq!(Some(key.sign_push(service(1), &message)), signed);
         assert!(!telemetry::redact(&secret).contains(&secret[6..20]));
     }

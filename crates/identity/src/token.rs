@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authority::{Pattern, Role};
+use authority::{Pattern, Role, key_format};
 use base::{Email, EnvironmentId, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
 use parking_lot::Mutex;
 use ports::{
@@ -94,7 +94,7 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return out_of_bounds(token, Malformed::TooLarge);
         }
-        let hash = crate::hash(token);
+        let hash = key_format::hash(token.as_bytes());
         let known = self.signed.lock().get(&hash).cloned();
         let own = match known {
             Some(own) => own,

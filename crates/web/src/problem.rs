@@ -230,6 +230,9 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Unauthenticated => ports::AuthError::Missing.into(),
             Denied::NotFound => Self::new(&codes::NOT_FOUND),
+            Denied::Suspended => Self::new(&codes::TENANT_SUSPENDED).detail(
+                "Until it is resumed, its members and keys see the tenant, its plan, usage and events, and nothing else.",
+            ),
             Denied::Forbidden => Self::new(&codes::FORBIDDEN)
                 .detail("The role or the scopes of this credential do not grant what the route needs."),
         }

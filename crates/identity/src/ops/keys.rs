@@ -118,7 +118,7 @@ fn make(
     if !rights.cover_key(&wanted.role, wanted.scopes.as_deref(), &place.slug) {
         return Err(Error::ScopeExceeds);
     }
-    if keys::count(tx, place.environment)? >= KEYS_MAX {
+    if keys::count(tx, place.environment, sources.clock.now())? >= KEYS_MAX {
         return Err(Error::TooMany { what: "keys", max: KEYS_MAX });
     }
     let secret = Secret::from(sources.random.array::<{ key_format::SECRET_BYTES }>());
@@ -128,7 +128,7 @@ fn make(
         tenant: tx.tenant(),
         environment: place.environment,
         name: wanted.name,
-        hash: crate::hash(text.expose()),
+        hash: key_format::hash(text.expose().as_bytes()),
         prefix: key_format::display_prefix(text.expose()),
         role: wanted.role,
         scopes: wanted.scopes,

@@ -23,7 +23,7 @@ const USED: Sql = Sql::One(
 const DELETE_ALL: Sql = Sql::One("DELETE FROM identity_keys WHERE tenant = $1");
 const COUNT: Sql = Sql::One(
     "SELECT CAST(COUNT(*) AS BIGINT) FROM identity_keys \
-     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL",
+     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
 );
 const ONE: Sql = Sql::One(
     "SELECT tenant, id, environment, name, hash, prefix, role, scopes, expires_at, revoked_at, replaced_by, \
@@ -52,7 +52,8 @@ const RECORDS: Sql = Sql::One(
 );
 const RECORDS_OF_TENANT: Sql = Sql::One(
     "SELECT id, hash, tenant, role, scopes, expires_at, name, allowed_ips FROM identity_keys \
-     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL ORDER BY id LIMIT $3",
+     WHERE tenant = $1 AND environment = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) \
+     ORDER BY id LIMIT $4",
 );
 
 pub(crate) fn insert(tx: &mut TenantTx, key: &Key) -> Result<(), Error> {
@@ -102,9 +103,9 @@ pub(crate) fn delete_all(tx: &mut TenantTx) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many keys the tenant has in an environment that are not revoked.
-pub(crate) fn count(tx: &mut TenantTx, environment: EnvironmentId) -> Result<u32, Error> {
-    tx.query_one(&COUNT, &params![environment])?.get::<u32>(0)
+/// How many keys the tenant has in an environment that work or will.
+pub(crate) fn count(tx: &mut TenantTx, environment: EnvironmentId, now: Timestamp) -> Result<u32, Error> {
+    tx.query_one(&COUNT, &params![environment, now])?.get::<u32>(0)
 }
 
 pub(crate) fn one(tx: &mut TenantTx, id: KeyId) -> Result<Option<Key>, Error> {
@@ -139,13 +140,14 @@ pub(crate) fn records(
     rows.iter().map(|row| record(row, environment)).collect()
 }
 
-/// The tenant's keys in an environment that are not revoked.
+/// The tenant's keys in an environment that are neither revoked nor expired.
 pub(crate) fn records_of_tenant(
     tx: &mut TenantTx,
     environment: EnvironmentId,
+    now: Timestamp,
     limit: u32,
 ) -> Result<Vec<KeyRecord>, Error> {
-    let rows = tx.query(&RECORDS_OF_TENANT, &params![environment, limit])?;
+    let rows = tx.query(&RECORDS_OF_TENANT, &params![environment, now, limit])?;
     rows.iter().map(|row| record(row, environment)).collect()
 }
 

@@ -306,3 +306,27 @@ async fn a_key_works_from_the_addresses_that_it_is_kept_to_and_nowhere_else() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn expired_keys_take_no_room_from_new_ones_and_hide_none() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let soon = app.app.store.shared_clock().now() + Duration::from_mins(1);
+        let body = json!({"name": "nightly", "role": "viewer", "expires_at": soon});
+        for _ in 0..identity::KEYS_MAX / 100 {
+            let made = (0..100).map(|_| operator.post(KEYS, body.clone()));
+            for answer in futures_util::future::join_all(made).await {
+                answer.ok(201);
+            }
+        }
+        operator.post(KEYS, json!({"name": "one more", "role": "viewer"})).await.problem(&codes::CONFLICT);
+        app.app.store.clock.advance(Duration::from_mins(2));
+        let (key, id) = make(&operator, json!({"name": "one more", "role": "viewer"})).await;
+        assert_eq!(me(&app, &key).await, 200);
+        let directory = Directory::new(app.app.store.db.clone());
+        let known = directory.of_tenant(app.development, app.acme).await.unwrap();
+        let ids: Vec<String> = known.iter().map(|record| record.id.to_string()).collect();
+        assert_eq!(ids, [id], "a gateway is told of those alone that work");
+    })
+    .await;
+}

@@ -10,4 +10,5 @@ mod roles;
 mod scanning;
 mod services;
 mod signing;
+mod suspension;
 mod tokens;
