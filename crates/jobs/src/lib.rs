@@ -41,7 +41,7 @@ pub mod workers;
 
 pub use capability::{MANIFEST, Parts, build};
 pub use cli::verbs;
-pub use engine::{Deps, Engine, Events, worker_name};
+pub use engine::{Deps, Engine, Events, Listed, worker_name};
 pub use error::Error;
 pub use model::{
     Ack, Attempt, Backoff, BackoffKind, Beat, ChildView, ClaimRequest, Claimed, Draft, EventKind, Failure,

@@ -46,6 +46,8 @@ const CONNECTIONS = 128;
 /** The first pause before a repeat, and the longest. */
 const PAUSE_FIRST_MS = 100;
 const PAUSE_MAX_MS = 5_000;
+/** How long the server has to notice that nobody waits, before the connection is cut. */
+const HANG_UP_MS = 2_000;
 /**
  * Kept-alive HTTP connections to Switchyard. Share one between queues and workers of a process, or let each make its own.
  */
@@ -91,7 +93,7 @@ class Connection {
             }
             if (attempt >= this.retries || !mayRepeat(call, failure))
                 throw failure;
-            await pause(pauseMs(attempt, failure), call.signal);
+            await pause(pauseMs(attempt, failure), call.hangUp);
             call.onRepeat?.();
         }
     }
@@ -100,7 +102,7 @@ class Connection {
         const headers = { ...this.headers, accept: 'text/event-stream' };
         if (lastEventId !== undefined)
             Object.assign(headers, { 'last-event-id': lastEventId });
-        const response = await this.open('GET', path, headers, undefined, signal, this.timeout);
+        const response = await this.open({ method: 'GET', path, headers, limit: this.timeout, signal });
         if (response.statusCode === 200)
             return response;
         throw refusal({ status: response.statusCode ?? 0, headers: response.headers, text: await read(response) });
@@ -120,11 +122,12 @@ class Connection {
             headers['content-length'] = String(Buffer.byteLength(body ?? ''));
         if (call.key !== undefined)
             headers['idempotency-key'] = call.key;
+        const { method, path, hangUp } = call;
         const limit = this.timeout + (call.held ?? 0);
-        const response = await this.open(call.method, call.path, headers, body, call.signal, limit);
+        const response = await this.open({ method, path, headers, body, limit, hangUp });
         return { status: response.statusCode ?? 0, headers: response.headers, text: await read(response) };
     }
-    open(method, path, headers, body, signal, limit) {
+    open({ method, path, headers, body, limit, signal, hangUp }) {
         const url = this.base;
         const { request } = url.protocol === 'https:' ? https : http;
         return new Promise((resolve, reject) => {
@@ -140,6 +143,8 @@ class Connection {
             });
             sent.setTimeout(limit, () => sent.destroy(new Error(`no answer within ${limit} ms`)));
             sent.once('response', resolve);
+            if (hangUp !== undefined)
+                sent.once('close', whenAborted(hangUp, () => leave(sent)));
             sent.on('error', (error) => {
                 if (signal?.aborted === true)
                     reject(error);
@@ -151,6 +156,24 @@ class Connection {
     }
 }
 exports.Connection = Connection;
+/** Does something once a signal says so; gives what forgets about it. */
+function whenAborted(signal, act) {
+    signal.addEventListener('abort', act, { once: true });
+    if (signal.aborted)
+        act();
+    return () => signal.removeEventListener('abort', act);
+}
+/** Closes our half of a request's connection, and reads on; cuts it where nothing can have been sent, or nothing comes. */
+function leave(sent) {
+    const { socket } = sent;
+    if (socket === null || socket.connecting) {
+        sent.destroy(new Error('nobody waits for it any more'));
+        return;
+    }
+    socket.end();
+    const cut = setTimeout(() => sent.destroy(new Error('nobody waits for it any more')), HANG_UP_MS);
+    sent.once('close', () => clearTimeout(cut));
+}
 /** @internal A connection, and whether it is the caller's own to close. */
 function connect(given) {
     return given instanceof Connection ? { connection: given, own: false } : { connection: new Connection(given), own: true };
@@ -180,7 +203,7 @@ function pauseMs(attempt, failure) {
 }
 /** Whether a call that failed is worth another try, and cannot do harm by it. */
 function mayRepeat(call, failure) {
-    if (call.signal?.aborted === true)
+    if (call.hangUp?.aborted === true)
         return false;
     if (failure instanceof errors_1.SwitchyardError)
         return call.repeatable && [502, 503, 504].includes(failure.status);

@@ -8,8 +8,8 @@ export interface QueueOptions {
     /** What each job gets that does not say otherwise. */
     defaultJobOptions?: JobOptions;
     /**
-     * Whether `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer is lost, and
-     * are done once all the same. Without it a producer that adds job by job is several times faster, and a lost answer is an error.
+     * Whether requests of `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer
+     * is lost, and are done once all the same. Without it a lost answer is an error, and whether the job was added is unknown.
      */
     idempotent?: boolean;
 }
@@ -47,8 +47,14 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     private readonly own;
     private readonly defaults;
     private readonly idempotent;
+    private readonly adds;
     constructor(name: string, options?: QueueOptions);
-    /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
+    /**
+     * Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second.
+     *
+     * Adds that are not awaited one by one are gathered: those that come while a request is on its way go together in the next. Each has
+     * its own outcome, and they are added in the order in which they were called.
+     */
     add(name: Name, data: Data, options?: JobOptions): Promise<Job<Data, Result, Name>>;
     /**
      * Adds many jobs, in requests of up to 1,000. The jobs of one request are added together or not at all; where a later
@@ -75,12 +81,13 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     }): Promise<number>;
     /** Forgets finished jobs, and says how many there were. */
     clean(selection?: JobSelection): Promise<number>;
-    /** Ends the queue's own connections. The queue itself stays. */
+    /** Waits for adds that are under way, and ends the queue's own connections. The queue itself stays. */
     close(): Promise<void>;
     private job;
     private path;
     private get;
     private post;
+    private send;
     /** Adds what the body says, once. */
     private make;
 }

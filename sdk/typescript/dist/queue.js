@@ -3,11 +3,9 @@ Object.defineProperty(exports, "__esModule", { value: true });
 exports.Queue = void 0;
 const node_crypto_1 = require("node:crypto");
 const connection_1 = require("./connection");
+const gather_1 = require("./gather");
 const job_1 = require("./job");
 const options_1 = require("./options");
-/** What one request carries at most; longer bulks become several. */
-const BULK_JOBS_MAX = 1_000;
-const BULK_BYTES_MAX = 4 * 1024 * 1024 - 1024;
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 class Queue {
     name;
@@ -15,16 +13,22 @@ class Queue {
     own;
     defaults;
     idempotent;
+    adds = new gather_1.Gatherer((jobs) => this.send(jobs));
     constructor(name, options = {}) {
         this.name = name;
         ({ connection: this.connection, own: this.own } = (0, connection_1.connect)(options.connection));
         this.defaults = options.defaultJobOptions ?? {};
         this.idempotent = options.idempotent ?? true;
     }
-    /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
+    /**
+     * Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second.
+     *
+     * Adds that are not awaited one by one are gathered: those that come while a request is on its way go together in the next. Each has
+     * its own outcome, and they are added in the order in which they were called.
+     */
     async add(name, data, options = {}) {
         const body = (0, options_1.newJob)(name, data, { ...this.defaults, ...options });
-        return this.job(withPayload(await this.make(body), body));
+        return this.job(withPayload(await this.adds.add(body), body));
     }
     /**
      * Adds many jobs, in requests of up to 1,000. The jobs of one request are added together or not at all; where a later
@@ -34,7 +38,7 @@ class Queue {
         const bodies = items.map((item) => (0, options_1.newJob)(item.name, item.data, { ...this.defaults, ...item.opts }));
         const added = [];
         for (const jobs of chunks(bodies)) {
-            const answer = await this.make({ jobs });
+            const answer = await this.make(JSON.stringify({ jobs }));
             answer.data.forEach((wire, index) => added.push(this.job(withPayload(wire, jobs[index]))));
         }
         return added;
@@ -86,8 +90,9 @@ class Queue {
     async clean(selection = {}) {
         return (await this.post('purge', selection)).count;
     }
-    /** Ends the queue's own connections. The queue itself stays. */
+    /** Waits for adds that are under way, and ends the queue's own connections. The queue itself stays. */
     async close() {
+        await this.adds.idle();
         if (this.own)
             this.connection.close();
     }
@@ -103,6 +108,12 @@ class Queue {
     }
     post(rest, body) {
         return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true });
+    }
+    async send(jobs) {
+        const [only = ''] = jobs;
+        if (jobs.length === 1)
+            return [await this.make(only)];
+        return (await this.make(`{"jobs":[${jobs.join()}]}`)).data;
     }
     /** Adds what the body says, once. */
     make(body) {
@@ -121,7 +132,7 @@ function* chunks(bodies) {
     let bytes = 0;
     for (const body of bodies) {
         const size = Buffer.byteLength(JSON.stringify(body)) + 1;
-        if (chunk.length === BULK_JOBS_MAX || (chunk.length > 0 && bytes + size > BULK_BYTES_MAX)) {
+        if (chunk.length === gather_1.BULK_JOBS_MAX || (chunk.length > 0 && bytes + size > gather_1.BULK_BYTES_MAX)) {
             yield chunk;
             [chunk, bytes] = [[], 0];
         }

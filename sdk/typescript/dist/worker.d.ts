@@ -65,6 +65,10 @@ export declare class Worker<Data = any, Result = any, Name extends string = stri
     private isBusy;
     private isDry;
     private polling;
+    /** Ends with the claim that waits at Switchyard. */
+    private polled;
+    /** Requests under way that give jobs back. */
+    private readonly returns;
     private beating;
     private closing;
     private readonly stopping;
@@ -79,7 +83,7 @@ export declare class Worker<Data = any, Result = any, Name extends string = stri
     isPaused(): boolean;
     /**
      * Ends the worker: takes no more jobs and waits until those that run are done. With `force`, aborts their signals and
-     * gives them back to the queue, where the attempt does not count.
+     * gives them back to the queue, where the attempt does not count. Jobs that come while it ends are given back as well.
      */
     close(force?: boolean): Promise<void>;
     private end;

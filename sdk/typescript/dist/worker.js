@@ -46,6 +46,10 @@ class Worker extends emitter_1.Emitter {
     isBusy = false;
     isDry = false;
     polling;
+    /** Ends with the claim that waits at Switchyard. */
+    polled = Promise.resolve();
+    /** Requests under way that give jobs back. */
+    returns = new Set();
     beating;
     closing;
     stopping = new AbortController();
@@ -77,7 +81,7 @@ class Worker extends emitter_1.Emitter {
         this.isPausing = true;
         this.polling?.abort();
         if (!doNotWaitActive)
-            await this.whenIdle();
+            await Promise.all([this.polled, this.whenIdle()]);
         this.emit('paused');
     }
     resume() {
@@ -95,7 +99,7 @@ class Worker extends emitter_1.Emitter {
     }
     /**
      * Ends the worker: takes no more jobs and waits until those that run are done. With `force`, aborts their signals and
-     * gives them back to the queue, where the attempt does not count.
+     * gives them back to the queue, where the attempt does not count. Jobs that come while it ends are given back as well.
      */
     close(force = false) {
         this.closing ??= this.end(force);
@@ -108,6 +112,9 @@ class Worker extends emitter_1.Emitter {
             await this.giveBack();
         else
             await this.whenIdle();
+        await this.polled;
+        while (this.returns.size > 0)
+            await Promise.all(this.returns);
         this.running = false;
         this.stopping.abort();
         clearInterval(this.beating);
@@ -122,7 +129,7 @@ class Worker extends emitter_1.Emitter {
         if (this.done.length > 0 && this.completions < COMPLETIONS_MAX)
             this.gather();
         else if (this.mayClaim() && this.polling === undefined && this.completions === 0)
-            void this.poll();
+            this.polled = this.poll();
         this.settle();
         if (this.held.size === 0)
             this.idle.splice(0).forEach((resolve) => resolve());
@@ -159,14 +166,14 @@ class Worker extends emitter_1.Emitter {
                 // Jobs of an answer that was lost come back when their leases are over.
                 repeatable: true,
                 held: CLAIM_WAIT_MS,
-                signal: polling.signal,
+                hangUp: polling.signal,
             });
             this.failures = 0;
             this.start(answer.data, limit);
         }
         catch (error) {
             if (!polling.signal.aborted)
-                await this.rest(error);
+                await this.rest(error, polling.signal);
         }
         finally {
             this.asked -= limit;
@@ -266,7 +273,7 @@ class Worker extends emitter_1.Emitter {
     }
     /** Runs what a request brought. */
     start(claimed, asked) {
-        if (this.closing !== undefined) {
+        if (this.closing !== undefined || this.isPausing) {
             // They came when nobody waited for them any more.
             void this.unlease(claimed);
             return;
@@ -387,9 +394,12 @@ class Worker extends emitter_1.Emitter {
         if (leases.length === 0)
             return;
         const body = { jobs: leases.map(({ id, lease }) => ({ id, lease })) };
-        await this.connection
+        const given = this.connection
             .call({ method: 'POST', path: this.path('release'), body, repeatable: true })
             .catch((error) => this.report(error));
+        this.returns.add(given);
+        await given;
+        this.returns.delete(given);
     }
     release(held) {
         held.end();
@@ -404,10 +414,10 @@ class Worker extends emitter_1.Emitter {
         return this.held.size === 0 ? Promise.resolve() : new Promise((resolve) => this.idle.push(resolve));
     }
     /** After a failure: tells of it, and rests a little longer each time. */
-    async rest(error) {
+    async rest(error, signal = this.stopping.signal) {
         this.report(error);
         const patient = error instanceof errors_1.SwitchyardError && error.status < 500 ? 5 : 0;
-        await (0, connection_1.pause)((0, connection_1.pauseMs)(this.failures + patient, error), this.stopping.signal).catch(() => undefined);
+        await (0, connection_1.pause)((0, connection_1.pauseMs)(this.failures + patient, error), signal).catch(() => undefined);
         this.failures += 1;
     }
     path(verb) {

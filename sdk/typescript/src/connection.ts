@@ -30,7 +30,11 @@ export interface Call {
   repeatable: boolean;
   /** Sent as Idempotency-Key: Switchyard answers a repeat with the first reply. */
   key?: string;
-  signal?: AbortSignal;
+  /**
+   * When it says so, the server is told that nobody waits any more, by closing our half of the connection. An answer that was on its
+   * way by then is still read, so that nothing in it is lost; otherwise the call fails.
+   */
+  hangUp?: AbortSignal;
   /** Beyond the connection's time-out: how long the server may hold its answer back, in milliseconds. */
   held?: number;
   /** Told before each repeat. */
@@ -49,6 +53,8 @@ const CONNECTIONS = 128;
 /** The first pause before a repeat, and the longest. */
 const PAUSE_FIRST_MS = 100;
 const PAUSE_MAX_MS = 5_000;
+/** How long the server has to notice that nobody waits, before the connection is cut. */
+const HANG_UP_MS = 2_000;
 
 /**
  * Kept-alive HTTP connections to Switchyard. Share one between queues and workers of a process, or let each make its own.
@@ -93,7 +99,7 @@ export class Connection {
         failure = error;
       }
       if (attempt >= this.retries || !mayRepeat(call, failure)) throw failure;
-      await pause(pauseMs(attempt, failure), call.signal);
+      await pause(pauseMs(attempt, failure), call.hangUp);
       call.onRepeat?.();
     }
   }
@@ -102,7 +108,7 @@ export class Connection {
   async stream(path: string, lastEventId: string | undefined, signal: AbortSignal): Promise<http.IncomingMessage> {
     const headers = { ...this.headers, accept: 'text/event-stream' };
     if (lastEventId !== undefined) Object.assign(headers, { 'last-event-id': lastEventId });
-    const response = await this.open('GET', path, headers, undefined, signal, this.timeout);
+    const response = await this.open({ method: 'GET', path, headers, limit: this.timeout, signal });
     if (response.statusCode === 200) return response;
     throw refusal({ status: response.statusCode ?? 0, headers: response.headers, text: await read(response) });
   }
@@ -121,19 +127,13 @@ export class Connection {
     }
     if (call.method !== 'GET') headers['content-length'] = String(Buffer.byteLength(body ?? ''));
     if (call.key !== undefined) headers['idempotency-key'] = call.key;
+    const { method, path, hangUp } = call;
     const limit = this.timeout + (call.held ?? 0);
-    const response = await this.open(call.method, call.path, headers, body, call.signal, limit);
+    const response = await this.open({ method, path, headers, body, limit, hangUp });
     return { status: response.statusCode ?? 0, headers: response.headers, text: await read(response) };
   }
 
-  private open(
-    method: string,
-    path: string,
-    headers: Record<string, string>,
-    body: string | undefined,
-    signal: AbortSignal | undefined,
-    limit: number,
-  ): Promise<http.IncomingMessage> {
+  private open({ method, path, headers, body, limit, signal, hangUp }: Opening): Promise<http.IncomingMessage> {
     const url = this.base;
     const { request } = url.protocol === 'https:' ? https : http;
     return new Promise((resolve, reject) => {
@@ -149,6 +149,7 @@ export class Connection {
       });
       sent.setTimeout(limit, () => sent.destroy(new Error(`no answer within ${limit} ms`)));
       sent.once('response', resolve);
+      if (hangUp !== undefined) sent.once('close', whenAborted(hangUp, () => leave(sent)));
       sent.on('error', (error) => {
         if (signal?.aborted === true) reject(error);
         else reject(new ConnectionError(`${method} ${url.host}${path}: ${error.message}`, { cause: error }));
@@ -156,6 +157,37 @@ export class Connection {
       sent.end(body);
     });
   }
+}
+
+/** What a request is made of. */
+interface Opening {
+  method: string;
+  path: string;
+  headers: Record<string, string>;
+  body?: string | undefined;
+  /** Milliseconds without a byte of the answer. */
+  limit: number;
+  signal?: AbortSignal | undefined;
+  hangUp?: AbortSignal | undefined;
+}
+
+/** Does something once a signal says so; gives what forgets about it. */
+function whenAborted(signal: AbortSignal, act: () => void): () => void {
+  signal.addEventListener('abort', act, { once: true });
+  if (signal.aborted) act();
+  return () => signal.removeEventListener('abort', act);
+}
+
+/** Closes our half of a request's connection, and reads on; cuts it where nothing can have been sent, or nothing comes. */
+function leave(sent: http.ClientRequest): void {
+  const { socket } = sent;
+  if (socket === null || socket.connecting) {
+    sent.destroy(new Error('nobody waits for it any more'));
+    return;
+  }
+  socket.end();
+  const cut = setTimeout(() => sent.destroy(new Error('nobody waits for it any more')), HANG_UP_MS);
+  sent.once('close', () => clearTimeout(cut));
 }
 
 /** @internal A connection, and whether it is the caller's own to close. */
@@ -188,7 +220,7 @@ export function pauseMs(attempt: number, failure?: Error): number {
 
 /** Whether a call that failed is worth another try, and cannot do harm by it. */
 function mayRepeat(call: Call, failure: Error): boolean {
-  if (call.signal?.aborted === true) return false;
+  if (call.hangUp?.aborted === true) return false;
   if (failure instanceof SwitchyardError) return call.repeatable && [502, 503, 504].includes(failure.status);
   return call.repeatable || wasNeverSent(failure);
 }

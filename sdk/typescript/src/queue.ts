@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connect, type Connection, type ConnectionOptions } from './connection';
+import { BULK_BYTES_MAX, BULK_JOBS_MAX, Gatherer } from './gather';
 import { Job, readJob } from './job';
 import { newJob, type JobOptions } from './options';
 import type { JobCounts, JobStatus, JobWire, ListWire, NewJobWire, QueueWire } from './wire';
@@ -10,8 +11,8 @@ export interface QueueOptions {
   /** What each job gets that does not say otherwise. */
   defaultJobOptions?: JobOptions;
   /**
-   * Whether `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer is lost, and
-   * are done once all the same. Without it a producer that adds job by job is several times faster, and a lost answer is an error.
+   * Whether requests of `add` and `addBulk` are sent under a key of their own (true), so that they can be repeated when an answer
+   * is lost, and are done once all the same. Without it a lost answer is an error, and whether the job was added is unknown.
    */
   idempotent?: boolean;
 }
@@ -47,10 +48,6 @@ export interface JobPage<Data, Result, Name extends string> {
   nextCursor: string | undefined;
 }
 
-/** What one request carries at most; longer bulks become several. */
-const BULK_JOBS_MAX = 1_000;
-const BULK_BYTES_MAX = 4 * 1024 * 1024 - 1024;
-
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 export class Queue<Data = any, Result = any, Name extends string = string> {
   readonly name: string;
@@ -58,6 +55,7 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
   private readonly own: boolean;
   private readonly defaults: JobOptions;
   private readonly idempotent: boolean;
+  private readonly adds = new Gatherer((jobs) => this.send(jobs));
 
   constructor(name: string, options: QueueOptions = {}) {
     this.name = name;
@@ -66,10 +64,15 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     this.idempotent = options.idempotent ?? true;
   }
 
-  /** Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second. */
+  /**
+   * Adds a job. When this returns, the job survives a crash of Switchyard. A repeat after a lost answer adds no second.
+   *
+   * Adds that are not awaited one by one are gathered: those that come while a request is on its way go together in the next. Each has
+   * its own outcome, and they are added in the order in which they were called.
+   */
   async add(name: Name, data: Data, options: JobOptions = {}): Promise<Job<Data, Result, Name>> {
     const body = newJob(name, data, { ...this.defaults, ...options });
-    return this.job(withPayload(await this.make<JobWire>(body), body));
+    return this.job(withPayload(await this.adds.add(body), body));
   }
 
   /**
@@ -80,7 +83,7 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     const bodies = items.map((item) => newJob(item.name, item.data, { ...this.defaults, ...item.opts }));
     const added: Job<Data, Result, Name>[] = [];
     for (const jobs of chunks(bodies)) {
-      const answer = await this.make<ListWire<JobWire>>({ jobs });
+      const answer = await this.make<ListWire<JobWire>>(JSON.stringify({ jobs }));
       answer.data.forEach((wire, index) => added.push(this.job(withPayload(wire, jobs[index]))));
     }
     return added;
@@ -141,8 +144,9 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return (await this.post<{ count: number }>('purge', selection)).count;
   }
 
-  /** Ends the queue's own connections. The queue itself stays. */
+  /** Waits for adds that are under way, and ends the queue's own connections. The queue itself stays. */
   async close(): Promise<void> {
+    await this.adds.idle();
     if (this.own) this.connection.close();
   }
 
@@ -163,8 +167,14 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return this.connection.call<T>({ method: 'POST', path: this.path(rest), body, repeatable: true });
   }
 
+  private async send(jobs: readonly string[]): Promise<readonly JobWire[]> {
+    const [only = ''] = jobs;
+    if (jobs.length === 1) return [await this.make<JobWire>(only)];
+    return (await this.make<ListWire<JobWire>>(`{"jobs":[${jobs.join()}]}`)).data;
+  }
+
   /** Adds what the body says, once. */
-  private make<T>(body: object): Promise<T> {
+  private make<T>(body: string): Promise<T> {
     const key = this.idempotent ? { key: randomUUID() } : {};
     const path = this.path('jobs');
     return this.connection.call<T>({ method: 'POST', path, body, repeatable: this.idempotent, ...key });

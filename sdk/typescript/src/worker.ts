@@ -92,6 +92,10 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   private isBusy = false;
   private isDry = false;
   private polling: AbortController | undefined;
+  /** Ends with the claim that waits at Switchyard. */
+  private polled: Promise<void> = Promise.resolve();
+  /** Requests under way that give jobs back. */
+  private readonly returns = new Set<Promise<void>>();
   private beating: NodeJS.Timeout | undefined;
   private closing: Promise<void> | undefined;
   private readonly stopping = new AbortController();
@@ -126,7 +130,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   async pause(doNotWaitActive = false): Promise<void> {
     this.isPausing = true;
     this.polling?.abort();
-    if (!doNotWaitActive) await this.whenIdle();
+    if (!doNotWaitActive) await Promise.all([this.polled, this.whenIdle()]);
     this.emit('paused');
   }
 
@@ -147,7 +151,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
 
   /**
    * Ends the worker: takes no more jobs and waits until those that run are done. With `force`, aborts their signals and
-   * gives them back to the queue, where the attempt does not count.
+   * gives them back to the queue, where the attempt does not count. Jobs that come while it ends are given back as well.
    */
   close(force = false): Promise<void> {
     this.closing ??= this.end(force);
@@ -159,6 +163,8 @@ export class Worker<Data = any, Result = any, Name extends string = string>
     this.polling?.abort();
     if (force) await this.giveBack();
     else await this.whenIdle();
+    await this.polled;
+    while (this.returns.size > 0) await Promise.all(this.returns);
     this.running = false;
     this.stopping.abort();
     clearInterval(this.beating);
@@ -170,7 +176,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   private advance(): void {
     if (!this.running) return;
     if (this.done.length > 0 && this.completions < COMPLETIONS_MAX) this.gather();
-    else if (this.mayClaim() && this.polling === undefined && this.completions === 0) void this.poll();
+    else if (this.mayClaim() && this.polling === undefined && this.completions === 0) this.polled = this.poll();
     this.settle();
     if (this.held.size === 0) this.idle.splice(0).forEach((resolve) => resolve());
   }
@@ -208,12 +214,12 @@ export class Worker<Data = any, Result = any, Name extends string = string>
         // Jobs of an answer that was lost come back when their leases are over.
         repeatable: true,
         held: CLAIM_WAIT_MS,
-        signal: polling.signal,
+        hangUp: polling.signal,
       });
       this.failures = 0;
       this.start(answer.data, limit);
     } catch (error) {
-      if (!polling.signal.aborted) await this.rest(error as Error);
+      if (!polling.signal.aborted) await this.rest(error as Error, polling.signal);
     } finally {
       this.asked -= limit;
       if (this.polling === polling) this.polling = undefined;
@@ -313,7 +319,7 @@ export class Worker<Data = any, Result = any, Name extends string = string>
 
   /** Runs what a request brought. */
   private start(claimed: readonly ClaimedWire[], asked: number): void {
-    if (this.closing !== undefined) {
+    if (this.closing !== undefined || this.isPausing) {
       // They came when nobody waited for them any more.
       void this.unlease(claimed);
       return;
@@ -425,9 +431,12 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   private async unlease(leases: readonly { id: string; lease: string }[]): Promise<void> {
     if (leases.length === 0) return;
     const body = { jobs: leases.map(({ id, lease }) => ({ id, lease })) };
-    await this.connection
-      .call({ method: 'POST', path: this.path('release'), body, repeatable: true })
+    const given = this.connection
+      .call<void>({ method: 'POST', path: this.path('release'), body, repeatable: true })
       .catch((error: unknown) => this.report(error as Error));
+    this.returns.add(given);
+    await given;
+    this.returns.delete(given);
   }
 
   private release(held: Held<Data, Result, Name>): void {
@@ -443,10 +452,10 @@ export class Worker<Data = any, Result = any, Name extends string = string>
   }
 
   /** After a failure: tells of it, and rests a little longer each time. */
-  private async rest(error: Error): Promise<void> {
+  private async rest(error: Error, signal: AbortSignal = this.stopping.signal): Promise<void> {
     this.report(error);
     const patient = error instanceof SwitchyardError && error.status < 500 ? 5 : 0;
-    await pause(pauseMs(this.failures + patient, error), this.stopping.signal).catch(() => undefined);
+    await pause(pauseMs(this.failures + patient, error), signal).catch(() => undefined);
     this.failures += 1;
   }
 

@@ -93,6 +93,80 @@ test('bulks are split at a thousand jobs', async () => {
   assert.equal(jobs[1499].data.index, 1499);
 });
 
+/** Refuses requests in which a job is bad, whole, as the API does. */
+const refusing = (isBad, answer) => (call) => {
+  const jobs = call.method === 'POST' ? call.body.jobs ?? [call.body] : [];
+  return jobs.some((job) => isBad(job.payload)) ? answer : undefined;
+};
+const sent = () => server.calls.map((call) => (call.body.jobs ?? [call.body]).map((job) => job.payload.n));
+
+test('adds that wait at the same time go together, in their order', async () => {
+  const jobs = await Promise.all(Array.from({ length: 2500 }, (_, n) => queue.add('x', { n })));
+  assert.deepEqual(sent().map((numbers) => numbers.length), [1000, 1000, 500]);
+  assert.deepEqual(jobs.map((job) => job.data.n), [...Array(2500).keys()]);
+  const ids = jobs.map((job) => job.id);
+  assert.deepEqual(ids, [...ids].sort());
+  assert.equal(new Set(server.calls.map((call) => call.headers['idempotency-key'])).size, 3);
+});
+
+test('producers side by side share a request, and one alone does not wait for others', async () => {
+  await queue.add('x', { n: 0 });
+  assert.deepEqual([server.calls.length, server.calls[0].body.jobs], [1, undefined]);
+  const produce = async (from) => { for (let n = 0; n < 10; n += 1) await queue.add('x', { n: from + n }); };
+  await Promise.all(Array.from({ length: 32 }, (_, from) => produce(from * 10)));
+  assert.ok(server.calls.length <= 1 + 20, `${server.calls.length} calls for 320 jobs`);
+});
+
+test('each of the adds that went together has an outcome of its own', async () => {
+  server.onCall = refusing(({ n }) => n === 3 || n === 7, [409, { code: 'job_duplicate', detail: 'it is there' }]);
+  const before = server.jobs.size;
+  const outcomes = await Promise.allSettled(Array.from({ length: 10 }, (_, n) => queue.add('x', { n })));
+  assert.deepEqual(outcomes.map((one) => one.reason?.code), Array.from({ length: 10 }, (_, n) => (n === 3 || n === 7 ? 'job_duplicate' : undefined)));
+  assert.equal(server.jobs.size, before + 8);
+  const added = [...server.jobs.values()].slice(before).map((job) => job.payload.n);
+  assert.deepEqual(added, [0, 1, 2, 4, 5, 6, 8, 9], 'in their order');
+});
+
+test('what is refused for all is not sent again for each', async () => {
+  server.onCall = () => [403, { code: 'forbidden', detail: 'no' }];
+  const outcomes = await Promise.allSettled(Array.from({ length: 100 }, (_, n) => queue.add('x', { n })));
+  assert.ok(outcomes.every((one) => one.reason.code === 'forbidden'));
+  assert.equal(server.calls.length, 1);
+});
+
+test('a full queue takes what fits, and is not asked for each of the rest', async () => {
+  const before = server.jobs.size;
+  server.onCall = (call) => (server.jobs.size - before + (call.body.jobs?.length ?? 1) > 300 ? [429, { code: 'queue_full', detail: 'full' }] : undefined);
+  const outcomes = await Promise.allSettled(Array.from({ length: 1000 }, (_, n) => queue.add('x', { n })));
+  assert.deepEqual(outcomes.map((one) => one.status), [...Array(300).fill('fulfilled'), ...Array(700).fill('rejected')]);
+  assert.ok(server.calls.length < 30, `${server.calls.length} calls`);
+});
+
+test('large adds go in several requests', async () => {
+  const text = 'x'.repeat(1024 * 1024);
+  const jobs = await Promise.all(Array.from({ length: 6 }, (_, n) => queue.add('x', { n, text })));
+  assert.deepEqual(sent(), [[0, 1, 2], [3, 4, 5]]);
+  assert.equal(jobs.length, 6);
+});
+
+test('a gathered request whose answer is lost is repeated whole, once', async () => {
+  const before = server.jobs.size;
+  server.onCall = (_, number) => (number === 1 ? 'lose' : undefined);
+  const jobs = await Promise.all(Array.from({ length: 50 }, (_, n) => queue.add('x', { n })));
+  assert.equal(server.jobs.size, before + 50);
+  assert.equal(new Set(jobs.map((job) => job.id)).size, 50);
+  assert.equal(server.calls.length, 2);
+});
+
+test('closing waits for adds that are under way', async () => {
+  const short = new Queue('mail', { connection: { url: server.url } });
+  const before = server.jobs.size;
+  const adds = Promise.all([short.add('x', {}), short.add('x', {})]);
+  await short.close();
+  assert.equal(server.jobs.size, before + 2);
+  await adds;
+});
+
 test('one connection serves many calls, and two queues may share it', async () => {
   const connection = new Connection({ url: server.url });
   const [one, two] = [new Queue('a', { connection }), new Queue('b', { connection })];

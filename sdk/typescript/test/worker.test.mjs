@@ -177,6 +177,20 @@ test('closing by force gives back what runs', async () => {
   assert.equal(server.paths('/fail').length, 0);
 });
 
+test('jobs of a claim that is answered while the worker closes are given back', async () => {
+  const { id } = server.add('work', { payload: null });
+  let closed;
+  server.onCall = (call) => {
+    if (call.path.endsWith('/claim')) closed ??= worker.close();
+  };
+  start(() => assert.fail('nothing runs any more'));
+  await until('it closes', () => closed !== undefined);
+  await closed;
+  assert.equal(server.paths('/claim').length, 1);
+  assert.deepEqual(server.paths('/release').map((call) => call.body.jobs), [[{ id, lease: 'l1' }]]);
+  assert.equal(server.jobs.get(id).status, 'waiting');
+});
+
 test('pausing takes nothing more until it is resumed', async () => {
   start(() => 1);
   await until('it waits for jobs', () => server.paths('/claim').length === 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authority::SystemCtx;
-use base::{JobId, Page, Slug, codes};
+use base::{Cursor, JobId, Page, Slug, codes};
 use web::{Call, Problem, Reply};
 
 use super::ask::{FilterBody, JobQuery, MoveBody, RetryDead};
@@ -68,7 +68,9 @@ async fn listed(
     };
     let filter = state.filter(call, scope, filter).await?;
     let found = state.engine.list(&key, scope, filter, after, page.fetch()).await?;
-    let page = Page::of(found, &page, |detail| detail.view.id.to_string());
+    let mut page = Page::of(found.jobs, &page, |detail| detail.view.id.to_string());
+    // A search that stopped before its end goes on there, even if it found nothing so far.
+    page.next_cursor = page.next_cursor.or(found.stopped_at.map(|id| Cursor::from_key(&id.to_string())));
     Ok(Reply::ok(page.map(Detail::from)))
 }
 

@@ -335,7 +335,8 @@ fn of_jobs(state: &Arc<State>) -> Routes {
         .route(
             app(Spec::post("/api/v1/jobs/{j}/retry", JOBS_WRITE))
                 .summary("Retry a job")
-                .details("A dead or cancelled one is due again with all its attempts, a delayed one at once.")
+                .details("A dead or cancelled one is due again with all its attempts, a delayed one at once. A parent waits for its children \
+                     that have not ended; children that are retried are waited for while their parent has not begun.")
                 .repeatable("what is due again is not retried")
                 .success(200)
                 .codes(&[&codes::CONFLICT, &codes::JOB_DUPLICATE]),

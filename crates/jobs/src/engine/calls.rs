@@ -7,10 +7,10 @@ use base::{JobId, Timestamp};
 use ports::Cancelled;
 use tokio::sync::oneshot;
 
-use super::Engine;
 use super::memory::Memory;
 use super::plan::{AckRow, BeatRow, Call};
 use super::queue::Waiter;
+use super::{Engine, Inner};
 use crate::model::draft::PAYLOAD_BYTES_MAX;
 use crate::model::job::{CLAIM_MAX, WAIT_MAX, WORKER_BYTES_MAX};
 use crate::model::queue::{LEASE_MAX, LEASE_MIN};
@@ -82,9 +82,10 @@ impl Engine {
     pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
         check_claim(&request)?;
         let wait = request.wait;
-        let answer = self.0.memory.lock().enlist(request)?;
+        let place = self.0.memory.lock().enlist(request)?;
+        let waiting = Waiting::new(&self.0, place);
         self.0.kick();
-        self.await_claim(answer, wait).await
+        waiting.answer(wait).await
     }
 
     /// Ends jobs well, and claims more in the same transaction. One answer for each of `acks`, in their order.
@@ -105,7 +106,7 @@ impl Engine {
             check_claim(claim)?;
         }
         let (reply, answer) = oneshot::channel();
-        let (told, claiming) = {
+        let (told, place) = {
             let now = self.0.now();
             let mut memory = self.0.memory.lock();
             if !memory.pending.has_room(acks.len(), 0) {
@@ -124,16 +125,17 @@ impl Engine {
             if rows > 0 {
                 memory.pending.ack_calls.push(Call { rows, reply });
             }
-            let claiming = match claim {
+            let place = match claim {
                 Some(claim) => Some((claim.wait, memory.enlist(claim)?)),
                 None => None,
             };
-            (told, claiming)
+            (told, place)
         };
+        let claiming = place.map(|(wait, place)| (wait, Waiting::new(&self.0, place)));
         self.0.kick();
         let results = self.acked(scope, told, acks, answer).await?;
         let claimed = match claiming {
-            Some((wait, answer)) => self.await_claim(answer, wait).await?,
+            Some((wait, waiting)) => waiting.answer(wait).await?,
             None => Vec::new(),
         };
         Ok((results, claimed))
@@ -257,17 +259,43 @@ impl Engine {
         }
         cancelled
     }
+}
 
-    async fn await_claim(&self, mut waiting: Waiting, wait: Duration) -> Result<Vec<Claimed>, Error> {
+/// Where a claim stands in its queue's line, and where its answer comes.
+struct Place {
+    slot: usize,
+    number: u64,
+    answer: oneshot::Receiver<Result<Vec<Claimed>, Error>>,
+}
+
+/// A claim that was enlisted. Dropped before its answer was taken (whoever asked has hung up), it leaves the line, and jobs that
+/// were claimed for it already are given back, their attempts uncounted.
+struct Waiting {
+    inner: Arc<Inner>,
+    place: Place,
+    is_over: bool,
+}
+
+impl Waiting {
+    fn new(inner: &Arc<Inner>, place: Place) -> Self {
+        Self { inner: Arc::clone(inner), place, is_over: false }
+    }
+
+    /// The jobs, or none when `wait` is over.
+    async fn answer(mut self, wait: Duration) -> Result<Vec<Claimed>, Error> {
         if wait.is_zero() {
-            return answered(waiting.answer).await;
+            let answer = (&mut self.place.answer).await;
+            self.is_over = true;
+            return answer.unwrap_or_else(|_| Err(stopping()));
         }
         let mut pause = wait;
         loop {
-            if let Ok(answer) = tokio::time::timeout(pause, &mut waiting.answer).await {
+            if let Ok(answer) = tokio::time::timeout(pause, &mut self.place.answer).await {
+                self.is_over = true;
                 return answer.unwrap_or_else(|_| Ok(Vec::new()));
             }
-            if self.0.memory.lock().leave(waiting.slot, waiting.number) {
+            if self.inner.memory.lock().leave(self.place.slot, self.place.number) {
+                self.is_over = true;
                 return Ok(Vec::new());
             }
             // It is being served: its answer is on its way, or it comes back into the line because others were faster.
@@ -276,16 +304,32 @@ impl Engine {
     }
 }
 
-/// A claim that was enlisted.
-pub(crate) struct Waiting {
-    slot: usize,
-    number: u64,
-    answer: oneshot::Receiver<Result<Vec<Claimed>, Error>>,
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        // From here on whoever would answer finds nobody, and gives the jobs back itself; what was answered before is here.
+        self.place.answer.close();
+        match self.place.answer.try_recv() {
+            Ok(Ok(jobs)) if !jobs.is_empty() => {
+                self.inner.give_back(jobs.into_iter().map(|job| (job.id, job.fence)).collect());
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.inner.memory.lock().leave(self.place.slot, self.place.number);
+            }
+        }
+    }
 }
 
 /// The engine never drops a caller but when it is dropped itself.
 async fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
-    answer.await.unwrap_or_else(|_| Err(db::Error::Unavailable("jobs are stopping".into()).into()))
+    answer.await.unwrap_or_else(|_| Err(stopping()))
+}
+
+fn stopping() -> Error {
+    db::Error::Unavailable("jobs are stopping".into()).into()
 }
 
 fn check_claim(request: &ClaimRequest) -> Result<(), Error> {
@@ -363,7 +407,7 @@ impl Memory {
     }
 
     /// Puts a claim at the end of its queue's line.
-    fn enlist(&mut self, request: ClaimRequest) -> Result<Waiting, Error> {
+    fn enlist(&mut self, request: ClaimRequest) -> Result<Place, Error> {
         let slot = self.find(&request.queue, Some(request.scope))?;
         // Whoever asks tries the store anew, whether it failed a moment ago or not.
         let (own, others) = std::mem::take(&mut self.low_later).into_iter().partition(|(of, _)| *of == slot);
@@ -389,7 +433,7 @@ impl Memory {
             queue.is_hungry = true;
             self.hungry.push(slot);
         }
-        Ok(Waiting { slot, number, answer })
+        Ok(Place { slot, number, answer })
     }
 
     /// Takes a claim out of the line; false when it is being served.

@@ -125,7 +125,9 @@ impl Engine {
         self.0.write(cancel).await
     }
 
-    /// Makes a dead or cancelled job due again with all its attempts, and a delayed one due at once.
+    /// Makes a dead or cancelled job due again with all its attempts, and a delayed one due at once. A parent waits again for
+    /// those of its children that have not ended, be it that they never had or that they were retried; and a parent that has
+    /// not begun waits for a child that is retried.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotWaiting`] when it waits, runs or ended well; [`Error::Duplicate`] when its
@@ -243,11 +245,12 @@ impl Inner {
         if !done::remove(tx, id)? {
             return Err(db::Error::Busy.into());
         }
+        let pending = if of.has(flags::PARENT) { parts::hold_children(tx, id)? } else { 0 };
         let row = JobRow {
             id,
             queue: of.queue,
             tenant: of.tenant,
-            state: State::Ready,
+            state: if pending > 0 { State::Blocked } else { State::Ready },
             priority: of.priority,
             run_at: now,
             attempt: 0,
@@ -258,7 +261,7 @@ impl Inner {
             created_at: of.created_at,
             flags: of.flags & !flags::CANCEL,
             bytes: of.bytes,
-            pending: 0,
+            pending,
             key: of.key,
             worker: None,
             payload: of.payload,
@@ -266,9 +269,34 @@ impl Inner {
         };
         live::restore(tx, &row)?;
         let view = self.live_view(&row)?;
-        let entry = self.memory.lock().entry(&row);
-        effects.push(change(&row, None, To::Ready(Box::new(entry)), None)?);
+        let to = match row.state {
+            State::Blocked => To::Blocked,
+            _ => To::Ready(Box::new(self.memory.lock().entry(&row))),
+        };
+        effects.push(change(&row, None, to, None)?);
+        if let Some(parent) = extras.parent {
+            self.wait_for_child(tx, effects, parent, id)?;
+        }
         Ok(view)
+    }
+
+    /// A child runs again: its parent hears of its end once more, and waits for it if it has not begun.
+    fn wait_for_child(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        parent: JobId,
+        child: JobId,
+    ) -> Result<(), Error> {
+        if !parts::reopen_child(tx, parent, child)? {
+            return Ok(());
+        }
+        let Some(row) = live::read(tx, parent)? else { return Ok(()) };
+        let waits = matches!(row.state, State::Blocked | State::Ready | State::Later) && row.attempt == 0;
+        if waits && live::wait_again(tx, &row)? && row.state != State::Blocked {
+            effects.push(change(&row, Some(row.state), To::Blocked, None)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn view_in(&self, tx: &mut SystemTx<'_>, id: JobId) -> Result<JobView, Error> {

@@ -25,7 +25,9 @@ const STEP: i64 = 1_000;
 const STEPS_TIME_MAX: Duration = Duration::from_secs(60);
 /// Jobs of one page of a list, and one more to know whether there are others.
 const LIST_MAX: u32 = 501;
-/// Pages that a list reads in search of what a filter means.
+/// Rows that a list reads at once in search of what a filter means.
+const SEARCH_ROWS: i64 = 500;
+/// Times that it does so in one call; where it stands then is told, and the next call goes on from there.
 const PAGES_MAX: u32 = 50;
 
 /// How far a call goes.
@@ -46,6 +48,18 @@ impl Sweep {
     }
 }
 
+/// A part of a list.
+#[derive(Debug)]
+pub struct Listed {
+    /// Newest first; without children and history.
+    pub jobs: Vec<JobDetail>,
+    /// Where the search ended before the list did: what the filter means beyond this job was not looked for.
+    pub stopped_at: Option<JobId>,
+}
+
+/// What a search found, and where it stopped when that was before its end and before it had found enough.
+type Found = (Vec<JobDetail>, Option<JobId>);
+
 /// What a step may do.
 struct Room<'a> {
     scan: &'a Scan,
@@ -54,8 +68,8 @@ struct Room<'a> {
 }
 
 impl Engine {
-    /// Up to `limit` (at most 501) jobs of a queue by id, after `after`, newest first; without children and history. A filter
-    /// by tag or error looks at 50 pages at most: fewer than `limit` is then no proof that there are no more.
+    /// Up to `limit` (at most 501) jobs of a queue by id, after `after`, newest first. A filter that the store cannot decide (by
+    /// tag, error, id or time) looks at 25,000 jobs at most, and says where it stopped.
     ///
     /// # Errors
     /// [`Error::QueueUnknown`], [`Error::Store`].
@@ -67,19 +81,25 @@ impl Engine {
         filter: JobFilter,
         after: Option<JobId>,
         limit: u32,
-    ) -> Result<Vec<JobDetail>, Error> {
-        let limit = limit.clamp(1, LIST_MAX);
-        let Some(mut scan) = self.0.scan(queue, scope, filter)? else { return Ok(Vec::new()) };
+    ) -> Result<Listed, Error> {
+        let limit = limit.clamp(1, LIST_MAX) as usize;
+        let Some(mut scan) = self.0.scan(queue, scope, filter)? else {
+            return Ok(Listed { jobs: Vec::new(), stopped_at: None });
+        };
         scan.newest_first = true;
         scan.after = after;
-        scan.limit = i64::from(limit);
+        scan.limit = if scan.is_decided_by_rows() { SEARCH_ROWS } else { limit as i64 };
         let inner = self.0.clone();
         let list = move |tx: &mut SystemTx<'_>| {
-            let mut details = inner.list_live(tx, &scan)?;
-            details.extend(inner.list_done(tx, &scan)?);
-            details.sort_by_key(|detail: &JobDetail| std::cmp::Reverse(detail.view.id));
-            details.truncate(limit as usize);
-            Ok(details)
+            let (mut jobs, live) = inner.list_live(tx, &scan, limit)?;
+            let (ended, done) = inner.list_done(tx, &scan, limit)?;
+            jobs.extend(ended);
+            jobs.sort_by_key(|detail: &JobDetail| std::cmp::Reverse(detail.view.id));
+            // Both were looked through as far as the one that came less far.
+            let stopped_at = live.max(done);
+            jobs.retain(|detail| stopped_at.is_none_or(|at| detail.view.id >= at));
+            jobs.truncate(limit);
+            Ok(Listed { jobs, stopped_at })
         };
         self.0.db.read_system(&self.0.ctx, list).await
     }
@@ -267,36 +287,42 @@ impl Inner {
         }))
     }
 
-    fn list_live(&self, tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobDetail>, Error> {
+    fn list_live(&self, tx: &mut SystemTx<'_>, scan: &Scan, limit: usize) -> Result<Found, Error> {
         let (mut details, mut scan) = (Vec::new(), scan.clone());
         for _ in 0..PAGES_MAX {
             let rows = scan::live(tx, &scan)?;
             let ended = (rows.len() as i64) < scan.limit;
             scan.after = rows.last().map(|row| row.id).or(scan.after);
             for row in rows.into_iter().filter(|row| scan.means_live(row)) {
+                if details.len() == limit {
+                    return Ok((details, None));
+                }
                 details.push(self.live_detail(tx, row)?);
             }
-            if ended || details.len() as i64 >= scan.limit {
-                break;
+            if ended || details.len() == limit {
+                return Ok((details, None));
             }
         }
-        Ok(details)
+        Ok((details, scan.after))
     }
 
-    fn list_done(&self, tx: &mut SystemTx<'_>, scan: &Scan) -> Result<Vec<JobDetail>, Error> {
+    fn list_done(&self, tx: &mut SystemTx<'_>, scan: &Scan, limit: usize) -> Result<Found, Error> {
         let (mut details, mut scan) = (Vec::new(), scan.clone());
         for _ in 0..PAGES_MAX {
             let rows = scan::done(tx, &scan)?;
             let ended = (rows.len() as i64) < scan.limit;
             scan.after = rows.last().map(|row| row.id).or(scan.after);
             for row in rows.into_iter().filter(|row| scan.means_done(row)) {
+                if details.len() == limit {
+                    return Ok((details, None));
+                }
                 details.push(self.done_detail(tx, row)?);
             }
-            if ended || details.len() as i64 >= scan.limit {
-                break;
+            if ended || details.len() == limit {
+                return Ok((details, None));
             }
         }
-        Ok(details)
+        Ok((details, scan.after))
     }
 
     /// Removes jobs that do not run, without a trace.

@@ -46,6 +46,7 @@ use crate::{Error, ManagedBy, QueueKey, QueueSettings};
 
 pub use self::calls::worker_name;
 pub use self::events::Events;
+pub use self::many::Listed;
 
 /// Batches in the hands of SQLite's one writer: the next is planned while it works.
 const IN_FLIGHT_SQLITE: usize = 1;

@@ -196,10 +196,10 @@ pub(crate) fn gone(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Hits, Error
 const RESTORE: Sql = Sql::One(
     "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, key, \
      payload, options, fence, pending, attempt) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)",
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)",
 );
 
-/// Makes a job that had ended due again, with none of its attempts counted. Its fence goes on: leases of before stay lost.
+/// Puts a job that had ended back, with none of its attempts counted. Its fence goes on: leases of before stay lost.
 pub(crate) fn restore(tx: &mut SystemTx<'_>, row: &JobRow) -> Result<(), Error> {
     let values = params![
         row.id.as_bytes().as_slice(),
@@ -215,7 +215,8 @@ pub(crate) fn restore(tx: &mut SystemTx<'_>, row: &JobRow) -> Result<(), Error> 
         row.key.as_deref(),
         row.payload.as_deref(),
         row.options.as_deref(),
-        row.fence
+        row.fence,
+        i64::from(row.pending)
     ];
     tx.execute(&RESTORE, &values).map(drop)
 }
@@ -251,6 +252,16 @@ const FLAG: Sql = Sql::One("UPDATE jobs_jobs SET flags = $3 WHERE id = $1 AND fe
 /// Changes the flags of a job that is still held by the same worker.
 pub(crate) fn flag(tx: &mut SystemTx<'_>, row: &JobRow) -> Result<bool, Error> {
     Ok(tx.execute(&FLAG, &params![row.id.as_bytes().as_slice(), row.fence, row.flags])? > 0)
+}
+
+const WAIT_AGAIN: Sql = Sql::One(
+    "UPDATE jobs_jobs SET pending = pending + 1, state = 3 WHERE id = $1 AND fence = $2 AND state = $3",
+);
+
+/// Has a parent that has not begun wait for one child more.
+pub(crate) fn wait_again(tx: &mut SystemTx<'_>, row: &JobRow) -> Result<bool, Error> {
+    let values = params![row.id.as_bytes().as_slice(), row.fence, row.state.number()];
+    Ok(tx.execute(&WAIT_AGAIN, &values)? > 0)
 }
 
 const CHILD_ENDED: Sql = Sql::One(

@@ -88,6 +88,22 @@ pub(crate) fn end_child(
     Ok(tx.execute(&END, &values)? > 0)
 }
 
+/// Notes that a child that had ended runs again; false when its parent forgot it.
+pub(crate) fn reopen_child(tx: &mut SystemTx<'_>, parent: JobId, child: JobId) -> Result<bool, Error> {
+    const REOPEN: Sql = Sql::One(
+        "UPDATE jobs_children SET ended = NULL WHERE parent = $1 AND child = $2 AND ended IS NOT NULL",
+    );
+    Ok(tx.execute(&REOPEN, &params![parent.as_bytes().as_slice(), child.as_bytes().as_slice()])? > 0)
+}
+
+/// How many children of a job have not ended. They cannot end elsewhere before the transaction has.
+pub(crate) fn hold_children(tx: &mut SystemTx<'_>, parent: JobId) -> Result<u32, Error> {
+    // Writing what is there already keeps others from writing, on both databases.
+    const HOLD: Sql = Sql::One("UPDATE jobs_children SET ended = NULL WHERE parent = $1 AND ended IS NULL");
+    let held = tx.execute(&HOLD, &params![parent.as_bytes().as_slice()])?;
+    Ok(u32::try_from(held).unwrap_or(u32::MAX))
+}
+
 /// The children of a job, and how those ended that did.
 pub(crate) fn children(
     tx: &mut SystemTx<'_>,

@@ -75,6 +75,12 @@ impl Scan {
         }
     }
 
+    /// Whether some of the filter is decided row by row, so that a page may hold few that are meant.
+    pub(crate) fn is_decided_by_rows(&self) -> bool {
+        let JobFilter { status: _, tenant: _, ids, tag, error, from, to } = &self.filter;
+        !ids.is_empty() || tag.is_some() || error.is_some() || from.is_some() || to.is_some()
+    }
+
     /// Whether a job that has not ended is meant.
     pub(crate) fn means_live(&self, row: &JobRow) -> bool {
         let filter = &self.filter;

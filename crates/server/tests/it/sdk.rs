@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::harness::{Project, text};
 
 /// Queues of `sdk/typescript/test/real`.
-const QUEUES: [&str; 11] =
-    ["sums", "flaky", "many", "long", "given", "once", "order", "rest", "pages", "sites", "told"];
+const QUEUES: [&str; 12] =
+    ["sums", "flaky", "many", "brief", "long", "given", "once", "order", "rest", "pages", "sites", "told"];
 
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/typescript")

@@ -66,6 +66,32 @@ test('many jobs are added in bulk and worked off side by side', async () => {
   await worker.close();
 });
 
+test('many single adds go together, and each has its own outcome', async () => {
+  const many = queue('once');
+  const add = (n) => many.add('x', { n }, n % 100 === 7 ? { unique: 'seven' } : {});
+  const outcomes = await Promise.allSettled(Array.from({ length: 1000 }, (_, n) => add(n)));
+  const refused = outcomes.flatMap((one, n) => (one.status === 'rejected' ? [[n, one.reason.code]] : []));
+  assert.deepEqual(refused, [107, 207, 307, 407, 507, 607, 707, 807, 907].map((n) => [n, 'job_duplicate']));
+  const ids = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value.id] : []));
+  assert.deepEqual(ids, [...ids].sort(), 'in the order of the calls');
+  assert.equal(await many.drain(), 991);
+});
+
+test('workers that close while jobs come leave none to a lease', async () => {
+  const brief = queue('brief');
+  for (let round = 0; round < 60; round += 1) {
+    const worker = work('brief', () => undefined);
+    // The claim is on its way, or waits, or is being answered.
+    await new Promise((resolve) => setTimeout(resolve, round % 6));
+    const [job] = await Promise.all([brief.add('x', {}), worker.close()]);
+    const second = work('brief', () => undefined);
+    await job.waitUntilFinished('10s');
+    await second.close();
+  }
+  const { active, waiting } = await brief.getJobCounts();
+  assert.deepEqual([active, waiting], [0, 0]);
+});
+
 test('a running job is cancelled', async () => {
   const long = queue('long');
   const worker = keep(work('long', (job, token, signal) => new Promise((_, reject) => {

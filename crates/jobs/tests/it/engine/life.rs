@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jobs::{Ack, ClaimRequest, Error, EventKind, Failure, JobStatus, Outcome, Payload, QueueSettings, Scope};
 
 use super::{draft, numbers, open, secs, yards};
@@ -134,7 +135,7 @@ async fn j1_another_tenants_job_does_not_exist() {
             }
         }
         let list = yard.engine.list(&yard.queue, their, Default::default(), None, 10).await.unwrap();
-        assert!(list.is_empty());
+        assert!(list.jobs.is_empty());
         assert_eq!(yard.engine.drain(&yard.queue, their).await.map(|swept| swept.count), Ok(0));
         assert_eq!(yard.engine.complete(my, ack(), None).await.unwrap().0, [Ok(JobStatus::Completed)]);
         assert_eq!(yard.engine.complete(their, ack(), None).await.unwrap().0, [Err(Error::NotFound)]);
@@ -308,6 +309,32 @@ async fn a_restart_in_the_middle_loses_nothing() {
         yard.pass(secs(61)).await;
         assert_eq!(numbers(&yard.claim(1).await), [2], "its lease is over, and it is the older one");
         assert_eq!(numbers(&yard.claim(1).await), [9]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_asker_is_gone_gives_its_jobs_back_at_once() {
+    yards(QueueSettings::default(), |yard| async move {
+        let asked = || yard.engine.claim(jobs::ClaimRequest { wait: secs(20), ..yard.request(1) });
+        // Gone before there was a job: it does not stand in the line any more.
+        let mut gone = Box::pin(asked());
+        assert!(gone.as_mut().now_or_never().is_none());
+        assert_eq!(yard.status().await.claims_waiting, 1);
+        drop(gone);
+        assert_eq!(yard.status().await.claims_waiting, 0);
+        // Gone when its answer was on the way.
+        let mut gone = Box::pin(asked());
+        assert!(gone.as_mut().now_or_never().is_none());
+        let job = yard.add_one(draft(1)).await;
+        while yard.status().await.active == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(gone);
+        let again =
+            yard.engine.claim(jobs::ClaimRequest { wait: secs(20), ..yard.request(1) }).await.unwrap();
+        assert_eq!((again[0].id, again[0].attempt), (job.id, 1), "without waiting for a lease");
+        assert_eq!(yard.done(&again[0]).await, Ok(JobStatus::Completed));
     })
     .await;
 }

@@ -24,8 +24,9 @@ async fn dead_letters_are_listed_filtered_and_retried() {
             yard.fail(&job, if job.payload.as_str().contains('7') { "seven" } else { "other" }).await;
         }
         let dead = |filter: JobFilter| JobFilter { status: Some(JobStatus::Dead), ..filter };
-        let list =
-            async |filter, after| yard.engine.list(&yard.queue, yard.all, filter, after, 4).await.unwrap();
+        let list = async |filter, after| {
+            yard.engine.list(&yard.queue, yard.all, filter, after, 4).await.unwrap().jobs
+        };
         let first = list(dead(JobFilter::default()), None).await;
         assert_eq!(first.len(), 4);
         assert!(first[0].view.id > first[3].view.id, "newest first");
@@ -138,6 +139,26 @@ async fn a_queue_with_jobs_is_removed_by_force_only() {
             yard.engine.delete_queue(&ctx, &yard.queue, true).await,
             Err(Error::QueueUnknown { .. })
         ));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_searches_goes_on_where_it_stopped() {
+    yards(QueueSettings::default(), |yard| async move {
+        let rare = |n: usize| Draft { tags: vec!["rare".into()], ..draft(n) };
+        yard.add(vec![rare(0)]).await;
+        // More than one call looks through.
+        for thousand in 0..26 {
+            yard.add((0..1_000).map(|n| draft(thousand * 1_000 + n)).collect()).await;
+        }
+        yard.add(vec![rare(1)]).await;
+        let filter = JobFilter { tag: Some("rare".into()), ..JobFilter::default() };
+        let first = yard.engine.list(&yard.queue, yard.all, filter.clone(), None, 51).await.unwrap();
+        assert_eq!(first.jobs.len(), 1);
+        assert!(first.stopped_at.is_some_and(|at| at < first.jobs[0].view.id));
+        let second = yard.engine.list(&yard.queue, yard.all, filter, first.stopped_at, 51).await.unwrap();
+        assert_eq!((second.jobs.len(), second.stopped_at), (1, None));
     })
     .await;
 }
