@@ -3,53 +3,27 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use base::{Email, EnvironmentId, HostName, ProjectId, SessionId, Slug, TenantId, UserId};
-use db::SystemTx;
+use base::{Email, EnvironmentId, ProjectId, SessionId, Slug, TenantId, UserId};
 use issuers::{Deps, Fetch, IssuersApply, Registry, Sources};
 use ports::{
-    ApplyError, BoxFuture, Change, Credentials, EnvironmentDirectory, EnvironmentRecord, Links, ProjectOf,
-    SectionApply as _, SignIn, SignInError, SignedIn, TokenCheck as _, TokenIdentity, TokenVerdict,
+    ApplyError, BoxFuture, Change, Credentials, SectionApply as _, SignIn, SignInError, SignedIn,
+    TokenCheck as _, TokenIdentity, TokenVerdict,
 };
 use serde_json::{Value, json};
-use testkit::{Client, Parts, Store, TestApp};
-use web::Surface;
+pub(crate) use testkit::slug;
+use testkit::{Client, Parts, Places, Store, TestApp};
 
-/// Environments that a test makes up: two of one project, one of another.
+/// A person, and what issuers say of people.
 pub(crate) struct World {
-    pub(crate) environments: Vec<EnvironmentRecord>,
     /// Who was proven, by which issuer.
     pub(crate) proven: Mutex<Vec<(ProjectId, String, String)>>,
     user: (UserId, SessionId),
 }
 
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
-}
-
-impl ProjectOf for World {
-    fn project_of(&self, _: &mut SystemTx, id: EnvironmentId) -> Result<Option<ProjectId>, db::Error> {
-        Ok(self.environments.iter().find(|one| one.id == id).map(|one| one.project))
-    }
-}
-
-impl Links for World {
-    fn api(&self, environment: EnvironmentId) -> Option<String> {
-        let one = self.environments.iter().find(|one| one.id == environment)?;
-        Some(format!("https://api.{}", one.base_domain))
-    }
-
-    fn console(&self, _: EnvironmentId) -> Option<String> {
-        None
-    }
-
-    fn operator(&self) -> String {
-        "http://127.0.0.1:8081".to_owned()
+impl World {
+    fn new(store: &Store) -> World {
+        let user = UserId::new(&store.clock, &*store.random);
+        World { proven: Mutex::default(), user: (user, SessionId::new(&store.clock, &*store.random)) }
     }
 }
 
@@ -91,6 +65,8 @@ impl SignIn for World {
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) app: TestApp,
+    /// Two environments of one project, one of another.
+    pub(crate) places: Arc<Places>,
     pub(crate) world: Arc<World>,
     pub(crate) registry: Arc<Registry>,
 }
@@ -101,40 +77,24 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    type Built = Option<(Arc<World>, Arc<Registry>)>;
-    let built: Arc<Mutex<Built>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[issuers::MANIFEST.migrations],
-        |store: Store| {
-            let built = Arc::clone(&built);
-            async move {
-                let world = Arc::new(world(&store));
-                let fetch = Fetch::new(&store.shared_clock(), None);
-                let environments = Arc::clone(&world) as Arc<dyn EnvironmentDirectory>;
-                let registry = Registry::load(&store.db, &store.shared_clock(), environments, fetch.clone())
-                    .await
-                    .unwrap();
-                *built.lock().unwrap() = Some((Arc::clone(&world), Arc::clone(&registry)));
-                let module = issuers::build(Deps {
-                    sources: sources(&store),
-                    registry,
-                    fetch,
-                    projects: Arc::clone(&world) as Arc<dyn ProjectOf>,
-                    links: Arc::clone(&world) as Arc<dyn Links>,
-                    sign_in: Arc::clone(&world) as Arc<dyn SignIn>,
-                });
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(world),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let (places, world) = (environments(&store), Arc::new(World::new(&store)));
+            let fetch = Fetch::new(&store.shared_clock(), None);
+            let registry =
+                Registry::load(&store.db, &store.shared_clock(), places.clone(), fetch.clone()).await.unwrap();
+            let module = issuers::build(Deps {
+                sources: sources(&store),
+                registry: registry.clone(),
+                fetch,
+                projects: places.clone(),
+                links: places.clone(),
+                sign_in: world.clone(),
+            });
+            (Parts::of(module).among(&places), (places, world, registry))
         },
-        |app: TestApp| {
-            let (world, registry) = built.lock().unwrap().take().unwrap();
-            test(App { app, world, registry })
-        },
+        |app, (places, world, registry)| test(App { app, places, world, registry }),
     )
     .await;
 }
@@ -143,30 +103,10 @@ fn sources(store: &Store) -> Sources {
     Sources { db: store.db.clone(), clock: store.shared_clock(), random: store.random.clone() }
 }
 
-fn world(store: &Store) -> World {
-    let projects = [0, 1].map(|_| ProjectId::new(&store.clock, &*store.random));
-    let environment = |project: ProjectId, name: &str, domain: &str| EnvironmentRecord {
-        id: EnvironmentId::new(&store.clock, &*store.random),
-        project,
-        project_slug: slug("agents"),
-        slug: slug(name),
-        base_domain: HostName::parse(domain).unwrap(),
-        resolve: Vec::new(),
-        default_plan: slug("free"),
-    };
-    World {
-        environments: vec![
-            environment(projects[0], "development", "dev.example"),
-            environment(projects[0], "production", "prod.example"),
-            environment(projects[1], "other", "other.example"),
-        ],
-        proven: Mutex::default(),
-        user: (UserId::new(&store.clock, &*store.random), SessionId::new(&store.clock, &*store.random)),
-    }
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
+fn environments(store: &Store) -> Arc<Places> {
+    let places = Places::empty(store.shared_clock(), store.random.clone());
+    let places = places.with("development", "dev.example").with("production", "prod.example");
+    Arc::new(places.with_foreign("other", "other.example"))
 }
 
 /// Waits for something that a task does.
@@ -182,7 +122,7 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 
 impl App {
     pub(crate) fn environment(&self, name: &str) -> EnvironmentId {
-        self.world.environments.iter().find(|one| one.slug.as_str() == name).unwrap().id
+        self.places.named(name)
     }
 
     /// The operator, in an environment.
@@ -240,8 +180,7 @@ impl App {
     pub(crate) async fn apply(&self, environment: &str, section: Value) -> Result<Vec<Change>, ApplyError> {
         let store = &self.app.store;
         let environment = self.environment(environment);
-        let projects = Arc::clone(&self.world) as Arc<dyn ProjectOf>;
-        let apply = IssuersApply { sources: sources(store), projects };
+        let apply = IssuersApply { sources: sources(store), projects: self.places.clone() };
         let system = store.system();
         let write = store.db.write_system(&system, move |tx| {
             apply.apply(tx, environment, Some(&section).filter(|section| !section.is_null()), false)

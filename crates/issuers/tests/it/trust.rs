@@ -243,15 +243,15 @@ async fn a4_while_the_issuer_is_down_its_keys_stay_for_a_day() {
         app.app.expect_record("the keys of an issuer cannot be fetched");
         // Another process that starts now has what this one kept, as old as it is.
         let (db, clock) = (&app.app.store.db, app.app.store.shared_clock());
-        let started = |world| Registry::load(db, &clock, world, Fetch::new(&clock, None));
+        let started = |places| Registry::load(db, &clock, places, Fetch::new(&clock, None));
         let (environment, late) = (app.environment("development"), token(&issuer, 25 * 3_600));
-        let verdict = started(app.world.clone()).await.unwrap().check(environment, &late);
+        let verdict = started(app.places.clone()).await.unwrap().check(environment, &late);
         assert!(matches!(verdict, TokenVerdict::Pending), "a day is over: {verdict:?}");
         // And they are back with it.
         issuer.script().keys = Some(vec![issuer.key.public().to_jwk()]);
         app.app.store.clock.advance(Duration::from_secs(31));
         app.valid("development", &late).await;
-        let verdict = started(app.world.clone()).await.unwrap().check(environment, &late);
+        let verdict = started(app.places.clone()).await.unwrap().check(environment, &late);
         assert!(matches!(verdict, TokenVerdict::Valid(_)), "a restart while the issuer is down: {verdict:?}");
     })
     .await;
