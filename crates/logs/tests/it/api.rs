@@ -3,59 +3,16 @@
 use std::sync::Arc;
 
 use authority::Role;
-use base::{EnvironmentId, ProjectId, TenantId, Timestamp, codes};
+use base::{TenantId, Timestamp, codes};
 use logs::{Config, Deps, Logs};
-use parking_lot::Mutex;
-use ports::{BoxFuture, LogSink, TenantDirectory, TenantRecord, Unavailable};
+use ports::LogSink as _;
 use serde_json::Value;
 use telemetry::{Level, LogRecord, Metrics, Source, Stream};
-use testkit::{Parts, TestApp, apps};
+use testkit::{Parts, Places, Store, TestApp, apps_with};
 use web::Surface;
 
 fn tenant(number: u8) -> TenantId {
     TenantId::from_uuid_bytes([number; 16])
-}
-
-/// Knows `acme`, which is tenant 1, and `globex`, which is tenant 2.
-struct Directory;
-
-impl TenantDirectory for Directory {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        name: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        let number = match name {
-            "acme" => Some(1),
-            "globex" => Some(2),
-            _ => None,
-        };
-        Box::pin(async move {
-            Ok(number.map(|number| TenantRecord {
-                id: tenant(number),
-                project: ProjectId::from_uuid_bytes([9; 16]),
-                slug: base::Slug::parse(name).expect("one of two"),
-                plan: base::Slug::parse("free").expect("a slug"),
-                status: ports::TenantStatus::Active,
-                isolation: ports::Isolation::Pool,
-                domains: Vec::new(),
-                rate_override: None,
-            }))
-        })
-    }
 }
 
 fn line(number: u8, message: &str) -> LogRecord {
@@ -75,19 +32,19 @@ fn line(number: u8, message: &str) -> LogRecord {
 }
 
 async fn served(surface: Surface, test: impl AsyncFn(TestApp)) {
-    let sink: Arc<Mutex<Option<Arc<Logs>>>> = Arc::default();
-    let made = sink.clone();
-    let build = move |store: testkit::Store| {
+    let build = |store: Store| async move {
         let logs = Logs::new(&store.dir, Config::default(), store.shared_clock(), &Metrics::new());
         logs.append_batch(vec![line(1, "of acme"), line(2, "of globex")]);
         let mut platform = line(1, "of the platform");
         platform.source = Source::Platform;
         logs.append(platform);
-        *made.lock() = Some(logs.clone());
-        async move { Parts { surface, ..Parts::of(logs::build(Deps { logs, tenants: Arc::new(Directory) })) } }
+        let tenants = Places::of(&store);
+        tenants.put(tenant(1), tenants.project(), "acme");
+        tenants.put(tenant(2), tenants.project(), "globex");
+        let module = logs::build(Deps { logs: logs.clone(), tenants });
+        (Parts { surface, ..Parts::of(module) }, logs)
     };
-    apps(&[], build, async |app: TestApp| {
-        let logs = sink.lock().clone().expect("it was made");
+    apps_with(&[], build, async |app: TestApp, logs: Arc<Logs>| {
         logs.flush().await;
         test(app).await;
     })
