@@ -184,14 +184,14 @@ async fn a_schedule_is_paused_resumed_and_run_by_hand() {
 async fn a_schedule_may_name_a_tenant() {
     apps(|app| async move {
         let operator = app.app.operator();
-        let tenant = app.bench.tenant("acme");
+        let tenant = app.bench.places.tenant("acme");
         let body = json!({"every": "1h", "queue": "runs", "tenant": "acme"});
         assert_eq!(operator.put(&path("own"), body).await.ok(201)["tenant"], json!(tenant));
         let patched = operator.patch(&path("own"), json!({"payload": 7})).await.ok(200);
         assert_eq!(patched["tenant"], json!(tenant), "a patch that says nothing of it keeps it");
         operator.post(&path("own/run"), json!(null)).await.ok(201);
         assert_eq!(app.bench.jobs().await[0].tenant, Some(tenant));
-        app.bench.world.set(tenant, "acme", TenantStatus::Suspended);
+        app.bench.places.change(tenant, |acme| acme.status = TenantStatus::Suspended);
         operator.post(&path("own/run"), json!(null)).await.problem(&codes::TENANT_SUSPENDED);
         let nobodys = operator.patch(&path("own"), json!({"tenant": null})).await.ok(200);
         assert_eq!(nobodys["tenant"], Value::Null);

@@ -1,24 +1,21 @@
 //! What the tests of this crate run on: schedules over a store, with a queue that keeps what it is given in a table, so that
 //! a transaction that is undone takes its jobs along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use authority::{Role, SystemCtx};
-use base::{EnvironmentId, HostName, JobId, ProjectId, Slug, TenantId, Timestamp};
+use base::{JobId, TenantId, Timestamp};
 use db::{Db, Migration, MigrationSet, Sql, SystemTx, params};
-use ports::{
-    BoxFuture, Enqueue, EnqueueError, EnvironmentDirectory, EnvironmentRecord, Isolation, NewJob, QueueRef,
-    TenantDirectory, TenantRecord, TenantStatus, Unavailable,
-};
+use ports::{Enqueue, EnqueueError, NewJob, QueueRef};
 use schedules::model::{Definition, Firing, ManagedBy, Schedule, Zones};
 use schedules::ops::{self, BuiltIn, Wanted, change};
 use schedules::{Deps, Scheduler, Tools};
 use telemetry::Metrics;
-use testkit::{Client, Parts, Store, TestApp};
-use web::Surface;
+pub(crate) use testkit::{at, slug};
+use testkit::{Client, Parts, Places, Store, TestApp};
 
 /// The schedule that comes along in tests.
 pub(crate) static BUILT_IN: &[BuiltIn] = &[BuiltIn { name: "cleanup", cron: "0 2 * * *", queue: "cleanup" }];
@@ -103,107 +100,11 @@ impl Enqueue for Recorder {
     }
 }
 
-/// Two environments, and tenants that a test makes up.
-#[derive(Default)]
-pub(crate) struct World {
-    environments: Vec<EnvironmentRecord>,
-    tenants: Mutex<BTreeMap<TenantId, TenantRecord>>,
-}
-
-impl World {
-    pub(crate) fn new(store: &Store) -> World {
-        let project = ProjectId::new(&store.clock, &*store.random);
-        let environment = |name: &str| EnvironmentRecord {
-            id: EnvironmentId::new(&store.clock, &*store.random),
-            project,
-            project_slug: slug("agents"),
-            slug: slug(name),
-            base_domain: HostName::parse(&format!("{name}.localhost")).unwrap(),
-            resolve: Vec::new(),
-            default_plan: slug("free"),
-        };
-        World {
-            environments: vec![environment("development"), environment("production")],
-            ..World::default()
-        }
-    }
-
-    /// The environment that calls are about.
-    pub(crate) fn environment(&self) -> EnvironmentId {
-        self.environments[0].id
-    }
-
-    pub(crate) fn set(&self, id: TenantId, name: &str, status: TenantStatus) {
-        let record = TenantRecord {
-            id,
-            project: self.environments[0].project,
-            slug: slug(name),
-            plan: slug("free"),
-            status,
-            isolation: Isolation::Pool,
-            domains: Vec::new(),
-            rate_override: None,
-        };
-        self.tenants.lock().unwrap().insert(id, record);
-    }
-
-    fn pick(&self, matches: impl Fn(&TenantRecord) -> bool) -> Option<TenantRecord> {
-        self.tenants.lock().unwrap().values().find(|tenant| matches(tenant)).cloned()
-    }
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
-}
-
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(self.tenants.lock().unwrap().values().cloned().collect()) })
-    }
-
-    fn one(
-        &self,
-        _: EnvironmentId,
-        tenant: TenantId,
-    ) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move { Ok(self.pick(|one| one.id == tenant)) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        id_or_slug: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move {
-            Ok(self.pick(|one| one.slug.as_str() == id_or_slug || one.id.to_string() == id_or_slug))
-        })
-    }
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
-}
-
-pub(crate) fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
-}
-
 /// Schedules over a store.
 #[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) store: Store,
-    pub(crate) world: Arc<World>,
+    pub(crate) places: Arc<Places>,
     pub(crate) tools: Tools,
     pub(crate) system: SystemCtx,
 }
@@ -218,16 +119,7 @@ where
     F: Fn(Bench) -> T,
     T: Future<Output = ()>,
 {
-    testkit::stores(&sets(), |store| {
-        let world = Arc::new(World::new(&store));
-        test(Bench {
-            tools: tools(&store, store.db.clone(), Zones::system()),
-            system: store.system(),
-            world,
-            store,
-        })
-    })
-    .await;
+    testkit::stores(&sets(), |store| test(Bench::new(store))).await;
 }
 
 pub(crate) fn tools(store: &Store, db: Db, zones: Zones) -> Tools {
@@ -236,9 +128,14 @@ pub(crate) fn tools(store: &Store, db: Db, zones: Zones) -> Tools {
 }
 
 impl Bench {
+    fn new(store: Store) -> Bench {
+        let tools = tools(&store, store.db.clone(), Zones::system());
+        Bench { tools, system: store.system(), places: Places::of(&store), store }
+    }
+
     pub(crate) fn deps(&self) -> Deps {
-        let tenants = Arc::clone(&self.world) as Arc<dyn TenantDirectory>;
-        Deps { tools: self.tools.clone(), clock: self.store.shared_clock(), tenants, metrics: Metrics::new() }
+        let (clock, tenants) = (self.store.shared_clock(), self.places.clone());
+        Deps { tools: self.tools.clone(), clock, tenants, metrics: Metrics::new() }
     }
 
     /// A scheduler that fires when it is told to, and gets the lease when it asks for it.
@@ -279,7 +176,7 @@ impl Bench {
     ) -> Schedule {
         let mut definition = Definition::for_queue(slug("runs"));
         change(&mut definition);
-        let environment = Some(self.world.environment());
+        let environment = Some(self.places.environment());
         let wanted = Wanted { environment, name: slug(name), definition, tenant, by: ManagedBy::Api };
         let tools = self.tools.clone();
         let write =
@@ -288,13 +185,13 @@ impl Bench {
     }
 
     pub(crate) async fn get(&self, name: &str) -> Schedule {
-        let (name, environment) = (slug(name), Some(self.world.environment()));
+        let (name, environment) = (slug(name), Some(self.places.environment()));
         let read = self.store.db.read_system(&self.system, move |tx| ops::get(tx, environment, &name));
         read.await.unwrap()
     }
 
     pub(crate) async fn history(&self, name: &str) -> Vec<Firing> {
-        let (name, environment) = (slug(name), Some(self.world.environment()));
+        let (name, environment) = (slug(name), Some(self.places.environment()));
         let read =
             self.store.db.read_system(&self.system, move |tx| ops::history(tx, environment, &name, 100));
         let mut firings = read.await.unwrap();
@@ -336,12 +233,6 @@ impl Bench {
         let write = self.store.db.write_system(&self.system, move |tx| tx.execute(&FINISH, &params![job, 1]));
         assert_eq!(write.await.unwrap(), 1);
     }
-
-    pub(crate) fn tenant(&self, name: &str) -> TenantId {
-        let id = TenantId::new(&self.store.clock, &*self.store.random);
-        self.world.set(id, name, TenantStatus::Active);
-        id
-    }
 }
 
 /// An app with routes; its scheduler runs, but the clock stands still unless the test moves it.
@@ -356,29 +247,13 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let built: Arc<Mutex<Option<Bench>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &sets(),
-        |store: Store| {
-            let built = Arc::clone(&built);
-            async move {
-                let world = Arc::new(World::new(&store));
-                let tools = tools(&store, store.db.clone(), Zones::system());
-                let bench = Bench { tools, world: Arc::clone(&world), system: store.system(), store };
-                let module = schedules::build(bench.deps());
-                *built.lock().unwrap() = Some(bench);
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(world),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let bench = Bench::new(store);
+            (Parts::of(schedules::build(bench.deps())).among(&bench.places), bench)
         },
-        |app: TestApp| {
-            let bench = built.lock().unwrap().take().unwrap();
-            test(App { app, bench })
-        },
+        |app, bench| test(App { app, bench }),
     )
     .await;
 }

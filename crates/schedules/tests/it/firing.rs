@@ -149,7 +149,7 @@ async fn overlapping_firings_go_by_their_policy() {
 #[tokio::test]
 async fn z17_a_suspended_tenants_schedule_rests_and_catches_up() {
     benches(|bench| async move {
-        let tenant = bench.tenant("acme");
+        let tenant = bench.places.tenant("acme");
         for policy in [CatchUp::Skip, CatchUp::All] {
             let name = policy.word();
             bench
@@ -163,7 +163,7 @@ async fn z17_a_suspended_tenants_schedule_rests_and_catches_up() {
         bench.to("2026-01-01T01:00:01Z");
         scheduler.fire_due().await.unwrap().unwrap();
         assert_eq!(bench.jobs().await.iter().filter(|job| job.tenant == Some(tenant)).count(), 2);
-        bench.world.set(tenant, "acme", TenantStatus::Suspended);
+        bench.places.change(tenant, |acme| acme.status = TenantStatus::Suspended);
         bench.to("2026-01-01T02:00:01Z");
         let mut scheduler = bench.scheduler().await;
         assert_eq!(scheduler.fire_due().await.unwrap().unwrap().fired, 0);
@@ -171,7 +171,7 @@ async fn z17_a_suspended_tenants_schedule_rests_and_catches_up() {
         bench.to("2026-01-01T04:30:00Z");
         assert_eq!(scheduler.fire_due().await.unwrap().unwrap().looked_at, 0, "it rests");
         assert_eq!(scheduler.wake_served().await.unwrap(), 0);
-        bench.world.set(tenant, "acme", TenantStatus::Active);
+        bench.places.change(tenant, |acme| acme.status = TenantStatus::Active);
         assert_eq!(bench.scheduler().await.wake_served().await.unwrap(), 2);
         bench.scheduler().await.fire_due().await.unwrap().unwrap();
         assert_eq!(bench.dues("skip").await, ["2026-01-01T01:00:00Z"]);
@@ -222,7 +222,7 @@ async fn paused_ones_do_not_fire_and_go_on_after_now() {
                 one.catch_up = CatchUp::All;
             })
             .await;
-        let (tools, environment) = (bench.tools.clone(), Some(bench.world.environment()));
+        let (tools, environment) = (bench.tools.clone(), Some(bench.places.environment()));
         let pausing = tools.clone();
         let write = bench.store.db.write_system(&bench.system, move |tx| {
             change::pause(tx, &pausing, (environment, &slug("hourly")), &|_| true)

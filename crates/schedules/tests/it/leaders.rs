@@ -121,7 +121,7 @@ async fn f28_a_cut_off_leader_is_followed_within_ten_seconds() {
 async fn thousands_due_at_once_go_in_batches() {
     benches(|bench| async move {
         let count = if bench.store.kind() == Kind::Sqlite { 2_000 } else { 300 };
-        let (tools, environment) = (bench.tools.clone(), Some(bench.world.environment()));
+        let (tools, environment) = (bench.tools.clone(), Some(bench.places.environment()));
         let write = bench.store.db.write_system(&bench.system, move |tx| -> Result<(), schedules::Error> {
             for number in 0..count {
                 let mut definition = schedules::model::Definition::for_queue(crate::app::slug("runs"));

@@ -11,7 +11,7 @@ use crate::app::{Bench, at, benches, slug};
 
 async fn apply(bench: &Bench, section: Value) -> Result<Vec<Change>, ApplyError> {
     let apply = SchedulesApply { tools: bench.tools.clone() };
-    let environment = bench.world.environment();
+    let environment = bench.places.environment();
     let write = bench.store.db.write_system(&bench.system, move |tx| {
         apply.apply(tx, environment, Some(&section).filter(|section| !section.is_null()), false)
     });
@@ -36,7 +36,7 @@ async fn the_file_manages_its_schedules_and_no_others() {
             (CatchUp::Once, Some(at("2026-01-01T00:05:00Z")))
         );
         // What is paused by hand stays so.
-        let (tools, environment) = (bench.tools.clone(), Some(bench.world.environment()));
+        let (tools, environment) = (bench.tools.clone(), Some(bench.places.environment()));
         let pausing = bench.store.db.write_system(&bench.system, move |tx| {
             schedules::ops::change::pause(tx, &tools, (environment, &slug("beat")), &|_| true)
         });
