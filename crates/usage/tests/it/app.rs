@@ -1,46 +1,26 @@
 //! What the tests of this crate serve: usage over stand-ins for tenants, plans and environments.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use base::{Amount, Email, EnvironmentId, HostName, MeterName, ProjectId, Slug, TenantId, Timestamp};
+use base::{Amount, EnvironmentId, MeterName, TenantId};
 use db::{Event, SystemTx};
-use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Grace, Isolation, Mail, Mailer, MeterLimit,
-    MeterPeriod, PlanLimits, PlanMeter, TenantDirectory, TenantRecord, TenantStatus, TenantTerms,
-    TenantTermsOf, Unavailable,
-};
+use ports::{Grace, Mail, Mailer, MeterLimit, MeterPeriod, PlanLimits, PlanMeter};
 use telemetry::Metrics;
-use testkit::{Client, Parts, Store, TestApp};
+use testkit::{Client, Parts, Places, Store, TestApp};
+pub(crate) use testkit::{amount, at, slug};
 use usage::{Built, Counting, Deps, Engine, Ledger};
-use web::Surface;
 
 /// What there is besides usage.
 #[derive(Default)]
 pub(crate) struct World {
-    environments: Vec<EnvironmentRecord>,
-    tenants: Mutex<BTreeMap<TenantId, TenantTerms>>,
     plans: Mutex<Vec<PlanMeter>>,
     pub(crate) mails: Mutex<Vec<Mail>>,
 }
 
 impl World {
-    pub(crate) fn new(store: &Store) -> World {
-        let project = ProjectId::new(&store.clock, &*store.random);
-        let environment = |name: &str| EnvironmentRecord {
-            id: EnvironmentId::new(&store.clock, &*store.random),
-            project,
-            project_slug: slug("agents"),
-            slug: slug(name),
-            base_domain: HostName::parse(&format!("{name}.localhost")).unwrap(),
-            resolve: Vec::new(),
-            default_plan: slug("free"),
-        };
-        let world = World {
-            environments: vec![environment("development"), environment("production")],
-            ..World::default()
-        };
+    pub(crate) fn new() -> World {
+        let world = World::default();
         world.plan("agents", 5, MeterPeriod::None, Grace::Hard);
         world.plan("minutes", 1_000, MeterPeriod::Month, Grace::Hard);
         world.plan("runs", 10, MeterPeriod::Day, Grace::Soft);
@@ -53,75 +33,6 @@ impl World {
         let mut plans = self.plans.lock().unwrap();
         plans.retain(|one| one.meter.as_str() != meter);
         plans.push(PlanMeter { plan: slug("free"), meter: name(meter), limit });
-    }
-
-    /// The environment that calls are about.
-    pub(crate) fn environment(&self) -> EnvironmentId {
-        self.environments[0].id
-    }
-
-    pub(crate) fn change(&self, tenant: TenantId, change: impl FnOnce(&mut TenantTerms)) {
-        change(self.tenants.lock().unwrap().get_mut(&tenant).unwrap());
-    }
-
-    fn pick(&self, matches: impl Fn(&TenantTerms) -> bool) -> Option<TenantRecord> {
-        let tenants = self.tenants.lock().unwrap();
-        let found = tenants.values().find(|tenant| matches(tenant))?;
-        Some(TenantRecord {
-            id: found.id,
-            project: found.project,
-            slug: found.slug.clone(),
-            plan: found.plan.clone(),
-            status: found.status,
-            isolation: Isolation::Pool,
-            domains: Vec::new(),
-            rate_override: None,
-        })
-    }
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
-}
-
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(
-        &self,
-        _: EnvironmentId,
-        tenant: TenantId,
-    ) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move { Ok(self.pick(|one| one.id == tenant)) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        id_or_slug: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move {
-            Ok(self.pick(|one| one.slug.as_str() == id_or_slug || one.id.to_string() == id_or_slug))
-        })
-    }
-}
-
-impl TenantTermsOf for World {
-    fn terms(&self, _: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantTerms>, db::Error> {
-        Ok(self.tenants.lock().unwrap().get(&tenant).cloned())
     }
 }
 
@@ -139,16 +50,16 @@ impl Mailer for World {
 }
 
 /// Usage over a store.
-pub(crate) fn build(store: &Store, world: &Arc<World>) -> Built {
+pub(crate) fn build(store: &Store, places: &Arc<Places>, world: &Arc<World>) -> Built {
     usage::build(Deps {
         db: store.db.clone(),
         clock: store.shared_clock(),
         random: store.random.clone(),
-        plans: Arc::clone(world) as Arc<dyn PlanLimits>,
-        terms: Arc::clone(world) as Arc<dyn TenantTermsOf>,
-        tenants: Arc::clone(world) as Arc<dyn TenantDirectory>,
-        environments: Arc::clone(world) as Arc<dyn EnvironmentDirectory>,
-        mailer: Some(Arc::clone(world) as Arc<dyn Mailer>),
+        plans: world.clone(),
+        terms: places.clone(),
+        tenants: places.clone(),
+        environments: places.clone(),
+        mailer: Some(world.clone()),
         metrics: Metrics::new(),
     })
 }
@@ -156,6 +67,7 @@ pub(crate) fn build(store: &Store, world: &Arc<World>) -> Built {
 /// An app with its stand-ins: environments `development` and `production`, tenants `acme` and `globex` on `free`.
 pub(crate) struct App {
     pub(crate) app: TestApp,
+    pub(crate) places: Arc<Places>,
     pub(crate) world: Arc<World>,
     pub(crate) engine: Engine,
     pub(crate) meters: Arc<Counting>,
@@ -170,75 +82,33 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    type Kept = (Arc<World>, Engine, Arc<Counting>, Arc<Ledger>);
-    let kept: Arc<Mutex<Option<Kept>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[usage::MANIFEST.migrations],
-        |store: Store| {
-            let kept = Arc::clone(&kept);
-            async move {
-                let world = Arc::new(World::new(&store));
-                let Built { module, meters, ledger, engine } = build(&store, &world);
-                *kept.lock().unwrap() = Some((Arc::clone(&world), engine, meters, ledger));
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(world),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let (places, world) = (Places::of(&store), Arc::new(World::new()));
+            let Built { module, meters, ledger, engine } = build(&store, &places, &world);
+            (Parts::of(module).among(&places), (places, world, engine, meters, ledger))
         },
-        |app: TestApp| {
-            let (world, engine, meters, ledger) = kept.lock().unwrap().take().unwrap();
-            let acme = add(&app.store, &world, "acme");
-            let globex = add(&app.store, &world, "globex");
-            test(App { app, world, engine, meters, ledger, acme, globex })
+        |app: TestApp, (places, world, engine, meters, ledger)| {
+            let (acme, globex) = (places.tenant("acme"), places.tenant("globex"));
+            test(App { app, places, world, engine, meters, ledger, acme, globex })
         },
     )
     .await;
-}
-
-/// A tenant on the plan `free`.
-pub(crate) fn add(store: &Store, world: &World, name: &str) -> TenantId {
-    let id = TenantId::new(&store.clock, &*store.random);
-    let terms = TenantTerms {
-        id,
-        project: world.environments[0].project,
-        slug: slug(name),
-        plan: slug("free"),
-        status: TenantStatus::Active,
-        time_zone: "UTC".to_owned(),
-        billing_anchor_day: 1,
-        email: Email::parse(&format!("owner@{name}.example")).unwrap(),
-    };
-    world.tenants.lock().unwrap().insert(id, terms);
-    id
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
 }
 
 pub(crate) fn name(text: &str) -> MeterName {
     MeterName::parse(text).unwrap()
 }
 
-pub(crate) fn amount(text: &str) -> Amount {
-    Amount::parse(text).unwrap()
-}
-
-pub(crate) fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
-}
-
 impl App {
     /// A service that acts for all tenants.
     pub(crate) fn service(&self) -> Client {
-        self.app.service(self.world.environment(), None)
+        self.app.service(self.places.environment(), None)
     }
 
     pub(crate) fn acme_in(&self) -> (EnvironmentId, TenantId) {
-        (self.world.environment(), self.acme)
+        (self.places.environment(), self.acme)
     }
 
     /// The log's events of a kind, once all that was written by now has its position.

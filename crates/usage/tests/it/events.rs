@@ -103,7 +103,7 @@ async fn z18_one_bad_event_refuses_the_batch_whole_with_all_faults() {
 #[tokio::test]
 async fn z18_a_batch_that_mixes_tenants_is_refused_whole_where_the_caller_is_one() {
     apps(|app| async move {
-        let key = app.app.member_in(app.acme, Role::Admin, app.world.environment());
+        let key = app.app.member_in(app.acme, Role::Admin, app.places.environment());
         let mixed = json!({ "events": [
             { "id": "a", "meter": "minutes", "value": 1 },
             { "id": "b", "meter": "minutes", "value": 1, "tenant": "globex" },
@@ -115,7 +115,7 @@ async fn z18_a_batch_that_mixes_tenants_is_refused_whole_where_the_caller_is_one
         assert_eq!(problem["errors"][0]["detail"], other["errors"][0]["detail"], "another's is as none");
         assert_eq!(used(&app, "").await["data"], json!([]));
         // A service that acts for all may mix; one that acts for one may not.
-        let narrowed = app.app.service(app.world.environment(), Some(app.acme));
+        let narrowed = app.app.service(app.places.environment(), Some(app.acme));
         narrowed.post(EVENTS, mixed).await.problem(&codes::INVALID);
         let both = json!({ "events": [
             { "id": "a", "meter": "minutes", "value": 1, "tenant": "acme" },
@@ -134,14 +134,14 @@ async fn z18_a_batch_that_mixes_tenants_is_refused_whole_where_the_caller_is_one
 #[tokio::test]
 async fn a_tenants_key_cannot_lower_what_it_used() {
     apps(|app| async move {
-        let key = app.app.member_in(app.acme, Role::Owner, app.world.environment());
+        let key = app.app.member_in(app.acme, Role::Owner, app.places.environment());
         let less = json!({ "events": [{ "id": "a", "meter": "agents", "value": -1 }] });
         key.post(EVENTS, less.clone()).await.problem(&codes::INVALID);
         key.put("/api/v1/usage/gauges/agents", json!({ "value": 0 })).await.problem(&codes::FORBIDDEN);
         key.put("/api/v1/tenants/acme/limits/agents", json!({ "max": null }))
             .await
             .problem(&codes::FORBIDDEN);
-        let service = app.app.service(app.world.environment(), Some(app.acme));
+        let service = app.app.service(app.places.environment(), Some(app.acme));
         service.post(EVENTS, less).await.ok(200);
     })
     .await;
@@ -150,7 +150,7 @@ async fn a_tenants_key_cannot_lower_what_it_used() {
 #[tokio::test]
 async fn late_events_land_in_their_own_period_of_the_tenants_clock() {
     apps(|app| async move {
-        app.world.change(app.acme, |terms| {
+        app.places.change(app.acme, |terms| {
             terms.time_zone = "Asia/Kathmandu".to_owned();
             terms.billing_anchor_day = 15;
         });
@@ -171,7 +171,7 @@ async fn late_events_land_in_their_own_period_of_the_tenants_clock() {
         assert_eq!(used(&app, "?period=2025-12-15&by=hour&meter=minutes").await["data"][0]["parts"].as_array().unwrap().len(), 3);
         assert_eq!(app.limit("acme", "minutes").await["used"], 3);
         // Another billing day cuts the same usage anew; nothing is lost.
-        app.world.change(app.acme, |terms| terms.billing_anchor_day = 1);
+        app.places.change(app.acme, |terms| terms.billing_anchor_day = 1);
         app.engine.forget();
         assert_eq!(app.limit("acme", "minutes").await["used"], 2);
         service.post(EVENTS, json!({ "events": [late("9", "2026-01-01T00:01:00Z")] })).await.ok(200);
@@ -192,7 +192,7 @@ async fn the_ledger_is_read_by_position_and_summed_by_time() {
             let event = json!({ "id": id, "meter": "minutes", "value": 1.5, "tenant": "acme", "at": time });
             service.post(EVENTS, json!({ "events": [event] })).await.ok(200);
         }
-        let environment = app.world.environment();
+        let environment = app.places.environment();
         let first = app.ledger.after(environment, 0, 2).await.unwrap();
         let rest = app.ledger.after(environment, first[1].position, 9).await.unwrap();
         let ids: Vec<&str> = first.iter().chain(&rest).map(|entry| entry.id.as_str()).collect();

@@ -54,7 +54,7 @@ async fn a_limit_of_its_own_lies_over_the_plans() {
 }
 
 async fn apply(app: &App, section: Value) -> Vec<Change> {
-    let environment = app.world.environment();
+    let environment = app.places.environment();
     let system = app.app.store.system();
     let write = app.app.store.db.write_system(&system, move |tx| {
         MetersApply.apply(tx, environment, Some(&section).filter(|section| !section.is_null()), false)
@@ -110,11 +110,11 @@ async fn the_census_tells_who_would_be_over_a_limit() {
         ] });
         app.service().post("/api/v1/usage/events", events).await.ok(200);
         let census = Arc::new(Census::new(
-            Arc::clone(&app.world) as Arc<dyn TenantTermsOf>,
+            Arc::clone(&app.places) as Arc<dyn TenantTermsOf>,
             app.app.store.shared_clock(),
         ));
         let over = async |plan: &str, max: u64| {
-            let (census, environment, plan) = (Arc::clone(&census), app.world.environment(), slug(plan));
+            let (census, environment, plan) = (Arc::clone(&census), app.places.environment(), slug(plan));
             let system = app.app.store.system();
             let read = app.app.store.db.read_system(&system, move |tx| {
                 let limit = MeterLimit {

@@ -53,7 +53,7 @@ async fn n8_of_fifty_who_race_for_the_last_unit_one_wins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n8_two_processes_decide_as_one() {
     apps(|app| async move {
-        let other = build(&app.app.store, &app.world).engine;
+        let other = build(&app.app.store, &app.places, &app.world).engine;
         let who = app.acme_in();
         for _ in 0..30 {
             let mut runners = JoinSet::new();
@@ -110,7 +110,7 @@ async fn a_refusal_says_which_limit_and_when_it_begins_anew() {
         ] {
             service.post(RESERVATIONS, wrong).await.problem(&codes::INVALID);
         }
-        app.world.change(app.globex, |terms| terms.status = TenantStatus::Suspended);
+        app.places.change(app.globex, |terms| terms.status = TenantStatus::Suspended);
         let suspended = json!({ "meter": "minutes", "tenant": "globex" });
         service.post(RESERVATIONS, suspended).await.problem(&codes::TENANT_SUSPENDED);
         // Without a limit, and beyond a soft one, it goes on.
@@ -135,7 +135,7 @@ async fn a_reservation_is_committed_in_part_or_given_back() {
         assert_eq!(service.post(&format!("{path}/release"), Value::Null).await.ok(200)["used"], 4);
         let other = reserve(&app, json!({ "meter": "minutes", "amount": 10, "tenant": "acme" })).await;
         let path = format!("{RESERVATIONS}/{}", other["id"].as_str().unwrap());
-        let stranger = app.app.service(app.world.environment(), Some(app.globex));
+        let stranger = app.app.service(app.places.environment(), Some(app.globex));
         stranger.post(&format!("{path}/commit"), json!({})).await.problem(&codes::NOT_FOUND);
         stranger.post(&format!("{path}/release"), Value::Null).await.problem(&codes::NOT_FOUND);
         let production = app.app.operator().with("switchyard-environment", "production");
@@ -196,7 +196,7 @@ async fn j3_the_same_idempotency_key_reserves_once() {
         let other = json!({ "meter": "agents", "amount": 2, "tenant": "acme" });
         service.post(RESERVATIONS, other).await.problem(&codes::IDEMPOTENCY_CONFLICT);
         let globex =
-            app.app.service(app.world.environment(), Some(app.globex)).with("idempotency-key", "one");
+            app.app.service(app.places.environment(), Some(app.globex)).with("idempotency-key", "one");
         globex.post(RESERVATIONS, json!({ "meter": "agents" })).await.ok(201);
         assert_eq!(app.limit("globex", "agents").await["reserved"], 1);
         app.sums_equal_the_ledger().await;
@@ -208,13 +208,13 @@ async fn j3_the_same_idempotency_key_reserves_once() {
 async fn another_process(app: &App) -> usage::Engine {
     let store = &app.app.store;
     if store.kind() == db::Kind::Sqlite {
-        return build(store, &app.world).engine;
+        return build(store, &app.places, &app.world).engine;
     }
     let sets = vec![usage::MANIFEST.migrations];
     let (location, vault) = (store.location.clone(), store.vault.clone());
     let options = db::Options::new(location, store.shared_clock(), store.random.clone(), vault, sets);
     let db = db::Db::open(options).await.unwrap();
-    build(&testkit::Store { db, ..store.clone() }, &app.world).engine
+    build(&testkit::Store { db, ..store.clone() }, &app.places, &app.world).engine
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,12 @@ use ports::{Grace, MeterPeriod, MeterVerdict, RouteMeters as _, UsageLedger as _
 use crate::app::{App, apps, at, build, name};
 
 fn count(app: &App, tenant: TenantId) -> MeterVerdict {
-    app.meters.count(app.world.environment(), tenant, &name("calls"))
+    app.meters.count(app.places.environment(), tenant, &name("calls"))
 }
 
 async fn total(app: &App, tenant: TenantId) -> Amount {
     let (from, until) = (at("2025-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
-    let totals = app.ledger.totals(app.world.environment(), from, until).await.unwrap();
+    let totals = app.ledger.totals(app.places.environment(), from, until).await.unwrap();
     totals.iter().find(|total| total.tenant == tenant).map_or(Amount::ZERO, |total| total.value)
 }
 
@@ -53,15 +53,15 @@ async fn m6_what_was_counted_is_written_once_and_a_crash_loses_no_more_than_was_
         let mut written = 0_u64;
         // Each process counts under its own name; the last of each dies before it writes.
         for process in 0..5_u64 {
-            let meters = build(&app.app.store, &app.world).meters;
+            let meters = build(&app.app.store, &app.places, &app.world).meters;
             for _ in 0..7 + process {
-                meters.count(app.world.environment(), app.acme, &name("calls"));
+                meters.count(app.places.environment(), app.acme, &name("calls"));
             }
             meters.write().await.unwrap();
             meters.write().await.unwrap();
             written += 7 + process;
             for _ in 0..3 {
-                meters.count(app.world.environment(), app.acme, &name("calls"));
+                meters.count(app.places.environment(), app.acme, &name("calls"));
             }
             drop(meters);
             assert_eq!(total(&app, app.acme).await, Amount::whole(written));
