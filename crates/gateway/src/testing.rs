@@ -1,7 +1,7 @@
 //! A gateway without a store: directories in memory, for tests and benches.
 
 use crate::model::RouteSpec;
-use crate::snapshot::{Changed, Changes, Directories, RouteDirectory, RouteRecord, key_hash};
+use crate::snapshot::{Changed, Changes, Directories, RouteDirectory, RouteRecord};
 use authority::{Role, key_format};
 use base::{
     Cidr, EnvironmentId, HostName, KeyId, ProjectId, Random, Rate, RouteId, SeededRandom, ServiceId, Slug,
@@ -174,7 +174,7 @@ impl Memory {
         let text = key_format::encode(key_format::KeyKind::Test, &secret);
         let record = KeyRecord {
             id: KeyId::new(&self.0.clock, &self.0.random),
-            hash: key_hash(text.as_bytes()),
+            hash: key_format::hash(text.as_bytes()),
             tenant,
             environment: self.environment(),
             role: Role::Developer,

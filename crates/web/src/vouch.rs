@@ -16,13 +16,7 @@ pub const VOUCH: HeaderName = HeaderName::from_static("switchyard-vouch");
 pub(crate) fn vouched(headers: &mut HeaderMap, secret: &Secret<String>) -> Option<IpAddr> {
     let value = headers.remove(VOUCH)?;
     let (given, address) = value.to_str().ok()?.split_once(' ')?;
-    same(given.as_bytes(), secret.expose().as_bytes()).then(|| address.parse().ok())?
-}
-
-/// Whether two texts are the same, in a time that does not tell how far they are.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let differences = one.iter().zip(other).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    one.len() == other.len() && std::hint::black_box(differences) == 0
+    base::same(given.as_bytes(), secret.expose().as_bytes()).then(|| address.parse().ok())?
 }
 
 #[cfg(test)]

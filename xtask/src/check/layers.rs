@@ -64,7 +64,6 @@ const HOMES: [(&[&str], &[&str], &str); 4] = [
             "oidc",
             "billing",
             "authority",
-            "gateway",
             "backups",
             "web",
             "deployments",

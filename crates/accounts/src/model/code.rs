@@ -1,5 +1,6 @@
 //! Codes of the second factor: time-based one-time passwords (RFC 6238 over RFC 4226) and recovery codes.
 
+use authority::key_format;
 use base::{Email, Secret, SharedRandom, Timestamp};
 use ring::hmac;
 
@@ -29,7 +30,7 @@ pub(crate) fn step_of(secret: &[u8], code: &str, now: Timestamp, last: i64) -> O
     let present = now.seconds().div_euclid(STEP_SECONDS);
     // All three are computed and compared, whichever it is.
     (present - STEPS_AROUND..=present + STEPS_AROUND).fold(None, |found, step| {
-        let matches = super::token::same(at(secret, step).as_bytes(), code.as_bytes());
+        let matches = base::same(at(secret, step).as_bytes(), code.as_bytes());
         if matches && step > last { Some(step) } else { found }
     })
 }
@@ -82,7 +83,7 @@ pub(crate) fn recovery_hash(typed: &str) -> Option<[u8; 32]> {
     let plain: String = typed.chars().filter(|c| *c != '-' && *c != ' ').collect();
     let plain = plain.to_ascii_lowercase().replace('o', "0").replace(['i', 'l'], "1");
     let fits = plain.len() == 16 && plain.bytes().all(|byte| ALPHABET.contains(&byte));
-    fits.then(|| super::token::hash(plain.as_bytes()))
+    fits.then(|| key_format::hash(plain.as_bytes()))
 }
 
 /// Five bits a character, the last one filled with zeros.

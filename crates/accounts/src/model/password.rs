@@ -131,7 +131,7 @@ pub(crate) fn verify(password: &str, stored: Option<&str>) -> bool {
         hash: vec![0; HASH_BYTES],
     });
     let derived = derive(password, &parts.salt, (parts.memory_kib, parts.passes, parts.lanes));
-    let matches = derived.is_some_and(|derived| super::token::same(&derived, &parts.hash));
+    let matches = derived.is_some_and(|derived| base::same(&derived, &parts.hash));
     matches & there
 }
 

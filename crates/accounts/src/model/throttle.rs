@@ -149,7 +149,7 @@ fn make_room(tries: &mut HashMap<Key, Tries>, now: Duration) {
 
 /// One address at one account; the account is as it was typed, whether there is one or not.
 fn pair(account: &str, ip: Option<IpAddr>) -> Key {
-    Key::Pair(super::token::hash(format!("{account}\n{:?}", line(ip)).as_bytes()))
+    Key::Pair(authority::key_format::hash(format!("{account}\n{:?}", line(ip)).as_bytes()))
 }
 
 /// What one line to the network has: an IPv4 address, or an IPv6 /64.

@@ -1,9 +1,9 @@
 //! Refresh tokens and the tokens of links: random texts of which the store keeps hashes.
 
+use authority::key_format::hash;
 use base::{Secret, SharedRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest;
 
 /// How every refresh token begins, so that scanners of leaked secrets know one.
 pub(crate) const REFRESH_PREFIX: &str = "sy_refresh_";
@@ -13,22 +13,6 @@ const FAMILY_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 128;
-
-/// SHA-256, by which tokens are stored and found.
-pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    hash
-}
-
-/// Compares without telling where two values differ: every byte is looked at, and the compiler is kept from leaving early.
-pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let differences = one.iter().zip(other).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    std::hint::black_box(differences) == 0
-}
 
 /// A refresh token as it is stored: which family, and which secret of it is current. Both are hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -79,7 +79,7 @@ pub(crate) fn refresh(
     let hashes = token.hashes();
     let Some(family) = refresh::one(tx, &hashes.family)? else { return Ok(Refreshed::Ended) };
     let Some((session, user)) = session::live(tx, family.session, now)? else { return Ok(Refreshed::Ended) };
-    if !crate::model::token::same(&family.secret, &hashes.secret) {
+    if !base::same(&family.secret, &hashes.secret) {
         let before = json!({ "user": user.id, "ip": session.ip });
         emit(tx, "session.reused", session.id.to_string(), Some(before), None)?;
         session::end(tx, tools, &session, "an old refresh token was used")?;

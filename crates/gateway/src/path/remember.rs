@@ -5,7 +5,8 @@ use super::assertion::{Signed, Subject};
 use super::bearer::Known;
 use super::job::Job;
 use crate::hash::Fold;
-use crate::snapshot::{KeyEntry, key_hash};
+use crate::snapshot::KeyEntry;
+use authority::key_format;
 use base::{KeyId, Timestamp};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -75,7 +76,7 @@ impl Remembered {
         if *self.token == *token && !token.is_empty() {
             return self.hash;
         }
-        let hash = key_hash(token);
+        let hash = key_format::hash(token);
         if token.len() <= TOKEN_BYTES_MAX {
             (self.token, self.hash) = (token.into(), hash);
         }
@@ -235,7 +236,7 @@ mod tests {
     fn another_value_is_not_taken_for_the_last() {
         let mut remembered = Remembered::default();
         for token in ["a", "a", "b", ""] {
-            assert_eq!(remembered.hash(token.as_bytes()), key_hash(token.as_bytes()));
+            assert_eq!(remembered.hash(token.as_bytes()), key_format::hash(token.as_bytes()));
         }
         let common = Common::default();
         for host in ["a", "a", "b"] {

@@ -107,13 +107,6 @@ struct Grants {
     numbers: HashMap<Grant, u16>,
 }
 
-/// The hash by which keys are known: SHA-256 of the whole text.
-#[must_use]
-pub fn key_hash(text: &[u8]) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text);
-    digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes")
-}
-
 impl KeyEntry {
     /// Its id.
     #[must_use]
@@ -286,6 +279,7 @@ fn shard_of(hash: &[u8; HASH_BYTES]) -> usize {
 mod tests {
     use super::*;
     use authority::Role;
+    use authority::key_format;
     use base::EnvironmentId;
 
     fn record(n: u32, tenant: u8) -> KeyRecord {
@@ -293,7 +287,7 @@ mod tests {
         id[..4].copy_from_slice(&n.to_be_bytes());
         KeyRecord {
             id: KeyId::from_uuid_bytes(id),
-            hash: key_hash(&n.to_be_bytes()),
+            hash: key_format::hash(&n.to_be_bytes()),
             tenant: TenantId::from_uuid_bytes([tenant; 16]),
             environment: EnvironmentId::from_uuid_bytes([0; 16]),
             role: Role::Admin,
@@ -311,15 +305,15 @@ mod tests {
         (0..10_000).for_each(|n| load.push(table.entry(3, &record(n, (n % 10) as u8))));
         table.replace(3, load);
         assert_eq!(table.len(), 10_000);
-        let found = table.get(&key_hash(&77_u32.to_be_bytes())).unwrap();
+        let found = table.get(&key_format::hash(&77_u32.to_be_bytes())).unwrap();
         assert_eq!((found.tenant(), found.environment), (TenantId::from_uuid_bytes([7; 16]), 3));
         assert_eq!(&*table.grant(&found).unwrap().role, "admin");
 
         let tenants = HashSet::from([TenantId::from_uuid_bytes([7; 16])]);
         table.replace_tenants(3, &tenants, &[table.entry(3, &record(87, 7))]);
         assert_eq!(table.len(), 9_001);
-        assert!(table.get(&key_hash(&77_u32.to_be_bytes())).is_none());
-        assert!(table.get(&key_hash(&87_u32.to_be_bytes())).is_some());
+        assert!(table.get(&key_format::hash(&77_u32.to_be_bytes())).is_none());
+        assert!(table.get(&key_format::hash(&87_u32.to_be_bytes())).is_some());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod tenants;
 
 pub use domains::{Domain, Domains};
 pub use follow::{Changed, Changes, Directories, Follower, LoadError, RouteDirectory, RouteRecord};
-pub use keys::{Grant, KeyEntry, KeyTable, key_hash};
+pub use keys::{Grant, KeyEntry, KeyTable};
 pub use routes::{Ambiguous, RouteTable};
 pub use tenants::{Tenant, TenantTable};
 
