@@ -3,11 +3,12 @@
 use crate::error::Error;
 use crate::explain::{Explanation, explain};
 use crate::gateway::Gateway;
-use crate::model::{Auth, LimitsSpec, ManagedBy, RoutePatch, RouteSpec, StoredRoute, TimeoutsSpec};
+use crate::model::{Auth, LimitsSpec, RoutePatch, RouteSpec, StoredRoute, TimeoutsSpec};
 use crate::ops::{self, Sources};
 use authority::{SystemCtx, permissions};
 use base::{ByteSize, MeterName, Page, Rate, RouteId, SharedClock, SharedRandom, Slug, Timestamp, codes};
 use db::Db;
+use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 use crate::wire::{HeaderKind, classify};
 use base::{ByteSize, HumanDuration, MeterName, Rate, RouteId, Slug, Timestamp};
+use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shape::Fault;
@@ -200,33 +201,6 @@ impl RouteSpec {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{}{}", self.host, self.path)
-    }
-}
-
-/// Who decides about a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedBy {
-    /// The project file.
-    File,
-    /// Whoever uses the API.
-    Api,
-}
-
-impl ManagedBy {
-    /// The word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Api => "api",
-        }
-    }
-
-    /// What a word stands for.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::File, Self::Api].into_iter().find(|by| by.word() == word)
     }
 }
 

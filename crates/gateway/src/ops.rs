@@ -1,11 +1,11 @@
 //! Make, change and remove routes; apply those of the project file.
 
 use crate::error::Error;
-use crate::model::{ManagedBy, ROUTES_MAX, RoutePatch, RouteSpec, StoredRoute};
+use crate::model::{ROUTES_MAX, RoutePatch, RouteSpec, StoredRoute};
 use crate::store;
 use base::{Clock, EnvironmentId, Random, RouteId};
 use db::{NewEvent, SystemTx};
-use ports::Change;
+use ports::{Change, ManagedBy};
 use serde_json::Value;
 
 /// Where new routes get their times and ids.

@@ -1,8 +1,9 @@
 //! All SQL of the capability.
 
-use crate::model::{ManagedBy, ROUTES_MAX, RouteSpec, StoredRoute};
+use crate::model::{ROUTES_MAX, RouteSpec, StoredRoute};
 use base::{EnvironmentId, RouteId, Timestamp};
 use db::{Error, Row, Sql, SystemTx, params};
+use ports::ManagedBy;
 
 const INSERT: Sql = Sql::One(
     "INSERT INTO gateway_routes (environment, id, host, path, spec, managed_by, revision, created_at, updated_at) \

@@ -6,6 +6,7 @@ use std::time::Duration;
 use authority::permissions;
 use base::{EnvironmentId, IssuerId, Page, ProjectId, Secret, Slug, Timestamp, codes};
 use db::Db;
+use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Call, ETag, PageQuery, Problem, Reply, Routes, Spec};
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::model::Definition;
 use crate::ops::{self, Sources};
 use crate::registry::Registry;
-use crate::store::{Issuer, ManagedBy};
+use crate::store::Issuer;
 
 const ISSUERS: &str = "/api/v1/issuers";
 const ISSUER: &str = "/api/v1/issuers/{i}";

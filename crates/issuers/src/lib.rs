@@ -55,7 +55,7 @@ pub use keys::{AGE_MAX, COOLDOWN, FRESH, RETRY};
 pub use ops::Sources;
 pub use registry::{Registry, WAIT_MAX};
 pub use section::{IssuersApply, SECTION};
-pub use store::{Issuer, ManagedBy};
+pub use store::Issuer;
 
 /// What the installation knows of this capability before it is built.
 pub const MANIFEST: Manifest = Manifest {

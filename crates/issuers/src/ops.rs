@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use base::{Clock, EnvironmentId, IssuerId, ProjectId, Random, Secret, Slug, Timestamp};
 use db::{Db, NewEvent, SystemTx};
-use ports::Change;
+use ports::{Change, ManagedBy};
 use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::model::{Definition, ISSUERS_MAX};
-use crate::store::{self, Issuer, ManagedBy};
+use crate::store::{self, Issuer};
 
 /// By which every process hears that issuers changed.
 pub(crate) const SIGNAL: &str = "issuers";

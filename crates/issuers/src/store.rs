@@ -2,8 +2,7 @@
 
 use base::{EnvironmentId, IssuerId, ProjectId, Slug, Timestamp};
 use db::{Error, Row, Sql, SystemTx, params};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use ports::ManagedBy;
 
 use crate::model::Definition;
 
@@ -36,31 +35,6 @@ const KEPT: Sql = Sql::One("SELECT known, fetched_at FROM issuers_keys WHERE iss
 const RETURN: Sql = Sql::One("INSERT INTO issuers_returned (state, until) VALUES ($1, $2)");
 const RETURNED: Sql = Sql::One("SELECT 1 FROM issuers_returned WHERE state = $1");
 const FORGET: Sql = Sql::One("DELETE FROM issuers_returned WHERE until < $1");
-
-/// Who decides about an issuer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedBy {
-    /// The project file, for one environment.
-    File,
-    /// The API, for all environments of the project.
-    Api,
-}
-
-impl ManagedBy {
-    /// The word in the store.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Api => "api",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::File, Self::Api].into_iter().find(|by| by.word() == word)
-    }
-}
 
 /// An issuer as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

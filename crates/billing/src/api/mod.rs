@@ -8,11 +8,11 @@ use std::sync::Arc;
 use authority::{SystemCtx, permissions};
 use base::{Cursor, EnvironmentId, Page, PageRequest, Secret, Slug, codes};
 use http::StatusCode;
-use ports::{ExternalIds, UsageLedger};
+use ports::{ExternalIds, ManagedBy, UsageLedger};
 use web::{Call, ETag, PageQuery, Problem, Reply, Routes, Spec};
 
 use crate::error::Error;
-use crate::model::{ManagedBy, Sink, State as DeliveryState};
+use crate::model::{Sink, State as DeliveryState};
 use crate::ops::sinks::Wanted;
 use crate::ops::{self, Tools, decide, sinks as sink_ops};
 use crate::store::{deliveries, sinks};

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use base::{Amount, Cursor, MeterName, SinkId, Slug, TenantId, Timestamp};
+use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Api, Definition, Delivery, Grain, Kind, ManagedBy, MeterMap, Settlement, Sink, State, Status,
-};
+use crate::model::{Api, Definition, Delivery, Grain, Kind, MeterMap, Settlement, Sink, State, Status};
 use crate::ops::reconcile::Line;
 
 /// A sink to be set: what the project file says of one, too.

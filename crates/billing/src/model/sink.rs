@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Amount, EnvironmentId, MeterName, Secret, SinkId, Slug, Timestamp};
 use outbound::Target;
+use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shape::Fault;
@@ -49,33 +50,6 @@ pub enum Grain {
     Events,
     /// One sum for each tenant, meter and hour, five minutes after the hour; another one for what comes later.
     Hourly,
-}
-
-/// Who decides about a sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedBy {
-    /// The project file.
-    File,
-    /// Whoever may set sinks.
-    Api,
-}
-
-impl ManagedBy {
-    /// As stored and in JSON.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Api => "api",
-        }
-    }
-
-    /// From what is stored.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::File, Self::Api].into_iter().find(|one| one.word() == word)
-    }
 }
 
 /// What a meter is called at the sink, and in which unit it is told.

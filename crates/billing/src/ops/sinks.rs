@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use base::{Clock, EnvironmentId, Random, Secret, SinkId, Slug, Timestamp};
 use db::SystemTx;
-use ports::Change;
+use ports::{Change, ManagedBy};
 use serde_json::{Value, json};
 use shape::Fault;
 
 use super::{BATCH_MAX, Tools, emit, get};
 use crate::error::Error;
-use crate::model::{Definition, Kind, ManagedBy, Sink, State};
+use crate::model::{Definition, Kind, Sink, State};
 use crate::store::{deliveries, hours, sinks};
 use crate::webhook;
 

@@ -2,9 +2,10 @@
 
 use base::{EnvironmentId, Secret, SinkId, Slug, Timestamp};
 use db::{Error, Row, Sql, SystemTx, params};
+use ports::ManagedBy;
 
 use super::unknown;
-use crate::model::{Definition, ManagedBy, Secrets, Sink};
+use crate::model::{Definition, Secrets, Sink};
 
 /// The columns that [`read`] takes, in its order; a statement's text is one literal, so they are a macro.
 macro_rules! select {
