@@ -23,21 +23,12 @@ pub const SECTION: SectionSchema = SectionSchema { key: "billing", schema: shape
 #[serde(transparent)]
 pub(crate) struct Sinks(BTreeMap<String, Definition>);
 
-impl Sinks {
-    /// By name; the names were checked with the section.
-    fn named(self) -> BTreeMap<Slug, Definition> {
-        self.0.into_iter().filter_map(|(name, one)| Some((Slug::parse(&name).ok()?, one))).collect()
-    }
-}
-
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let Ok(Sinks(all)) = shape::parse::<Sinks>(section.clone()) else { return Vec::new() };
     let mut faults = Vec::new();
     for (name, definition) in &all {
         let pointer = shape::below("", name);
-        if let Err(error) = Slug::parse(name) {
-            faults.push(Fault::new(&pointer, format!("{name:?}"), error.to_string()));
-        }
+        faults.extend(ports::name_fault::<Slug>(name));
         faults.extend(definition.faults().into_iter().map(|fault| fault.under(&pointer)));
     }
     faults
@@ -62,9 +53,11 @@ impl SectionApply for BillingApply {
         prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
         let wanted: Sinks = ports::read_section(self.key(), section)?;
-        sinks::apply(tx, &self.tools, environment, &wanted.named(), prune).map_err(|refused| match refused {
-            sinks::ApplyError::HoldsData(what) => ApplyError::HoldsData(what),
-            sinks::ApplyError::One(name, error) => one(&name, error),
+        sinks::apply(tx, &self.tools, environment, &ports::named(wanted.0), prune).map_err(|refused| {
+            match refused {
+                sinks::ApplyError::HoldsData(what) => ApplyError::HoldsData(what),
+                sinks::ApplyError::One(name, error) => one(&name, error),
+            }
         })
     }
 }

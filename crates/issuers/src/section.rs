@@ -29,9 +29,7 @@ fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (name, value) in section.as_object().into_iter().flatten() {
         let place = shape::below("", name);
-        if let Err(error) = Slug::parse(name) {
-            faults.push(Fault::new(place.clone(), format!("{name:?}"), error.to_string()));
-        }
+        faults.extend(ports::name_fault::<Slug>(name));
         // What is not of the shape is told by the schema.
         let Ok(definition) = serde_json::from_value::<Definition>(value.clone()) else { continue };
         for fault in definition.faults() {
@@ -64,11 +62,7 @@ impl SectionApply for IssuersApply {
     ) -> Result<Vec<Change>, ApplyError> {
         let issuers: Issuers = ports::read_section(self.key(), section)?;
         let project = self.projects.project_of(tx, environment)?.ok_or(db::Error::Busy)?;
-        let wanted: BTreeMap<Slug, Definition> = issuers
-            .0
-            .into_iter()
-            .filter_map(|(name, definition)| Some((Slug::parse(&name).ok()?, definition)))
-            .collect();
+        let wanted: BTreeMap<Slug, Definition> = ports::named(issuers.0);
         ops::apply(tx, &self.sources, (project, environment), &wanted).map_err(refused)
     }
 }

@@ -35,13 +35,13 @@ fn check(section: &Value, whole: &Value) -> Vec<Fault> {
         ));
     }
     for (name, settings) in queues {
-        let pointer = shape::below("", name);
-        if let Err(error) = Slug::parse(name) {
-            faults.push(Fault::new(pointer, format!("{name:?}"), error.to_string()));
+        if let Some(fault) = ports::name_fault::<Slug>(name) {
+            faults.push(fault);
             continue;
         }
         // What cannot be read was told with the schema.
         let Ok(settings) = serde_json::from_value::<QueueSettings>(settings.clone()) else { continue };
+        let pointer = shape::below("", name);
         faults.extend(fault_of(&settings, whole).map(|fault| fault.under(&pointer)));
     }
     faults

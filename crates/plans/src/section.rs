@@ -41,27 +41,20 @@ pub(crate) struct PlanSection {
 impl Plans {
     /// The plans by name; the names were checked with the section.
     pub(crate) fn limits(self) -> BTreeMap<Slug, Limits> {
-        let named = self.0.into_iter().filter_map(|(name, plan)| {
-            let limits = Limits { requests: plan.requests, meters: meters::named(&plan.meters) };
-            Some((Slug::parse(&name).ok()?, limits))
-        });
-        named.collect()
+        let limits =
+            |plan: PlanSection| Limits { requests: plan.requests, meters: meters::named(&plan.meters) };
+        ports::named(self.0).into_iter().map(|(name, plan)| (name, limits(plan))).collect()
     }
 }
 
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names = section.as_object().into_iter().flat_map(serde_json::Map::keys);
-    let pointer = |name: &str| shape::below("", name);
-    let wrong = names.filter_map(|name| {
-        let error = Slug::parse(name).err()?;
-        Some(Fault::new(pointer(name), format!("{name:?}"), error.to_string()))
-    });
-    let mut faults: Vec<Fault> = wrong.collect();
+    let mut faults: Vec<Fault> = names.filter_map(|name| ports::name_fault::<Slug>(name)).collect();
     // What the schema refuses is told by it.
     if let Ok(plans) = serde_json::from_value::<Plans>(section.clone()) {
         for (name, plan) in &plans.0 {
             let terms = plan.meters.iter().map(|(meter, terms)| (meter.as_str(), Some(terms)));
-            let place = format!("{}/meters", pointer(name));
+            let place = shape::below(&shape::below("", name), "meters");
             faults.extend(meters::faults(terms).into_iter().map(|fault| fault.under(&place)));
         }
     }

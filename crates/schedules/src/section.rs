@@ -24,13 +24,6 @@ pub const SECTION: SectionSchema =
 #[serde(transparent)]
 pub(crate) struct Schedules(BTreeMap<String, Definition>);
 
-impl Schedules {
-    /// By name; the names were checked with the section.
-    fn named(self) -> BTreeMap<Slug, Definition> {
-        self.0.into_iter().filter_map(|(name, one)| Some((Slug::parse(&name).ok()?, one))).collect()
-    }
-}
-
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let Ok(Schedules(all)) = shape::parse::<Schedules>(section.clone()) else { return Vec::new() };
     let mut faults = Vec::new();
@@ -81,7 +74,7 @@ impl SectionApply for SchedulesApply {
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
         let schedules: Schedules = ports::read_section(self.key(), section)?;
-        change::apply(tx, &self.tools, environment, &schedules.named())
+        change::apply(tx, &self.tools, environment, &ports::named(schedules.0))
             .map_err(|(name, error)| refused(&name, error))
     }
 }

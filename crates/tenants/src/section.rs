@@ -278,17 +278,7 @@ fn environments_schema() -> Value {
 
 fn check_environments(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names = section.as_object().into_iter().flat_map(serde_json::Map::keys);
-    names
-        .filter_map(|name| {
-            let error = Slug::parse(name).err()?;
-            Some(Fault {
-                pointer: shape::below("", name),
-                found: format!("{name:?}"),
-                message: error.to_string(),
-                nearest: None,
-            })
-        })
-        .collect()
+    names.filter_map(|name| ports::name_fault::<Slug>(name)).collect()
 }
 
 #[cfg(test)]

@@ -38,12 +38,8 @@ pub(crate) struct MeterSection {
 
 fn check(section: &Value, _whole: &Value) -> Vec<Fault> {
     let names: Vec<&String> = section.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
-    let wrong = names.iter().filter_map(|name| {
-        let error = MeterName::parse(name).err()?;
-        let pointer = shape::below("", name);
-        Some(Fault::new(pointer, format!("{name:?}"), error.to_string()))
-    });
-    let mut faults: Vec<Fault> = wrong.collect();
+    let mut faults: Vec<Fault> =
+        names.iter().filter_map(|name| ports::name_fault::<MeterName>(name)).collect();
     if names.len() > METERS_MAX {
         let found = format!("{} meters", names.len());
         faults.push(Fault::new("", found, format!("at most {METERS_MAX} are allowed")));
@@ -68,11 +64,9 @@ impl SectionApply for MetersApply {
         _prune: bool,
     ) -> Result<Vec<Change>, ApplyError> {
         let wanted: Sections = ports::read_section(self.key(), section)?;
-        let named = wanted.0.into_iter().filter_map(|(name, section)| {
-            let MeterSection { unit, negative } = section;
-            Some((MeterName::parse(&name).ok()?, Meter { unit, negative }))
-        });
-        Ok(apply(tx, environment, &named.collect())?)
+        let meter = |MeterSection { unit, negative }| Meter { unit, negative };
+        let wanted = ports::named(wanted.0).into_iter().map(|(name, section)| (name, meter(section)));
+        Ok(apply(tx, environment, &wanted.collect())?)
     }
 }
 
