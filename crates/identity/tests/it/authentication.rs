@@ -60,9 +60,9 @@ async fn a_cancelled_tenants_keys_are_nobodys() {
         let made = app.app.operator().post(keys, json!({"name": "ci", "role": "viewer"})).await.ok(201);
         let client = app.with_key(made["key"].as_str().unwrap());
         client.get("/api/v1/me").await.ok(200);
-        app.world.set_status(app.acme, TenantStatus::Suspended);
+        app.set_status(app.acme, TenantStatus::Suspended);
         client.get("/api/v1/me").await.ok(200);
-        app.world.set_status(app.acme, TenantStatus::Cancelled);
+        app.set_status(app.acme, TenantStatus::Cancelled);
         // As another process would have done it, whose changes are seen within this time.
         app.app.store.clock.advance(web::RECALL_MAX);
         client.get("/api/v1/me").await.problem(&codes::UNAUTHENTICATED);

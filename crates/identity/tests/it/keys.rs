@@ -60,7 +60,7 @@ async fn a_key_is_shown_once_works_and_is_revoked() {
         assert_eq!(operator.get(KEYS).await.ok(200)["data"], json!([]));
         let all = operator.get(&format!("{KEYS}?revoked=true")).await.ok(200);
         assert_eq!(all["data"][0]["status"], "revoked");
-        let events = app.events(2).await;
+        let events = app.app.events(2).await;
         let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
         assert_eq!(kinds, ["key.created", "key.revoked"]);
         assert!(events.iter().all(|e| e.tenant == Some(app.acme) && e.environment == Some(app.development)));
@@ -96,7 +96,7 @@ async fn a_rotation_overlaps_and_ends() {
         operator.post(&format!("{KEYS}/{id}/rotate"), Value::Null).await.ok(201);
         app.app.store.clock.advance(Duration::from_secs(86_399));
         assert_eq!(me(&app, third["key"].as_str().unwrap()).await, 200);
-        let kinds: Vec<_> = app.events(7).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(7).await.into_iter().map(|event| event.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| *kind == "key.rotated").count(), 3);
         assert_eq!(kinds.iter().filter(|kind| *kind == "key.created").count(), 4);
     })
@@ -276,7 +276,7 @@ async fn last_use_is_written_in_batches() {
         assert_eq!(operator.get(&path).await.ok(200)["last_used_at"], Value::Null);
         app.uses.flush(&app.app.store.db).await.unwrap();
         assert_eq!(operator.get(&path).await.ok(200)["last_used_at"], "2026-01-01T00:00:05Z");
-        assert_eq!(app.events(1).await.len(), 1, "a use is no event");
+        assert_eq!(app.app.events(1).await.len(), 1, "a use is no event");
     })
     .await;
 }

@@ -41,7 +41,7 @@ async fn a_member_is_invited_changed_and_removed() {
         assert_eq!(operator.get(MEMBERS).await.ok(200)["data"].as_array().unwrap().len(), 1);
         operator.delete(&ada).await.ok(204);
         operator.delete(&ada).await.problem(&codes::NOT_FOUND);
-        let kinds: Vec<_> = app.events(3).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(3).await.into_iter().map(|event| event.kind).collect();
         assert_eq!(kinds, ["member.invited", "member.changed", "member.removed"]);
     })
     .await;

@@ -28,7 +28,7 @@ async fn the_first_start_makes_the_key_and_the_next_keeps_it() {
         app.with_key(key).get("/api/v1/tenants/acme/keys").await.ok(200);
         assert_eq!(start(&app).await.unwrap(), OperatorKey::Kept(path.clone()));
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "never written over");
-        let events = app.events(1).await;
+        let events = app.app.events(1).await;
         assert_eq!(events[0].kind, "operator_key.created");
         assert!(!format!("{events:?}").contains(key));
     })

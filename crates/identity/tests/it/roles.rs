@@ -47,7 +47,7 @@ async fn a_custom_role_is_made_given_changed_and_removed() {
         operator.delete(SUPPORT).await.ok(204);
         operator.delete(SUPPORT).await.problem(&codes::NOT_FOUND);
         operator.get(SUPPORT).await.problem(&codes::NOT_FOUND);
-        let kinds: Vec<_> = app.events(8).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(8).await.into_iter().map(|event| event.kind).collect();
         let expected = [
             "role.created",
             "member.invited",
@@ -149,8 +149,8 @@ async fn a_person_is_known_by_all_memberships_and_accepts_each_once() {
         let here = operator.post(MEMBERS, ada.clone()).await.ok(201);
         operator.post("/api/v1/tenants/globex/members", ada).await.ok(201);
         let store = &app.app.store;
-        let members = Members::new(app.world.clone(), store.shared_clock());
-        let (project, other) = (app.world.project(), app.world.other_project());
+        let members = Members::new(app.places.clone(), store.shared_clock());
+        let (project, other) = (app.places.project(), app.other_project());
         let of = |project| {
             let members = members.clone();
             async move {
@@ -180,7 +180,7 @@ async fn a_person_is_known_by_all_memberships_and_accepts_each_once() {
         operator.post(&format!("{path}/invite"), json!({})).await.problem(&codes::CONFLICT);
         let told = app.with_key(&sign(&app, &changed(&app, json!({})))).get("/api/v1/me").await.ok(200);
         assert_eq!(told["tenants"], json!([{"tenant": app.acme, "role": "admin"}]));
-        app.world.set_status(app.acme, TenantStatus::Cancelled);
+        app.set_status(app.acme, TenantStatus::Cancelled);
         assert_eq!(of(project).await.len(), 1);
         assert!(!accept(tenant, member, "ada@example.com").await);
     })

@@ -46,7 +46,7 @@ async fn a_service_acts_for_its_environment_or_for_the_tenant_it_names() {
 async fn a_tenant_that_a_service_cannot_have_is_not_found_whatever_the_reason() {
     apps(|app| async move {
         let (client, ..) = service(&app);
-        app.world.set_status(app.globex, TenantStatus::Cancelled);
+        app.set_status(app.globex, TenantStatus::Cancelled);
         let mut bodies = Vec::new();
         for name in ["nobody", "elsewhere", "globex", "", "A b", &"a".repeat(500)] {
             let mut answer = client.clone().with("switchyard-tenant", name).get("/api/v1/me").await;
@@ -55,7 +55,7 @@ async fn a_tenant_that_a_service_cannot_have_is_not_found_whatever_the_reason() 
             bodies.push(answer.body);
         }
         assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:#?}");
-        app.world.set_status(app.globex, TenantStatus::Suspended);
+        app.set_status(app.globex, TenantStatus::Suspended);
         app.app.store.clock.advance(FORGOTTEN);
         client.clone().with("switchyard-tenant", "globex").get("/api/v1/me").await.ok(200);
     })

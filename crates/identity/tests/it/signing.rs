@@ -57,7 +57,7 @@ async fn a_rotation_overlaps_on_both_sides() {
         let later = Signer::load(&store.db, store.shared_clock(), &store.random).await.unwrap();
         assert_eq!(later.mint(service).unwrap().expose(), service_token.expose());
         assert_eq!(kid(&sign(&app, &claims(&app))), kid(&new));
-        let event = app.events(1).await.remove(0);
+        let event = app.app.events(1).await.remove(0);
         assert_eq!((event.kind.as_str(), event.tenant), ("signing_key.rotated", None));
     })
     .await;

@@ -19,7 +19,7 @@ async fn owners(app: &App) -> [Client; 2] {
 }
 
 fn set(app: &App, status: TenantStatus) {
-    app.world.set_status(app.acme, status);
+    app.set_status(app.acme, status);
     // As another process would have done it, whose changes are seen within this time.
     app.app.store.clock.advance(web::RECALL_MAX);
 }

@@ -37,7 +37,7 @@ pub(crate) fn claims(app: &App) -> Value {
         "aud": "switchyard",
         "sub": user(),
         "sid": session(),
-        "project": app.world.project(),
+        "project": app.places.project(),
         "tenant": app.acme,
         "role": "developer",
         "email": "ada@example.com",
@@ -151,7 +151,7 @@ async fn z16_who_acts_as_a_tenant_is_named_with_the_reason() {
         assert_eq!(me["name"], "grace@example.com as tenant: ticket 7");
         grace.post("/api/v1/tenants/acme/keys", json!({"name": "probe", "role": "viewer"})).await.ok(201);
         grace.get("/api/v1/tenants/globex/keys").await.problem(&codes::NOT_FOUND);
-        let event = app.events(1).await.remove(0);
+        let event = app.app.events(1).await.remove(0);
         assert_eq!(event.actor, "operator (grace@example.com as tenant: ticket 7)");
         assert_eq!(event.tenant, Some(app.acme));
         for act in
@@ -295,7 +295,7 @@ async fn a8_a_token_is_for_its_tenant_and_project_alone() {
         client(&app, json!({"tenant": null})).get("/api/v1/me").await.problem(&codes::UNAUTHENTICATED);
         is_refused(&app, &sign(&app, &changed(&app, json!({"tenant": "acme"}))), "a slug").await;
         is_refused(&app, &sign(&app, &changed(&app, json!({"project": null}))), "no project").await;
-        let other = app.world.other_project();
+        let other = app.other_project();
         let strayed = client(&app, json!({ "project": other }));
         strayed.get("/api/v1/me").await.problem(&codes::UNAUTHENTICATED);
         // A tenant of another project: a valid token, and no environment of ours is its own.
@@ -313,7 +313,7 @@ async fn a8_a_token_is_for_its_tenant_and_project_alone() {
             let token = ports::TokenSigner::sign(&*app.signer, SigningAlgorithm::EdDsa, typ, &claims(&app));
             is_refused(&app, &token.unwrap(), typ).await;
         }
-        app.world.set_status(app.acme, TenantStatus::Cancelled);
+        app.set_status(app.acme, TenantStatus::Cancelled);
         app.app.store.clock.advance(web::RECALL_MAX);
         is_refused_at_the_api(&app).await;
     })
@@ -333,12 +333,12 @@ async fn second(app: &App) -> (Identity, Arc<Revocations>, Arc<Signer>) {
         db: store.db.clone(),
         clock: store.shared_clock(),
         random: store.random.clone(),
-        tenants: app.world.clone(),
-        environments: app.world.clone(),
+        tenants: app.places.clone(),
+        environments: app.places.clone(),
         services: app.world.clone(),
         signer: Arc::clone(&signer),
         revocations: Arc::clone(&revocations),
-        places: app.world.clone(),
+        places: app.places.clone(),
         invitations: None,
         external: None,
     });
@@ -413,7 +413,7 @@ async fn a11_a_token_and_a_key_are_in_no_record_and_no_event() {
         app.with_key(&key).get("/api/v1/me").await.ok(200);
         is_refused(&app, &format!("{}x", &token[..token.len() - 1]), "forged").await;
         app.uses.flush(&app.app.store.db).await.unwrap();
-        let shown = format!("{:?}", app.events(1).await);
+        let shown = format!("{:?}", app.app.events(1).await);
         for secret in [&token, &key] {
             let canary = &secret[secret.len() - 30..];
             assert!(!shown.contains(canary), "an event");
