@@ -17,8 +17,9 @@ use lifecycle::{Supervisor, TaskKind};
 use ports::{AuthError, Authenticate, BoxFuture, EnvironmentDirectory, EnvironmentRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
-use web::{ApiInfo, Call, HotBody, Problem, RawJson, Reply, Routes, Server, ServerDeps, Spec, Surface};
+use web::{ApiInfo, Call, HotBody, Problem, Reply, Routes, Server, ServerDeps, Spec, Surface};
 
 struct Everybody;
 
@@ -50,7 +51,8 @@ impl EnvironmentDirectory for One {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewJob {
-    payload: RawJson,
+    #[schemars(with = "serde_json::Value")]
+    payload: Box<RawValue>,
     #[serde(default)]
     tenant: Option<String>,
     #[serde(default)]
@@ -80,7 +82,7 @@ async fn enqueue(state: Arc<State>, call: Call<NewJob>) -> Result<Reply<Job>, Pr
     let (answer, answered) = oneshot::channel();
     state.store.send(answer).map_err(Problem::internal)?;
     let id = answered.await.map_err(Problem::internal)?;
-    let (queue, bytes) = (call.path.get("q")?.to_owned(), call.body.payload.text().len());
+    let (queue, bytes) = (call.path.get("q")?.to_owned(), call.body.payload.get().len());
     Ok(Reply::ok(Job { id, queue, tenant: call.body.tenant, status: "waiting", bytes }))
 }
 

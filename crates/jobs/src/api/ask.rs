@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{HotBody, PageQuery};
 
-use super::json::{Json, Lease};
-use crate::JobStatus;
+use super::json::Lease;
 use crate::model::job::CLAIM_MAX;
+use crate::{JobStatus, Payload};
 
 /// Jobs of one request about many.
 pub(crate) const LEASES_MAX: usize = 1_000;
@@ -51,7 +51,7 @@ pub struct Done {
     pub lease: Lease,
     /// What came out: any JSON of at most 256 KiB, kept with the job.
     #[serde(default)]
-    pub result: Option<Json>,
+    pub result: Option<Payload>,
 }
 
 /// Says that jobs are done, and asks for more.
@@ -111,7 +111,7 @@ pub struct CompleteBody {
     pub lease: Lease,
     /// What came out: any JSON of at most 256 KiB, kept with the job.
     #[serde(default)]
-    pub result: Option<Json>,
+    pub result: Option<Payload>,
 }
 
 impl HotBody for CompleteBody {

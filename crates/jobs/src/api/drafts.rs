@@ -5,10 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use web::HotBody;
 
-use super::json::Json;
 use crate::model::draft::{CHILDREN_MAX, DRAFTS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::model::queue::ATTEMPTS_MAX;
-use crate::{Backoff, Draft, OnChildFailure, OnDuplicate, Unique};
+use crate::{Backoff, Draft, OnChildFailure, OnDuplicate, Payload, Unique};
 
 /// A unique key: its text alone, or with its rules.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -62,7 +61,7 @@ pub enum ChildFailure {
 #[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// What the worker is given: any JSON of at most 256 KiB, passed on as it is.
-    pub payload: Json,
+    pub payload: Payload,
     /// For a child: the queue it goes to; without it, that of its parent.
     #[serde(default)]
     pub queue: Option<Slug>,
@@ -122,7 +121,7 @@ pub struct Enqueue {
     pub jobs: Option<Vec<NewJob>>,
     /// What the worker is given: any JSON of at most 256 KiB, passed on as it is.
     #[serde(deserialize_with = "super::json::given")]
-    pub payload: Option<Json>,
+    pub payload: Option<Payload>,
     /// Whose work it is, by id or slug; a tenant's key leaves it out.
     #[schemars(length(min = 1, max = 64))]
     pub tenant: Option<String>,
@@ -311,7 +310,7 @@ impl NewJob {
         let owner = self.tenant.as_deref().map(|name| tenant(name, at)).transpose()?;
         let children = self.children.into_iter().enumerate();
         let children = children.map(|(index, child)| child.draft(&format!("{at}/children/{index}"), tenant));
-        let mut draft = Draft::new(self.payload.0);
+        let mut draft = Draft::new(self.payload);
         draft.queue = self.queue;
         draft.tenant = owner;
         draft.delay = self.delay.map(|delay| delay.0);

@@ -1,48 +1,18 @@
-//! Two texts that mean nothing to the API itself: payloads and leases.
+//! Two texts that mean nothing to the API itself: payloads, where one may be missing, and leases.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use crate::Payload;
 
 /// Digits of a lease: more than a job has claims.
 const LEASE_DIGITS_MAX: usize = 18;
 
-/// Any JSON, passed on letter by letter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub Payload);
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.0.as_str()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Payload::from(raw)))
-    }
-}
-
-impl JsonSchema for Json {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "Json".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        Schema::from(true)
-    }
-}
-
 /// A field that is there: `null` is a value like any other.
-pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
+pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
 }
 
 /// What proves a lease. Its text means nothing to whoever holds it.
@@ -83,8 +53,11 @@ mod tests {
     #[test]
     fn a_payload_keeps_its_letters() {
         let text = r#"{"b": [1.0, "\u00e9"], "a": null}"#;
-        let json: Json = serde_json::from_str(text).expect("JSON");
-        assert_eq!(serde_json::to_string(&json).expect("JSON"), text);
+        let payload: Payload = serde_json::from_str(text).expect("JSON");
+        assert_eq!(serde_json::to_string(&payload).expect("JSON"), text);
+        assert_eq!(payload, Payload::from_json(text));
+        assert_eq!(serde_json::to_string(&Payload::from_json(text)).expect("JSON"), text);
+        assert!(serde_json::to_string(&Payload::from_json("1 2")).is_err());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use ask::{
     LeaseBody, Leases, MoveBody, ProgressBody, QueuesQuery, RemoveQuery, RetryDead, WaitQuery,
 };
 pub use drafts::{ChildFailure, Duplicate, Enqueue, NewJob, UniqueKey, UniqueRules};
-pub use json::{Json, Lease};
+pub use json::Lease;
 pub use queues::SettingsPatch;
 pub(crate) use routes::routes;
 pub use status::QueuesStatus;

@@ -20,7 +20,7 @@ use web::{Call, HotBody, Problem, Socket, SocketReply};
 
 use super::State;
 use super::ask::{ClaimBody, Done, Held, Leases};
-use super::json::{Json, Lease};
+use super::json::Lease;
 use super::views::{ClaimedJob, Outcomes, Refusal};
 use super::work::{LeaseOutcome, beat, claim_request, outcome};
 use crate::model::job::CLAIM_MAX;
@@ -319,11 +319,7 @@ impl Session {
         }
         let ids: Vec<JobId> = jobs.iter().map(|done| done.id).collect();
         self.held.retain(|id, _| !ids.contains(id));
-        let acks = jobs.into_iter().map(|done| Ack {
-            id: done.id,
-            fence: done.lease.0,
-            result: done.result.map(|Json(result)| result),
-        });
+        let acks = jobs.into_iter().map(|done| Ack { id: done.id, fence: done.lease.0, result: done.result });
         match self.engine.complete(self.scope, acks.collect(), None).await {
             Ok((answers, _)) => {
                 Answer::Jobs { data: ids.into_iter().zip(answers).map(|(id, a)| outcome(id, a)).collect() }

@@ -4,10 +4,10 @@ use base::{EnvironmentId, HumanDuration, JobId, Slug, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json::{Json, Lease};
+use super::json::Lease;
 use crate::{
     Attempt, ChildView, Claimed, Error, EventKind, JobDetail, JobStatus, JobView, ManagedBy, Outcome,
-    ProgressNote, QueueEvent, QueueSettings, QueueStatus, Swept,
+    Payload, ProgressNote, QueueEvent, QueueSettings, QueueStatus, Swept,
 };
 
 /// A job without what it carries.
@@ -130,10 +130,10 @@ pub struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// What the worker is given.
-    pub payload: Json,
+    pub payload: Payload,
     /// What came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Json>,
+    pub result: Option<Payload>,
     /// Why the newest attempt failed, or why it is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -197,7 +197,7 @@ pub struct Child {
     pub status: Option<JobStatus>,
     /// What came out, while it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Json>,
+    pub result: Option<Payload>,
 }
 
 /// An attempt that did not end well.
@@ -249,8 +249,8 @@ impl From<JobDetail> for Detail {
             created_at: view.created_at,
             started_at: view.started_at,
             finished_at: view.finished_at,
-            payload: Json(payload),
-            result: result.map(Json),
+            payload,
+            result,
             error,
             progress: progress.map(|ProgressNote { percent, note, at }| Progress { percent, note, at }),
             key,
@@ -270,7 +270,7 @@ impl From<JobDetail> for Detail {
 
 impl From<ChildView> for Child {
     fn from(ChildView { id, ended, result }: ChildView) -> Self {
-        Self { id, status: ended, result: result.map(Json) }
+        Self { id, status: ended, result }
     }
 }
 
@@ -291,7 +291,7 @@ pub struct ClaimedJob {
     /// Whose work it is; `null` for work of no tenant.
     pub tenant: Option<TenantId>,
     /// What is to be done.
-    pub payload: Json,
+    pub payload: Payload,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// After how many it is dead.
@@ -336,7 +336,7 @@ impl From<Claimed> for ClaimedJob {
             id,
             queue: queue.name.clone(),
             tenant,
-            payload: Json(payload),
+            payload,
             attempt,
             attempts,
             lease: Lease(fence),
@@ -511,7 +511,7 @@ pub struct Happened {
     pub error: Option<String>,
     /// What came out, when it is small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Json>,
+    pub result: Option<Payload>,
 }
 
 impl From<QueueEvent> for Happened {
@@ -519,7 +519,7 @@ impl From<QueueEvent> for Happened {
         let QueueEvent { seq, kind, at, queue: _, job, tenant, attempt, percent, text, result } = event;
         let text = text.map(|text| text.as_ref().to_owned());
         let (note, error) = if kind == EventKind::Progress { (text, None) } else { (None, text) };
-        Self { seq, kind, job, tenant, at, attempt, percent, note, error, result: result.map(Json) }
+        Self { seq, kind, job, tenant, at, attempt, percent, note, error, result }
     }
 }
 

@@ -145,11 +145,7 @@ pub(crate) async fn complete_many(
     let CompleteMany { jobs: done, claim } = call.body;
     let claim = claim.map(|claim| claim_request(claim, "/claim", (key, scope))).transpose()?;
     let ids: Vec<JobId> = done.iter().map(|done| done.id).collect();
-    let acks = done.into_iter().map(|done| Ack {
-        id: done.id,
-        fence: done.lease.0,
-        result: done.result.map(|result| result.0),
-    });
+    let acks = done.into_iter().map(|done| Ack { id: done.id, fence: done.lease.0, result: done.result });
     let (answers, claimed) = state.engine.complete(scope, acks.collect(), claim).await?;
     let data = ids.into_iter().zip(answers).map(|(id, answer)| outcome(id, answer)).collect();
     Ok(Reply::ok(Completed { data, claimed: jobs(claimed) }))
@@ -183,7 +179,7 @@ pub(crate) async fn complete(
 ) -> Result<Reply<JobState>, Problem> {
     let (id, scope) = state.job(&call).await?;
     let CompleteBody { lease, result } = call.body;
-    let ack = Ack { id, fence: lease.0, result: result.map(|result| result.0) };
+    let ack = Ack { id, fence: lease.0, result };
     let (answers, _) = state.engine.complete(scope, vec![ack], None).await?;
     Ok(Reply::ok(JobState { id, status: only(answers)? }))
 }

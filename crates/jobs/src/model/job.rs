@@ -1,12 +1,13 @@
 //! Jobs as they are seen from outside.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{JobId, TenantId, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{QueueKey, Scope};
@@ -56,57 +57,100 @@ impl fmt::Display for JobStatus {
     }
 }
 
-/// JSON text that nobody here reads. Cloning shares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payload(Arc<str>);
+/// JSON text that nobody here reads: what a client sends reaches a worker letter by letter. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Payload(Text);
+
+#[derive(Debug, Clone)]
+enum Text {
+    /// Read as JSON once; written as it is.
+    Known(Arc<RawValue>),
+    /// From our own store; read when it is written.
+    Kept(Arc<str>),
+}
 
 impl Payload {
     /// Takes a text over; the caller vouches that it is JSON.
     #[must_use]
     pub fn from_json(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self(Text::Kept(text.into()))
     }
 
     /// `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self("null".into())
+        Self::from_json("null")
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Known(raw) => raw.get(),
+            Text::Kept(text) => text,
+        }
     }
 
     /// Its bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_str().len()
     }
 
     /// Whether there is no text; JSON never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_str().is_empty()
     }
 }
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Payload {}
 
 impl From<Box<RawValue>> for Payload {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(raw.get().into())
-    }
-}
-
-impl From<&RawValue> for Payload {
-    fn from(raw: &RawValue) -> Self {
-        Self(raw.get().into())
+        Self(Text::Known(raw.into()))
     }
 }
 
 impl From<&serde_json::Value> for Payload {
     fn from(value: &serde_json::Value) -> Self {
-        Self(value.to_string().into())
+        Self::from_json(value.to_string())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Text::Known(raw) => raw.serialize(serializer),
+            Text::Kept(text) => {
+                let raw: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl JsonSchema for Payload {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Json".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::from(true)
     }
 }
 

@@ -13,14 +13,15 @@ use ports::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use telemetry::{LogRecord, Metrics};
 use web::{
-    ApiInfo, Call, CloseCode, HotBody, PageQuery, Problem, RawJson, Reply, Routes, Server, ServerDeps,
-    Socket, SocketReply, Spec, StreamKind, Surface,
+    ApiInfo, Call, CloseCode, HotBody, PageQuery, Problem, Reply, Routes, Server, ServerDeps, Socket,
+    SocketReply, Spec, StreamKind, Surface,
 };
 
 /// What the handlers share.
@@ -192,7 +193,8 @@ async fn remove(_: Arc<Shared>, _: Call) -> Result<Reply<()>, Problem> {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Parcel {
-    payload: RawJson,
+    #[schemars(with = "Value")]
+    payload: Box<RawValue>,
     #[serde(default)]
     #[schemars(range(max = 9))]
     priority: u8,
