@@ -107,7 +107,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let trust = self.trust.clone();
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let connecting = self.plain.call(uri);
+        let connecting = self.plain.call(on_this_machine(uri));
         Box::pin(async move {
             let stream = connecting.await.map_err(io::Error::other)?.into_inner();
             let wire = match trust {
@@ -117,6 +117,21 @@ impl Service<Uri> for Connector {
             Ok(TokioIo::new(wire))
         })
     }
+}
+
+/// Names below `localhost` are this machine (RFC 6761, 6.3), though many systems' resolvers know `localhost` alone. The
+/// request itself keeps the name.
+fn on_this_machine(uri: Uri) -> Uri {
+    let is_below = uri
+        .host()
+        .is_some_and(|host| host.to_ascii_lowercase().trim_end_matches('.').ends_with(".localhost"));
+    if !is_below {
+        return uri;
+    }
+    let authority = uri.port_u16().map_or_else(|| "localhost".to_owned(), |port| format!("localhost:{port}"));
+    let mut parts = uri.clone().into_parts();
+    parts.authority = authority.parse().ok();
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// A connection, with or without TLS.

@@ -71,6 +71,18 @@ async fn nothing_at_the_address_names_the_address() {
 }
 
 #[tokio::test]
+async fn names_below_localhost_are_this_machine() {
+    let server = Scripted::replying("200 OK", "{}").await;
+    let port = server.addr.port();
+    let client = Control::new(&format!("http://api.LocalHost:{port}"), None).expect("an address");
+    assert_eq!(client.call(Method::GET, "/x", None).await.expect("a reply"), json!({}));
+    let heard = server.heard()[0].to_ascii_lowercase();
+    assert!(heard.contains(&format!("host: api.localhost:{port}\r\n")), "{heard}");
+    let elsewhere = Control::new(&format!("http://localhost.invalid:{port}"), None).expect("an address");
+    elsewhere.call(Method::GET, "/x", None).await.expect_err("no such name");
+}
+
+#[tokio::test]
 async fn lines_come_whole_however_they_are_cut() {
     let chunks = "5\r\n{\"a\":\r\n4\r\n1}\n{\r\n8\r\n\"b\":2}\r\n\r\n1\r\nx\r\n0\r\n\r\n";
     let reply = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");

@@ -1,6 +1,7 @@
-//! Both clients against scripted servers on loopback.
+//! Clients and resolver against scripted servers on loopback.
 
 mod control;
+mod dns;
 mod guarded;
 mod scripted;
 mod tls;
