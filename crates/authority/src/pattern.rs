@@ -128,6 +128,7 @@ impl JsonSchema for Pattern {
             "type": "string",
             "maxLength": 200,
             "pattern": "^(read|write|delete|reveal|[*]):([a-z]+|[*])(@([a-z0-9-]+|[*]))?$",
+            "examples": ["read:*", "write:jobs", "write:jobs@production"],
         })
     }
 }

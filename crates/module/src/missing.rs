@@ -4,7 +4,7 @@ use crate::error::CliError;
 use percent_encoding::percent_decode_str;
 
 /// Collections of the API: what one of them is called, and the command that lists them.
-const COLLECTIONS: [(&str, &str, &str); 9] = [
+const COLLECTIONS: [(&str, &str, &str); 17] = [
     ("tenants", "tenant", "switchyard tenants list"),
     ("services", "service", "switchyard services"),
     ("deployments", "deployment", "switchyard deployments"),
@@ -14,6 +14,14 @@ const COLLECTIONS: [(&str, &str, &str); 9] = [
     ("keys", "key", "switchyard keys list --tenant TENANT"),
     ("members", "member", "switchyard members list --tenant TENANT"),
     ("domains", "domain", "switchyard tenants domains list TENANT"),
+    ("roles", "role", "switchyard roles list"),
+    ("limits", "own limit", "switchyard limits show TENANT"),
+    ("users", "user", "switchyard users list"),
+    ("issuers", "issuer", "switchyard issuers list"),
+    ("clients", "client", "switchyard clients list"),
+    ("queues", "queue", "switchyard queues list"),
+    ("jobs", "job", "switchyard jobs list QUEUE"),
+    ("schedules", "schedule", "switchyard schedules list"),
 ];
 
 /// An error as it is, but where the API says only that something is not there: then it names what was asked for.

@@ -195,7 +195,7 @@ impl Output {
         }
     }
 
-    /// Asks and reads a line; `None` at the end of input.
+    /// Asks and reads a line; `None` at the end of input, where the question's own line is ended.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         {
             let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +203,11 @@ impl Output {
         }
         let mut answer = String::new();
         let read = self.input.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut answer);
-        matches!(read, Ok(count) if count > 0).then(|| answer.trim().to_owned())
+        if matches!(read, Ok(count) if count > 0) {
+            return Some(answer.trim().to_owned());
+        }
+        let _ = writeln!(self.err.lock().unwrap_or_else(PoisonError::into_inner));
+        None
     }
 }
 

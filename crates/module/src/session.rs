@@ -90,7 +90,7 @@ impl Session {
     /// There is none.
     pub fn ask(&self, question: &str) -> Result<String, CliError> {
         let answer = self.output.ask(question).filter(|answer| !answer.is_empty());
-        answer.ok_or_else(|| CliError::usage("an answer is needed, and there is none"))
+        answer.ok_or_else(|| unanswered(question))
     }
 
     /// Asks for a line that the terminal does not show.
@@ -100,11 +100,11 @@ impl Session {
     pub fn ask_secret(&self, question: &str) -> Result<Secret<String>, CliError> {
         let hidden = crate::terminal::Hidden::begin();
         let answer = self.output.ask(question);
-        if hidden.is_some() {
+        if hidden.is_some() && answer.is_some() {
             self.output.note("");
         }
         let answer = answer.filter(|answer| !answer.is_empty());
-        answer.map(Secret::new).ok_or_else(|| CliError::usage("an answer is needed, and there is none"))
+        answer.map(Secret::new).ok_or_else(|| unanswered(question))
     }
 
     /// Asks before something is destroyed: the name has to be typed. `--yes` says so beforehand.
@@ -125,6 +125,11 @@ impl Session {
             _ => Err(CliError::failure("not confirmed; nothing was changed")),
         }
     }
+}
+
+fn unanswered(question: &str) -> CliError {
+    let what = question.trim_end().trim_end_matches(':').to_lowercase();
+    CliError::usage(format!("an answer is needed ({what}), and there is none"))
 }
 
 #[cfg(test)]

@@ -128,5 +128,15 @@ pub(crate) fn text_fault(schema: &Value, text: &str) -> Option<String> {
     }
     let pattern = schema.get("pattern").and_then(Value::as_str)?;
     let regex = regex_lite::Regex::new(pattern).ok()?;
-    (!regex.is_match(text)).then(|| format!("a text of the form {pattern} is expected"))
+    if regex.is_match(text) {
+        return None;
+    }
+    // Examples say more to people than a pattern does.
+    let examples = schema.get("examples").and_then(Value::as_array).into_iter().flatten();
+    let examples: Vec<&str> = examples.filter_map(Value::as_str).collect();
+    Some(match examples.split_last() {
+        Some((last, [])) => format!("a text such as {last} is expected"),
+        Some((last, first)) => format!("a text such as {} or {last} is expected", first.join(", ")),
+        None => format!("a text of the form {pattern} is expected"),
+    })
 }

@@ -218,3 +218,15 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&faults[0].keys()[1], &key);
     }
 }
+
+#[test]
+fn examples_say_what_a_pattern_wants() {
+    let told = |examples: Value| {
+        let schema = json!({ "type": "string", "pattern": "^[a-z]+:[a-z]+$", "examples": examples });
+        check(&schema, &json!("nonsense")).iter().map(Fault::to_string).collect::<Vec<_>>()
+    };
+    let expected = |what: &str| vec![format!("the text \"nonsense\"; a text {what} is expected")];
+    assert_eq!(told(json!(["read:jobs"])), expected("such as read:jobs"));
+    assert_eq!(told(json!(["read:jobs", "a:b", "c:d"])), expected("such as read:jobs, a:b or c:d"));
+    assert_eq!(told(json!([])), expected("of the form ^[a-z]+:[a-z]+$"));
+}
