@@ -47,9 +47,7 @@ impl Places {
     pub fn of(store: &Store) -> Arc<Places> {
         let places = Places::empty(store.shared_clock(), store.random.clone());
         Arc::new(
-            places
-                .with("development", "development.localhost")
-                .with("production", "production.localhost"),
+            places.with("development", "development.localhost").with("production", "production.localhost"),
         )
     }
 
