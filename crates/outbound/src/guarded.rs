@@ -103,6 +103,13 @@ pub struct GuardedResponse {
     pub truncated: bool,
 }
 
+/// Whole seconds of `Retry-After`; a date is not read, as clocks differ. Whoever asks sets the limit.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// The address cannot be reached, or may not be: the two are not told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the address cannot be reached")]

@@ -5,7 +5,7 @@
 //!   what is followed.
 //! - [`Guarded`] speaks to addresses that **tenants** give (webhooks, uptime checks, key sets of issuers). It must
 //!   assume that each of them tries to reach what only Switchyard can reach (SPEC 19).
-//! - [`direct`] speaks to replicas, whose addresses Switchyard itself chose.
+//! - [`direct::Direct`] speaks to replicas, whose addresses Switchyard itself chose, on connections that it keeps for a moment.
 //!
 //! Life of a guarded request: the URL is parsed ([`Target`]), anything odd in it is refused; its name is resolved
 //! once; **all** addresses must be public, or within a range that the operator allows; the connection goes to one of
@@ -45,6 +45,7 @@ pub use dns::{Dns, DnsError};
 pub use guarded::{
     Attempt, Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };
+pub use guarded::retry_after;
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
 pub use target::{Target, TargetError};
 pub use tls::{Trust, TrustError};

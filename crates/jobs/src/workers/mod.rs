@@ -35,6 +35,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use lifecycle::{Stop, StopHandle, TaskKind};
 use module::Task;
+use outbound::direct::Direct;
 use ports::{BoxFuture, EnvironmentDirectory, JobHandler, ServiceDirectory, ServiceTokens};
 
 use crate::{Engine, Push, QueueKey};
@@ -86,7 +87,7 @@ pub struct Deps {
 #[must_use]
 pub fn built_in(config: Config, deps: Deps) -> Task {
     Task::new(TaskKind::Worker, "jobs.workers", move |stop| {
-        let crew = Crew { config: config.clone(), deps: deps.clone(), sort: Sort::BuiltIn };
+        let crew = Crew::new(&config, &deps, Sort::BuiltIn);
         async move {
             crew.run(stop).await;
             Ok(())
@@ -99,7 +100,7 @@ pub fn built_in(config: Config, deps: Deps) -> Task {
 #[must_use]
 pub fn pushes(config: Config, deps: Deps) -> Task {
     Task::new(TaskKind::Listener, "jobs.push", move |stop| {
-        let crew = Crew { config: config.clone(), deps: deps.clone(), sort: Sort::Pushed };
+        let crew = Crew::new(&config, &deps, Sort::Pushed);
         async move {
             crew.run(stop).await;
             Ok(())
@@ -119,6 +120,8 @@ struct Crew {
     config: Config,
     deps: Deps,
     sort: Sort,
+    /// Connections to services.
+    direct: Direct,
 }
 
 /// A pool that runs.
@@ -140,11 +143,17 @@ struct Pools {
 }
 
 impl Crew {
+    fn new(config: &Config, deps: &Deps, sort: Sort) -> Crew {
+        let direct = Direct::new(Arc::clone(&deps.clock));
+        Crew { config: config.clone(), deps: deps.clone(), sort, direct }
+    }
+
     async fn run(self, stop: Stop) {
         self.warn_of_unknown_names();
         let mut pools = Pools::default();
         loop {
             self.reconcile(&mut pools);
+            self.direct.tidy();
             tokio::select! {
                 biased;
                 () = stop.stopped() => break,
@@ -230,7 +239,8 @@ impl Crew {
             let queues = self.deps.engine.queues(Some(environment.id));
             for queue in queues.into_iter().filter(|queue| self.takes(&queue.key.name)) {
                 let Some(push) = queue.settings.push.clone() else { continue };
-                let pusher = Pusher::new(&self.deps, environment.id, &queue.key.name, push.clone());
+                let pusher =
+                    Pusher::new(&self.deps, &self.direct, (environment.id, &queue.key.name), push.clone());
                 wanted.insert(
                     queue.key,
                     Wanted {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use base::{EnvironmentId, HumanDuration, JobId, SharedClock, Slug};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use outbound::direct::{self, DirectError, DirectRequest, DirectResponse};
+use outbound::direct::{Direct, DirectError, DirectRequest, DirectResponse};
 use parking_lot::Mutex;
 use ports::{Cancelled, Endpoint, PushMessage, ServiceRecord, ServiceTokens};
 use tokio::sync::watch;
@@ -63,6 +63,7 @@ pub(super) struct Pusher {
     services: watch::Receiver<Arc<Vec<ServiceRecord>>>,
     tokens: Arc<dyn ServiceTokens>,
     clock: SharedClock,
+    direct: Direct,
     /// Where the turn is among the ready replicas.
     turn: AtomicUsize,
     /// How often in a row a job was given back.
@@ -70,7 +71,13 @@ pub(super) struct Pusher {
 }
 
 impl Pusher {
-    pub(super) fn new(deps: &Deps, environment: EnvironmentId, queue: &Slug, push: Push) -> Pusher {
+    /// The pusher of a queue. `direct` has the connections, which all of them share.
+    pub(super) fn new(
+        deps: &Deps,
+        direct: &Direct,
+        (environment, queue): (EnvironmentId, &Slug),
+        push: Push,
+    ) -> Pusher {
         Pusher {
             environment,
             queue: queue.clone(),
@@ -78,6 +85,7 @@ impl Pusher {
             services: deps.services.watch(),
             tokens: Arc::clone(&deps.tokens),
             clock: Arc::clone(&deps.clock),
+            direct: direct.clone(),
             turn: AtomicUsize::new(0),
             given_back: Mutex::default(),
         }
@@ -115,7 +123,7 @@ impl Pusher {
                 body: Bytes::copy_from_slice(job.payload.as_str().as_bytes()),
                 reply_bytes_max: RESULT_BYTES_MAX,
             };
-            judge(&self.push.service, direct::send(request).await)
+            judge(&self.push.service, self.direct.send(request).await)
         };
         let verdict = tokio::select! {
             verdict = tokio::time::timeout(self.push.timeout.0, sent) => verdict.unwrap_or_else(|_| {
@@ -190,11 +198,11 @@ fn judge(service: &str, answer: Result<DirectResponse, DirectError>) -> Verdict 
     match answer {
         Ok(answer) if answer.status.is_success() => Verdict::Done(result(&answer)),
         Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
-            let told = retry_after(&answer.headers).unwrap_or(REST_REFUSED);
+            let told = outbound::retry_after(&answer.headers).unwrap_or(REST_REFUSED);
             Verdict::Back(told.min(REST_TOLD_MAX))
         }
         Ok(answer) => {
-            let retry_in = retry_after(&answer.headers)
+            let retry_in = outbound::retry_after(&answer.headers)
                 .filter(|_| answer.status == StatusCode::TOO_MANY_REQUESTS)
                 .map(|told| told.min(RETRY_TOLD_MAX));
             let error = format!("{service} answered {}{}", answer.status.as_u16(), shown(&answer.body));
@@ -212,12 +220,6 @@ fn result(answer: &DirectResponse) -> Option<Payload> {
     let text = std::str::from_utf8(&answer.body).ok().map(str::trim).filter(|text| !text.is_empty())?;
     let is_json = !answer.truncated && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     is_json.then(|| Payload::from_json(text))
-}
-
-/// Whole seconds of `Retry-After`; a date is not read.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The beginning of an answer, for people, without what looks like a secret.

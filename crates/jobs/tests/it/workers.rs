@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::{DeploymentId, EnvironmentId, HostName, JobId, ProjectId, Secret, ServiceId, Slug, TenantId};
+use base::{DeploymentId, JobId, Secret, ServiceId, Slug, TenantId};
 use jobs::workers::{self, Config, Deps};
 use jobs::{Draft, Engine, JobDetail, JobStatus, Payload, Push, QueueKey, QueueSettings, Retry, Scope};
 use lifecycle::{Stop, StopHandle};
 use module::Task;
 use parking_lot::Mutex;
 use ports::{
-    BoxFuture, Endpoint, EnvironmentDirectory, EnvironmentRecord, HealthCheck, JobFailure, JobHandler,
-    PushMessage, ServiceDirectory, ServiceRecord, ServiceTokens, Work,
+    BoxFuture, Endpoint, HealthCheck, JobFailure, JobHandler, PushMessage, ServiceDirectory, ServiceRecord,
+    ServiceTokens, Work,
 };
 use serde_json::{Value, json};
-use testkit::Store;
+use testkit::{Places, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -79,25 +79,16 @@ impl Doer {
 
 /// The surroundings that workers need, as a test makes them up.
 struct Around {
-    environment: EnvironmentRecord,
+    places: Arc<Places>,
     service: ServiceId,
     services: watch::Sender<Arc<Vec<ServiceRecord>>>,
 }
 
 impl Around {
     fn new(store: &Store) -> Arc<Around> {
-        let slug = |text: &str| Slug::parse(text).unwrap();
-        let environment = EnvironmentRecord {
-            id: EnvironmentId::new(&store.clock, &*store.random),
-            project: ProjectId::new(&store.clock, &*store.random),
-            project_slug: slug("agents"),
-            slug: slug("development"),
-            base_domain: HostName::parse("localhost").unwrap(),
-            resolve: Vec::new(),
-            default_plan: slug("free"),
-        };
+        let places = Places::of(store);
         let service = ServiceId::new(&store.clock, &*store.random);
-        Arc::new(Around { environment, service, services: watch::Sender::new(Arc::default()) })
+        Arc::new(Around { places, service, services: watch::Sender::new(Arc::default()) })
     }
 
     /// The service `web` has these replicas, all of them ready.
@@ -106,22 +97,12 @@ impl Around {
             |addr: &SocketAddr| Endpoint { replica: None, addr: *addr, ready: true, draining: false };
         let record = ServiceRecord {
             id: self.service,
-            environment: self.environment.id,
+            environment: self.places.environment(),
             name: Slug::parse("web").unwrap(),
             endpoints: addresses.iter().map(endpoint).collect(),
             health: HealthCheck { path: "/".to_owned(), interval: PATIENCE, timeout: PATIENCE, retries: 1 },
         };
         self.services.send_replace(Arc::new(vec![record]));
-    }
-}
-
-impl EnvironmentDirectory for Around {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        vec![self.environment.clone()]
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        Some(self.environment.clone())
     }
 }
 
@@ -199,7 +180,7 @@ impl World {
         Deps {
             engine: self.engine.clone(),
             handlers: vec![self.doer.clone()],
-            environments: self.around.clone(),
+            environments: self.around.places.clone(),
             services: self.around.clone(),
             tokens: self.around.clone(),
             clock: self.store.shared_clock(),
@@ -254,7 +235,7 @@ impl World {
     }
 
     async fn push_to(&self, path: &str) -> QueueKey {
-        let key = QueueKey::of(self.around.environment.id, Slug::parse("mails").unwrap());
+        let key = QueueKey::of(self.around.places.environment(), Slug::parse("mails").unwrap());
         let push = Push {
             service: "web".to_owned(),
             path: path.to_owned(),
@@ -429,11 +410,43 @@ async fn web(answers: &'static [&'static str]) -> Web {
                 }
             }
             heard.lock().push(String::from_utf8_lossy(&bytes[..filled]).into_owned());
-            let answer = answers[turn.min(answers.len() - 1)];
+            // One request a connection, and it says so.
+            let answer = answers[turn.min(answers.len() - 1)].replacen("\r\n", "\r\nconnection: close\r\n", 1);
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     Web { addr, got, _running: running }
+}
+
+/// A service that keeps its connections, and answers 204 to all. Counts connections and requests.
+async fn lasting_web() -> (SocketAddr, Arc<[AtomicUsize; 2]>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+    let counted = Arc::clone(&counts);
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        let mut lines = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            counted[0].fetch_add(1, Ordering::SeqCst);
+            let counted = Arc::clone(&counted);
+            lines.spawn(async move {
+                let (mut bytes, mut filled) = (vec![0; 64 * 1024], 0);
+                while let Ok(more @ 1..) = stream.read(&mut bytes[filled..]).await {
+                    filled += more;
+                    if is_whole(&bytes[..filled]) {
+                        counted[1].fetch_add(1, Ordering::SeqCst);
+                        filled = 0;
+                        if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (addr, counts, running)
 }
 
 fn is_whole(bytes: &[u8]) -> bool {
@@ -482,6 +495,26 @@ async fn a_pushed_job_is_signed_and_its_answer_is_its_result() {
         assert_eq!(header(request, "webhook-timestamp"), seconds.to_string());
         let signed = format!("v1,{}.{seconds}.{}", ids[0], body.len());
         assert_eq!(header(request, "webhook-signature"), signed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pushes_share_the_connections_of_a_service() {
+    worlds(|world| async move {
+        let queue = world.pushed().await;
+        let (addr, counts, _running) = lasting_web().await;
+        world.around.serve(&[addr]);
+        for _ in 0..5 {
+            let ids = world.add(&queue, (0..20).map(|_| Draft::new(Payload::null())).collect()).await;
+            for id in ids {
+                assert_eq!(world.end_of(&queue, id).await.view.status, JobStatus::Completed);
+            }
+        }
+        let [connections, requests] = [0, 1].map(|at: usize| counts[at].load(Ordering::SeqCst));
+        assert_eq!(requests, 100);
+        // As many as jobs run at once; on a slow machine one may have rested for too long.
+        assert!(connections <= 8, "{connections} connections");
     })
     .await;
 }
