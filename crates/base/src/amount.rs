@@ -51,6 +51,14 @@ impl Amount {
         Self(millionths)
     }
 
+    /// A sum of whole ones and of millionths apart, as stores add them up lest a column overflow; at most [`Amount::MAX`] either way.
+    #[must_use]
+    pub fn of_sums(units: i64, millionths: i64) -> Self {
+        let most = i128::from(Self::MAX.0);
+        let sum = (i128::from(units) * i128::from(SCALE) + i128::from(millionths)).clamp(-most, most);
+        Self(i64::try_from(sum).unwrap_or(Self::MAX.0))
+    }
+
     /// In millionths, as stored.
     #[must_use]
     pub const fn millionths(self) -> i64 {

@@ -167,7 +167,10 @@ fn run_limits(matches: ArgMatches, session: Session) -> VerbFuture {
             }
             Some(("remove", arguments)) => {
                 session.client.delete(&limit_path(arguments)?).await?;
-                session.line(format!("The plan's limit of {} holds again.", text(arguments, "meter")?));
+                let (tenant, meter) = (text(arguments, "tenant")?, text(arguments, "meter")?);
+                session.line(format!(
+                    "{tenant} has no limit of its own of {meter} any more; what its plan says holds."
+                ));
             }
             Some((_, arguments)) => {
                 let limits: Vec<LimitView> =

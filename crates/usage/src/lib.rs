@@ -19,7 +19,7 @@
 //! Exact route meters over several processes: each counts in memory, and differs by what the others counted in the last half second.
 //!
 //! # Life of the main operation
-//! `POST /api/v1/usage/reservations {"meter": "agents"}` finds the tenant's limit in memory (`Book`), and leaves an ask in the `Gather`.
+//! `POST /api/v1/usage/reserve {"meter": "agents"}` finds the tenant's limit in memory (`Book`), and leaves an ask in the `Gather`.
 //! When the store is free, all asks that wait become one batch: it locks their counters in order, decides one ask after the other, writes
 //! reservations, ledger, totals and counters, tells of limits that were reached, and commits. Then each asker is answered. The commit of the
 //! reservation is another such ask, and writes the ledger; if it never comes, the lapse task, or the next decision that

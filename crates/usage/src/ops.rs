@@ -162,7 +162,8 @@ impl Engine {
         read.await?.ok_or(Error::ReservationUnknown)
     }
 
-    /// Usage of a tenant over a span, cut into parts.
+    /// Usage of a tenant over a span, cut into parts; of gauges, what there was at its end. A meter with a limit is told of
+    /// even where nothing was used.
     ///
     /// # Errors
     /// `Store`.
@@ -174,11 +175,30 @@ impl Engine {
         by: MeterPeriod,
     ) -> Result<Vec<Report>, Error> {
         let (tenant, environment) = (account.terms.id, account.environment);
+        let is_wanted = |name: &&MeterName| meter.as_ref().is_none_or(|only| only == *name);
+        let limited: Vec<(MeterName, MeterPeriod)> = account
+            .meters
+            .all()
+            .keys()
+            .filter(is_wanted)
+            .filter_map(|name| Some((name.clone(), account.limit(name)?.period)))
+            .collect();
         let ctx = SystemCtx::because("read the usage of a tenant");
-        let read = self
-            .db
-            .read_system(&ctx, move |tx| ledger::of_tenant(tx, tenant, environment, meter.as_ref(), span));
-        Ok(cut(&read.await?, &account.calendar.cut(span, by)))
+        let read = self.db.read_system(&ctx, move |tx| -> Result<_, db::Error> {
+            let quarters = ledger::of_tenant(tx, tenant, environment, meter.as_ref(), span)?;
+            let mut levels = Vec::with_capacity(limited.len());
+            for (name, period) in &limited {
+                let until_then = Span { from: Span::ALL.from, until: span.until };
+                let level = match period {
+                    MeterPeriod::None => Some(ledger::sum(tx, (tenant, environment), name, until_then)?),
+                    MeterPeriod::Hour | MeterPeriod::Day | MeterPeriod::Month => None,
+                };
+                levels.push((name.clone(), level));
+            }
+            Ok((quarters, levels))
+        });
+        let (quarters, levels) = read.await?;
+        Ok(cut(&quarters, levels, &account.calendar.cut(span, by)))
     }
 
     /// A tenant's meters with limits, and how they stand now.
@@ -262,22 +282,26 @@ fn held(ask: &Ask, told: Told) -> Result<Held, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) meter: MeterName,
+    /// In all of the span; of a gauge, at its end.
     pub(crate) total: Amount,
     pub(crate) events: u64,
     /// Parts in which anything was used.
     pub(crate) parts: Vec<(Span, Amount, u64)>,
 }
 
-/// Sums quarters of an hour, which are sorted by meter and time, into parts.
-fn cut(quarters: &[Quarter], parts: &[Span]) -> Vec<Report> {
-    let mut reports: BTreeMap<&MeterName, Report> = BTreeMap::new();
+/// Sums quarters of an hour, which are sorted by meter and time, into parts. Meters with `levels` have a report in any case, and
+/// gauges these as their totals.
+fn cut(quarters: &[Quarter], levels: Vec<(MeterName, Option<Amount>)>, parts: &[Span]) -> Vec<Report> {
+    let blank = |meter: &MeterName| Report {
+        meter: meter.clone(),
+        total: Amount::ZERO,
+        events: 0,
+        parts: Vec::new(),
+    };
+    let mut reports: BTreeMap<MeterName, Report> =
+        levels.iter().map(|(name, _)| (name.clone(), blank(name))).collect();
     for quarter in quarters {
-        let report = reports.entry(&quarter.meter).or_insert_with(|| Report {
-            meter: quarter.meter.clone(),
-            total: Amount::ZERO,
-            events: 0,
-            parts: Vec::new(),
-        });
+        let report = reports.entry(quarter.meter.clone()).or_insert_with(|| blank(&quarter.meter));
         report.total = plus(report.total, quarter.value);
         report.events += quarter.events;
         let at = parts.partition_point(|part| part.until <= quarter.bucket);
@@ -288,6 +312,11 @@ fn cut(quarters: &[Quarter], parts: &[Span]) -> Vec<Report> {
                 *events += quarter.events;
             }
             None => report.parts.push((*span, quarter.value, quarter.events)),
+        }
+    }
+    for (name, level) in levels {
+        if let (Some(report), Some(level)) = (reports.get_mut(&name), level) {
+            report.total = level;
         }
     }
     reports.into_values().collect()

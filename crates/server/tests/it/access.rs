@@ -258,8 +258,8 @@ fn foreign_ids(project: &Project) -> Vec<(&'static str, String)> {
     let job = json!({"payload": "theirs", "tenant": "globex"});
     let job = project.api("POST", "/api/v1/queues/walk/jobs", &job);
     assert_eq!(job.status, 201, "{}", job.body);
-    let held = json!({"meter": "agents", "amount": 1, "hold": "1h", "tenant": "globex"});
-    let held = project.api("POST", "/api/v1/usage/reservations", &held);
+    let held = json!({"meter": "agents", "amount": 1, "ttl": "1h", "tenant": "globex"});
+    let held = project.api("POST", "/api/v1/usage/reserve", &held);
     assert_eq!(held.status, 201, "{}", held.body);
     let acting = json!({"reason": "the walk"});
     let acting = project.api("POST", "/api/v1/tenants/globex/impersonate", &acting);

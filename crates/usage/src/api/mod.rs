@@ -23,6 +23,7 @@ pub use views::{
 };
 
 const EVENTS: &str = "/api/v1/usage/events";
+const RESERVE: &str = "/api/v1/usage/reserve";
 const RESERVATIONS: &str = "/api/v1/usage/reservations";
 const LIMIT: &str = "/api/v1/tenants/{t}/limits/{meter}";
 
@@ -48,7 +49,7 @@ fn reporting(routes: Routes, state: &Arc<State>) -> Routes {
                      What is negative is taken of meters that allow it, and not from a tenant's own key.",
                 )
                 .repeatable("events are counted once by their ids")
-                .success(200)
+                .success(202)
                 .codes(&[&codes::INVALID])
                 .example(
                     r#"{"events": [{"id": "run-17", "meter": "agent_minutes", "value": 2.5, "at": "2026-05-01T10:00:00Z"}]}"#,
@@ -82,7 +83,7 @@ fn reporting(routes: Routes, state: &Arc<State>) -> Routes {
                 .in_environment()
                 .summary("Show what a tenant used")
                 .details(
-                    "In a billing period (`period=current`, `previous`, or any date of it), by the tenant's time zone and \
+                    "In a billing period (`period=current`, `previous`, a month such as `2026-05`, or any date of it), by the tenant's time zone and \
                      billing day; as a whole, or (`by=day`, `by=hour`) by parts in which anything was used.",
                 )
                 .codes(&[&codes::INVALID]),
@@ -92,16 +93,16 @@ fn reporting(routes: Routes, state: &Arc<State>) -> Routes {
 }
 
 fn reserving(routes: Routes, state: &Arc<State>) -> Routes {
-    let end = |path| {
+    let end = |path, status| {
         Spec::post(path, permissions::USAGE_WRITE)
             .surface(Surface::Service)
             .in_environment()
-            .success(200)
+            .success(status)
             .codes(&[&codes::CONFLICT, &codes::INVALID])
     };
     routes
         .route(
-            Spec::post(RESERVATIONS, permissions::USAGE_WRITE)
+            Spec::post(RESERVE, permissions::USAGE_WRITE)
                 .surface(Surface::Service)
                 .in_environment()
                 .summary("Reserve usage")
@@ -110,12 +111,12 @@ fn reserving(routes: Routes, state: &Arc<State>) -> Routes {
                      is room for. Commit it when it was used, release it when not; when neither comes in time, it is given back.",
                 )
                 .codes(&[&codes::QUOTA_EXCEEDED, &codes::TENANT_SUSPENDED, &codes::INVALID])
-                .example(r#"{"meter": "agents", "amount": 1, "hold": "60s"}"#),
+                .example(r#"{"meter": "agents", "amount": 1, "ttl": "60s"}"#),
             Arc::clone(state),
             reserve::reserve,
         )
         .route(
-            end("/api/v1/usage/reservations/{r}/commit")
+            end("/api/v1/usage/reservations/{r}/commit", 200)
                 .summary("Commit a reservation")
                 .details("It becomes usage: all of it, or `amount` of it; the rest is given back.")
                 .repeatable("committing the same again changes nothing")
@@ -124,7 +125,7 @@ fn reserving(routes: Routes, state: &Arc<State>) -> Routes {
             reserve::commit,
         )
         .route(
-            end("/api/v1/usage/reservations/{r}/release")
+            end("/api/v1/usage/reservations/{r}/release", 204)
                 .summary("Release a reservation")
                 .details("It is given back at once. One that has ended stays as it is.")
                 .repeatable("releasing again changes nothing"),

@@ -8,7 +8,6 @@ use web::{Call, Problem, Reply};
 
 use super::views::{CommitBody, ReservationView, ReserveBody, StandView};
 use super::{RESERVATIONS, State};
-use crate::error::Error;
 use crate::gather::Ask;
 use crate::ops::{HOLD_DEFAULT, HOLD_MAX};
 
@@ -17,10 +16,10 @@ pub(crate) async fn reserve(
     call: Call<ReserveBody>,
 ) -> Result<Reply<ReservationView>, Problem> {
     let who = state.who(&call).await?;
-    let ReserveBody { meter, amount, hold, tenant } = call.body;
-    let hold = hold.map_or(HOLD_DEFAULT, |hold| hold.0);
+    let ReserveBody { meter, amount, ttl, tenant } = call.body;
+    let hold = ttl.map_or(HOLD_DEFAULT, |hold| hold.0);
     if !(Duration::from_secs(1)..=HOLD_MAX).contains(&hold) {
-        return Err(Problem::new(&codes::INVALID).fault("/hold", "from 1s to 24h is expected"));
+        return Err(Problem::new(&codes::INVALID).fault("/ttl", "from 1s to 24h is expected"));
     }
     if amount <= Amount::ZERO {
         return Err(Problem::new(&codes::INVALID).fault("/amount", "more than 0 is expected"));
@@ -69,15 +68,12 @@ pub(crate) async fn commit(state: Arc<State>, call: Call<CommitBody>) -> Result<
     if amount.is_some_and(Amount::is_negative) {
         return Err(Problem::new(&codes::INVALID).fault("/amount", "0 or more is expected"));
     }
-    end(&state, Ask::Commit { tenant, environment, id, amount }).await
-}
-
-pub(crate) async fn release(state: Arc<State>, call: Call) -> Result<Reply<StandView>, Problem> {
-    let (Target { tenant, environment }, id) = owner(&state, &call).await?;
-    end(&state, Ask::Release { tenant, environment, id }).await
-}
-
-async fn end(state: &State, ask: Ask) -> Result<Reply<StandView>, Problem> {
-    let (key, stand, _) = state.engine.end(ask).await.map_err(|error: Error| Problem::from(error))?;
+    let (key, stand, _) = state.engine.end(Ask::Commit { tenant, environment, id, amount }).await?;
     Ok(Reply::ok(StandView::new(key.meter, key.span, stand)))
+}
+
+pub(crate) async fn release(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
+    let (Target { tenant, environment }, id) = owner(&state, &call).await?;
+    state.engine.end(Ask::Release { tenant, environment, id }).await?;
+    Ok(Reply::no_content())
 }

@@ -119,7 +119,7 @@ pub struct ReserveBody {
     /// How long it is held unless it is committed: from 1 s to 24 h; 60 s where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HumanDuration")]
-    pub hold: Option<HumanDuration>,
+    pub ttl: Option<HumanDuration>,
     /// Whose, by id or slug; needed where the caller acts for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 64))]
@@ -199,8 +199,12 @@ pub struct UsageView {
 pub struct UsedView {
     /// The meter.
     pub meter: MeterName,
-    /// How much in all.
-    pub total: Amount,
+    /// How much in the period; of a gauge, what there was at its end, or is now.
+    pub used: Amount,
+    /// The most that is allowed at present; `null` for no end, and where nothing limits it.
+    pub limit: Option<Amount>,
+    /// When what is used counts anew; `null` for a gauge.
+    pub resets_at: Option<Timestamp>,
     /// In how many events.
     pub events: u64,
     /// The parts in which anything was used.
@@ -220,8 +224,9 @@ pub struct PartView {
     pub events: u64,
 }
 
-impl From<Report> for UsedView {
-    fn from(report: Report) -> Self {
+impl UsedView {
+    /// Of a report and the limit that the tenant has.
+    pub(crate) fn new(report: Report, (limit, resets_at): (Option<Amount>, Option<Timestamp>)) -> Self {
         let Report { meter, total, events, parts } = report;
         let at = Timestamp::from_micros;
         let part = |(span, value, events): (Span, Amount, u64)| PartView {
@@ -230,7 +235,7 @@ impl From<Report> for UsedView {
             value,
             events,
         };
-        Self { meter, total, events, parts: parts.into_iter().map(part).collect() }
+        Self { meter, used: total, limit, resets_at, events, parts: parts.into_iter().map(part).collect() }
     }
 }
 

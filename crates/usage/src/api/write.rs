@@ -34,7 +34,7 @@ pub(crate) async fn events(
         return Err(faults.into_iter().fold(problem, |problem, (place, why)| problem.fault(place, why)));
     }
     let Recorded { accepted, duplicates } = state.engine.record(entries).await?;
-    Ok(Reply::ok(RecordedView { accepted: accepted as u64, duplicates: duplicates as u64 }))
+    Ok(Reply::accepted(RecordedView { accepted: accepted as u64, duplicates: duplicates as u64 }))
 }
 
 /// A field and what is wrong with it.

@@ -64,6 +64,12 @@ impl Desk {
             (Some(_), Grace::Soft) | (None, _) => Amount::MAX,
         };
         let is_over = |used: Amount| made.amount.checked_add(used).is_none_or(|sum| sum > max);
+        // What is held has an end by itself too: where events took away, used may lie far below zero.
+        let held = self.standings.get(&counter.key).map_or(Amount::ZERO, |standing| standing.reserved);
+        if made.amount.checked_add(held).is_none_or(|sum| sum > Amount::MAX) {
+            let (meter, resets_at) = (counter.key.meter.clone(), counter.key.span.resets_at());
+            return Ok(Err(Error::Exceeded { meter, limit: Amount::MAX, used: held, resets_at }));
+        }
         let mut used = self.used(&counter.key);
         if is_over(used) {
             // What was lost may just not have been given back yet.

@@ -61,6 +61,11 @@ impl Calendar {
         Self { zone, anchor_day: i8::try_from(billing_anchor_day.clamp(1, 28)).unwrap_or(1) }
     }
 
+    /// The day of the month on which a billing period begins, from 1 to 28.
+    pub(crate) fn anchor_day(&self) -> i8 {
+        self.anchor_day
+    }
+
     /// The period that a moment lies in.
     #[must_use]
     pub fn span(&self, period: MeterPeriod, at: Timestamp) -> Span {

@@ -48,13 +48,6 @@ pub(crate) fn plus(one: Amount, other: Amount) -> Amount {
     Amount::from_millionths(one.millionths().saturating_add(other.millionths()).clamp(least, most))
 }
 
-/// A sum that was made of whole units and millionths apart, so that no column overflows.
-pub(crate) fn of_parts(units: i64, parts: i64) -> Amount {
-    let whole = i128::from(units) * 1_000_000 + i128::from(parts);
-    let most = i128::from(Amount::MAX.millionths());
-    Amount::from_millionths(i64::try_from(whole.clamp(-most, most)).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +70,8 @@ mod tests {
     #[test]
     fn sums_stop_where_amounts_do() {
         assert_eq!(plus(Amount::MAX, Amount::ONE), Amount::MAX);
-        assert_eq!(of_parts(i64::MAX, i64::MAX), Amount::MAX);
-        assert_eq!(of_parts(3, -500_000), Amount::parse("2.5").unwrap());
+        assert_eq!(Amount::of_sums(i64::MAX, i64::MAX), Amount::MAX);
+        assert_eq!(Amount::of_sums(i64::MIN, 0), Amount::from_millionths(-Amount::MAX.millionths()));
+        assert_eq!(Amount::of_sums(3, -500_000), Amount::parse("2.5").unwrap());
     }
 }

@@ -5,7 +5,6 @@ use db::{Column, Error, Many, Param, Row, Rows, Sql, SystemTx, params};
 
 use super::ledger::TotalKey;
 use crate::model::calendar::{CounterKey, Span};
-use crate::model::event::of_parts;
 
 /// A counter as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,7 +123,7 @@ pub(crate) fn seed(tx: &mut SystemTx<'_>, keys: &[CounterKey]) -> Result<(), Err
     let texts = Texts::of(missing.iter());
     let mut sums = vec![(Amount::ZERO, 0); missing.len()];
     for (index, row) in tx.query_many(&SUMS, &key_rows(&missing, &texts))? {
-        sums[index].0 = of_parts(row.get(0)?, row.get(1)?);
+        sums[index].0 = Amount::of_sums(row.get(0)?, row.get(1)?);
     }
     for (index, row) in tx.query_many(&HELD, &key_rows(&missing, &texts))? {
         sums[index].1 = row.get::<i64>(0)?;

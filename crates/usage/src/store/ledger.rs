@@ -7,7 +7,7 @@ use db::{Column, Error, Many, Param, Row, Rows, Sql, SystemTx, params};
 use ports::{UsageEntry, UsageTotal};
 
 use crate::model::calendar::{BUCKET_MICROS, Span};
-use crate::model::event::{Entry, of_parts};
+use crate::model::event::Entry;
 
 const FORWARD: Sql =
     Sql::One("UPDATE usage_heads SET position = position + $2 WHERE environment = $1 RETURNING position");
@@ -173,7 +173,7 @@ pub(crate) fn totals(
         Ok(UsageTotal {
             tenant: row.get(0)?,
             meter: row.get(1)?,
-            value: of_parts(row.get(2)?, row.get(3)?),
+            value: Amount::of_sums(row.get(2)?, row.get(3)?),
             events: row.get(4)?,
         })
     };
@@ -231,7 +231,7 @@ pub(crate) fn sum(
 ) -> Result<Amount, Error> {
     let params = params![environment, meter, span.from, span.until];
     let row = tx.for_tenant(tenant).query_one(&SUM, &params)?;
-    Ok(of_parts(row.get(0)?, row.get(1)?))
+    Ok(Amount::of_sums(row.get(0)?, row.get(1)?))
 }
 
 /// crosses tenants: an operator asks who would be over a limit.

@@ -25,14 +25,11 @@ async fn a_limit_of_its_own_lies_over_the_plans() {
             (&json!(10), &json!("soft"), &json!(true), &json!("month"))
         );
         let reserve = json!({ "meter": "minutes", "amount": 11, "tenant": "acme" });
-        app.service().post("/api/v1/usage/reservations", reserve.clone()).await.ok(201);
+        app.service().post("/api/v1/usage/reserve", reserve.clone()).await.ok(201);
         operator.put(LIMIT, json!({ "max": 10 })).await.ok(200);
-        app.service()
-            .post("/api/v1/usage/reservations", reserve.clone())
-            .await
-            .problem(&codes::QUOTA_EXCEEDED);
+        app.service().post("/api/v1/usage/reserve", reserve.clone()).await.problem(&codes::QUOTA_EXCEEDED);
         operator.put(LIMIT, json!({ "max": null })).await.ok(200);
-        app.service().post("/api/v1/usage/reservations", reserve).await.ok(201);
+        app.service().post("/api/v1/usage/reserve", reserve).await.ok(201);
         assert_eq!(app.limit("acme", "minutes").await["left"], Value::Null);
         assert_eq!(app.limit("globex", "minutes").await["own"], false);
         operator.put(LIMIT, json!({ "max": -1 })).await.problem(&codes::INVALID);
@@ -85,7 +82,7 @@ async fn meters_come_from_the_project_file_and_from_plans() {
         ];
         assert_eq!(told, expected);
         let less = json!({ "events": [{ "id": "a", "meter": "credits", "value": -2.5, "tenant": "acme" }] });
-        app.service().post("/api/v1/usage/events", less).await.ok(200);
+        app.service().post("/api/v1/usage/events", less).await.ok(202);
         assert_eq!(apply(&app, Value::Null).await.len(), 2);
         let gone = json!({ "events": [{ "id": "b", "meter": "credits", "value": 1, "tenant": "acme" }] });
         app.service().post("/api/v1/usage/events", gone).await.problem(&codes::INVALID);
@@ -108,7 +105,7 @@ async fn the_census_tells_who_would_be_over_a_limit() {
             { "id": "a", "meter": "minutes", "value": 3, "tenant": "globex" },
             { "id": "b", "meter": "minutes", "value": 99, "tenant": "globex", "at": "2025-12-31T23:59:59Z" },
         ] });
-        app.service().post("/api/v1/usage/events", events).await.ok(200);
+        app.service().post("/api/v1/usage/events", events).await.ok(202);
         let census = Arc::new(Census::new(
             Arc::clone(&app.places) as Arc<dyn TenantTermsOf>,
             app.app.store.shared_clock(),
