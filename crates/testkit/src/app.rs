@@ -24,7 +24,7 @@ use web::{ApiInfo, Server, ServerDeps, Surface};
 use crate::callers;
 use crate::places::Places;
 use crate::records::Records;
-use crate::stores::{Fixture, Store};
+use crate::stores::{Fixture, Store, Told};
 
 /// Where requests of tests come from.
 pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -353,7 +353,7 @@ where
     T: Future<Output = ()>,
 {
     for kind in [Kind::Sqlite, Kind::Postgres] {
-        crate::stores::say(&format!("on {kind:?}"));
+        let _told = Told(kind);
         let records = Arc::new(Records::collect());
         let fixture = Fixture::open(kind, sets).await;
         let (parts, kept) = build(fixture.store.clone()).await;

@@ -1,6 +1,7 @@
 //! One function of tests on both stores.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,15 +127,23 @@ where
     T: Future<Output = ()>,
 {
     for kind in [Kind::Sqlite, Kind::Postgres] {
-        // Captured output is shown for failing tests only, and then says on which store.
-        say(&format!("on {kind:?}"));
+        let _told = Told(kind);
         let fixture = Fixture::open(kind, sets).await;
         test(fixture.store.clone()).await;
         fixture.close().await;
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the test harness captures it")]
-pub(crate) fn say(line: &str) {
-    println!("{line}");
+/// Says on which store a test fails, when it does.
+pub(crate) struct Told(pub(crate) Kind);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let thread = std::thread::current();
+        if std::thread::panicking() {
+            // The harness names a test's thread after it.
+            let test = thread.name().unwrap_or("a test");
+            let _ = writeln!(std::io::stderr(), "{test} fails on {:?}", self.0);
+        }
+    }
 }
