@@ -80,7 +80,7 @@ fn members() -> Command {
         .arg_required_else_help(true)
         .subcommand(Command::new("list").about("List members").arg(tenant()))
         .subcommand(
-            Command::new("add")
+            Command::new("invite")
                 .about("Invite a person")
                 .arg(tenant())
                 .arg(Arg::new("email").required(true).value_name("ADDRESS").help("The person's mail address"))
@@ -93,8 +93,8 @@ fn members() -> Command {
             Command::new("set-role").about("Give a member another role").arg(tenant()).arg(id()).arg(role()),
         )
         .subcommand(
-            Command::new("invite")
-                .about("Invite somebody again who has not accepted")
+            Command::new("resend")
+                .about("Send an invitation again to somebody who has not accepted")
                 .arg(tenant())
                 .arg(id()),
         )
@@ -266,7 +266,7 @@ fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {
             .ok_or_else(|| CliError::usage("say what to do").next("See `switchyard members --help`."))?;
         let members = path(arguments, "members")?;
         match action {
-            "add" => {
+            "invite" => {
                 let body =
                     json!({ "email": text(arguments, "email")?, "role": role(text(arguments, "role")?) });
                 let member: MemberView = session.client.post(&members, &body).await?;
@@ -278,7 +278,7 @@ fn run_members(matches: ArgMatches, session: Session) -> VerbFuture {
                 let member: MemberView = session.client.patch(&format!("{members}/{id}"), &body).await?;
                 session.show(&member, |member| member_table(std::slice::from_ref(member)));
             }
-            "invite" => {
+            "resend" => {
                 let id = member_id(&session, &members, text(arguments, "member")?).await?;
                 let path = format!("{members}/{id}/invite");
                 let member: MemberView = session.client.post(&path, &json!({})).await?;

@@ -46,9 +46,9 @@ fn tokens_outlive_a_rotation_and_a_restart_and_roles_are_given_by_name() {
         project.ok(&["roles", "set", "support", "read:*", "write:jobs", "--description", "Helps"]);
         assert!(project.ok(&["roles", "list"]).contains("support"));
         let member =
-            project.json(&["members", "add", "ada@example.com", "--tenant", "acme", "--role", "support"]);
+            project.json(&["members", "invite", "ada@example.com", "--tenant", "acme", "--role", "support"]);
         assert_eq!((&member["role_name"], &member["status"]), (&json!("support"), &json!("invited")));
-        project.ok(&["members", "invite", "ada@example.com", "--tenant", "acme"]);
+        project.ok(&["members", "resend", "ada@example.com", "--tenant", "acme"]);
         let near = project.json(&[
             "keys",
             "create",
