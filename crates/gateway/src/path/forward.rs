@@ -33,6 +33,17 @@ pub(crate) fn push_upstream_head(
     forward: &Forward<'_>,
     remembered: &mut Remembered,
 ) {
+    let mut up = begin_head(thread, job, forward);
+    push_forwarded(&mut up, forward);
+    push_trace(thread, &mut up, job, forward);
+    push_identity(thread, &mut up, job, forward, remembered);
+    up.extend_from_slice(b"\r\n");
+    job.up = up;
+}
+
+/// Begins a head for an upstream, whoever that is: the request line, the host, what is passed on of the client's headers, and
+/// how the body comes.
+pub(super) fn begin_head(thread: &Thread, job: &Job, forward: &Forward<'_>) -> Vec<u8> {
     let mut up = thread.heads.take();
     up.extend_from_slice(forward.head.method.as_bytes());
     up.push(b' ');
@@ -42,11 +53,7 @@ pub(crate) fn push_upstream_head(
     up.extend_from_slice(b"\r\n");
     push_passed_headers(&mut up, forward);
     push_framing(&mut up, forward.head.method, job);
-    push_forwarded(&mut up, forward);
-    push_trace(thread, &mut up, job, forward);
-    push_identity(thread, &mut up, job, forward, remembered);
-    up.extend_from_slice(b"\r\n");
-    job.up = up;
+    up
 }
 
 pub(super) fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -56,7 +63,7 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
+fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
     out.extend_from_slice(authority.bytes());
     if let Some(port) = authority.port {
         out.push(b':');
@@ -64,7 +71,7 @@ pub(super) fn push_authority(out: &mut Vec<u8>, authority: &Authority) {
     }
 }
 
-pub(super) fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
+fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
     for (index, header) in forward.head.headers.iter().enumerate() {
         let passed = match forward.found.kinds[index] {
             HeaderKind::Other => forward.found.named_by_connection & (1 << index) == 0,
@@ -97,7 +104,7 @@ pub(super) fn push_passed_headers(out: &mut Vec<u8>, forward: &Forward<'_>) {
     }
 }
 
-pub(super) fn push_framing(out: &mut Vec<u8>, method: &str, job: &Job) {
+fn push_framing(out: &mut Vec<u8>, method: &str, job: &Job) {
     match job.framing {
         Framing::Length(length) => {
             out.extend_from_slice(b"Content-Length: ");

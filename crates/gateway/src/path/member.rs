@@ -5,7 +5,7 @@
 //! they are passed on as they came, and what only the gateway can know is said beside: the environment, by the host, and for
 //! whom it asks.
 
-use super::forward::{Forward, push_authority, push_framing, push_line, push_passed_headers};
+use super::forward::{Forward, begin_head, push_line};
 use super::job::{Job, Refusal};
 use super::shared::Thread;
 use crate::balance::{Service, Services};
@@ -124,15 +124,7 @@ fn push_head(
     forward: &Forward<'_>,
     vouch: &Secret<String>,
 ) {
-    let mut up = thread.heads.take();
-    up.extend_from_slice(forward.head.method.as_bytes());
-    up.push(b' ');
-    up.extend_from_slice(forward.target.origin.as_bytes());
-    up.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    push_authority(&mut up, forward.authority);
-    up.extend_from_slice(b"\r\n");
-    push_passed_headers(&mut up, forward);
-    push_framing(&mut up, forward.head.method, job);
+    let mut up = begin_head(thread, job, forward);
     push_line(&mut up, "X-Request-Id", &job.request_text);
     let _ = write!(up, "Switchyard-Environment: {}\r\n", environment.id);
     let _ = write!(up, "Switchyard-Vouch: {} {}\r\n\r\n", vouch.expose(), job.client);

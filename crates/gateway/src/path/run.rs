@@ -36,6 +36,8 @@ pub(crate) async fn run(
     let listener = TcpListener::from_std(listener)?;
     let ticker = spawn_local(tick(thread.clone()));
     tokio::select! {
+        // First, since a socket that was closed for all looks like a fault to who accepts.
+        biased;
         () = stop.stopped() => {}
         () = accept(&thread, &listener) => {}
     }
