@@ -288,41 +288,19 @@ impl Inner {
     }
 
     fn list_live(&self, tx: &mut SystemTx<'_>, scan: &Scan, limit: usize) -> Result<Found, Error> {
-        let (mut details, mut scan) = (Vec::new(), scan.clone());
-        for _ in 0..PAGES_MAX {
-            let rows = scan::live(tx, &scan)?;
-            let ended = (rows.len() as i64) < scan.limit;
-            scan.after = rows.last().map(|row| row.id).or(scan.after);
-            for row in rows.into_iter().filter(|row| scan.means_live(row)) {
-                if details.len() == limit {
-                    return Ok((details, None));
-                }
-                details.push(self.live_detail(tx, row)?);
-            }
-            if ended || details.len() == limit {
-                return Ok((details, None));
-            }
-        }
-        Ok((details, scan.after))
+        let page = |tx: &mut SystemTx<'_>, scan: &Scan| {
+            let rows = scan::live(tx, scan)?.into_iter();
+            Ok(rows.map(|row| (row.id, scan.means_live(&row).then_some(row))).collect())
+        };
+        list(tx, scan, limit, page, |tx, row| self.live_detail(tx, row))
     }
 
     fn list_done(&self, tx: &mut SystemTx<'_>, scan: &Scan, limit: usize) -> Result<Found, Error> {
-        let (mut details, mut scan) = (Vec::new(), scan.clone());
-        for _ in 0..PAGES_MAX {
-            let rows = scan::done(tx, &scan)?;
-            let ended = (rows.len() as i64) < scan.limit;
-            scan.after = rows.last().map(|row| row.id).or(scan.after);
-            for row in rows.into_iter().filter(|row| scan.means_done(row)) {
-                if details.len() == limit {
-                    return Ok((details, None));
-                }
-                details.push(self.done_detail(tx, row)?);
-            }
-            if ended || details.len() == limit {
-                return Ok((details, None));
-            }
-        }
-        Ok((details, scan.after))
+        let page = |tx: &mut SystemTx<'_>, scan: &Scan| {
+            let rows = scan::done(tx, scan)?.into_iter();
+            Ok(rows.map(|row| (row.id, scan.means_done(&row).then_some(row))).collect())
+        };
+        list(tx, scan, limit, page, |tx, row| self.done_detail(tx, row))
     }
 
     /// Removes jobs that do not run, without a trace.
@@ -419,6 +397,33 @@ impl Inner {
         }
         Ok(hits.count() as u64)
     }
+}
+
+/// Goes through pages of rows, each there when it is meant, until there are `limit` jobs, no more rows, or [`PAGES_MAX`]
+/// pages are read.
+fn list<R>(
+    tx: &mut SystemTx<'_>,
+    scan: &Scan,
+    limit: usize,
+    page: impl Fn(&mut SystemTx<'_>, &Scan) -> Result<Vec<(JobId, Option<R>)>, Error>,
+    detail: impl Fn(&mut SystemTx<'_>, R) -> Result<JobDetail, Error>,
+) -> Result<Found, Error> {
+    let (mut details, mut scan) = (Vec::new(), scan.clone());
+    for _ in 0..PAGES_MAX {
+        let rows = page(tx, &scan)?;
+        let ended = (rows.len() as i64) < scan.limit;
+        scan.after = rows.last().map(|(id, _)| *id).or(scan.after);
+        for row in rows.into_iter().filter_map(|(_, row)| row) {
+            if details.len() == limit {
+                return Ok((details, None));
+            }
+            details.push(detail(tx, row)?);
+        }
+        if ended || details.len() == limit {
+            return Ok((details, None));
+        }
+    }
+    Ok((details, scan.after))
 }
 
 /// The same job once more, without its place in a flow.
