@@ -10,6 +10,7 @@ const MONTH_MS = 100;
 
 const worker = new Worker('reports', async (job, token, signal) => {
   const { year } = job.data;
+  if (job.tenant === undefined) throw new UnrecoverableError('an order of nobody');
   if (!Number.isInteger(year)) throw new UnrecoverableError('an order without a year');
   const rows = ['month,orders,revenue'];
   let total = 0;

@@ -25,7 +25,7 @@ export interface QueueEventsListeners<Result = any> {
     completed: (about: About & {
         returnvalue: Result;
     }, eventId: string) => void;
-    /** An attempt failed, and another will follow. */
+    /** An attempt failed, or its worker was lost, and another will follow. */
     retrying: (about: About & {
         failedReason: string;
         attempt: number | undefined;
@@ -56,6 +56,8 @@ export declare class QueueEvents<Result = any> extends Emitter<QueueEventsListen
     private lastEventId;
     private running;
     private ready;
+    /** Why the newest attempt of a job failed, until it is told what comes of it. */
+    private readonly failures;
     constructor(name: string, options?: QueueEventsOptions);
     /** Begins, where `autorun` is false. Ends when it is closed. */
     run(): Promise<void>;
@@ -66,5 +68,7 @@ export declare class QueueEvents<Result = any> extends Emitter<QueueEventsListen
     /** Reads events until the stream ends. */
     private consume;
     private tell;
+    private keep;
+    private reason;
 }
 export {};

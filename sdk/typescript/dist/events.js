@@ -4,6 +4,8 @@ exports.QueueEvents = void 0;
 const connection_1 = require("./connection");
 const emitter_1 = require("./emitter");
 const errors_1 = require("./errors");
+/** Failed attempts of which it is not known yet what comes of them; beyond that the oldest is forgotten. */
+const FAILURES_MAX = 1_000;
 /** Tells what happens in a queue, in whatever process. Goes on without a gap after a broken connection. */
 class QueueEvents extends emitter_1.Emitter {
     name;
@@ -13,6 +15,8 @@ class QueueEvents extends emitter_1.Emitter {
     lastEventId;
     running;
     ready = false;
+    /** Why the newest attempt of a job failed, until it is told what comes of it. */
+    failures = new Map();
     constructor(name, options = {}) {
         super();
         this.name = name;
@@ -95,7 +99,6 @@ class QueueEvents extends emitter_1.Emitter {
         }
         const kind = named === '' ? event.kind : named;
         const about = { jobId: event.job ?? '', tenant: event.tenant ?? undefined };
-        const failedReason = event.error ?? '';
         switch (kind) {
             case 'added':
             case 'cancelled':
@@ -111,12 +114,15 @@ class QueueEvents extends emitter_1.Emitter {
             case 'completed':
                 this.emit('completed', { ...about, returnvalue: event.result }, id);
                 break;
-            case 'retrying':
+            // What comes of it follows: another attempt, or none.
             case 'failed':
-                this.emit('retrying', { ...about, failedReason, attempt: event.attempt }, id);
+                this.keep(about.jobId, event.error ?? '');
+                break;
+            case 'retrying':
+                this.emit('retrying', { ...about, failedReason: this.reason(event), attempt: event.attempt }, id);
                 break;
             case 'dead':
-                this.emit('failed', { ...about, failedReason }, id);
+                this.emit('failed', { ...about, failedReason: this.reason(event) }, id);
                 break;
             case 'drained':
             case 'paused':
@@ -126,6 +132,17 @@ class QueueEvents extends emitter_1.Emitter {
                 break;
             default: break; // A kind of a newer Switchyard.
         }
+    }
+    keep(jobId, reason) {
+        const [oldest] = this.failures.keys();
+        if (this.failures.size >= FAILURES_MAX && oldest !== undefined)
+            this.failures.delete(oldest);
+        this.failures.set(jobId, reason);
+    }
+    reason({ job, error }) {
+        const kept = this.failures.get(job ?? '');
+        this.failures.delete(job ?? '');
+        return error ?? kept ?? '';
     }
 }
 exports.QueueEvents = QueueEvents;

@@ -9,6 +9,8 @@ export interface Backoff {
     delay: Duration;
     /** The longest rest. */
     max?: Duration;
+    /** Whether rests are spread at random, between half and the whole (true), so that jobs that failed together do not come back at once. */
+    jitter?: boolean;
 }
 /** A key that only one unfinished job of the tenant and queue may have. */
 export interface Unique {
@@ -46,6 +48,8 @@ export declare const NAME_DEFAULT = "default";
 export declare function duration(value: Duration): string;
 /** A duration in milliseconds. */
 export declare function milliseconds(value: Duration): number;
+/** A moment as the API writes it. */
+export declare function moment(value: Date | string): string;
 /** A new job as the API takes it. */
 export declare function newJob(name: string, data: unknown, options: JobOptions): NewJobWire;
 /** The name among a job's tags, and the tags without it. */

@@ -3,6 +3,7 @@ Object.defineProperty(exports, "__esModule", { value: true });
 exports.NAME_DEFAULT = void 0;
 exports.duration = duration;
 exports.milliseconds = milliseconds;
+exports.moment = moment;
 exports.newJob = newJob;
 exports.nameAndTags = nameAndTags;
 const PRIORITY_LAST = 9;
@@ -29,6 +30,10 @@ function milliseconds(value) {
         throw new RangeError(`${JSON.stringify(value)} is no duration such as "5s"`);
     return parts.reduce((sum, part) => sum + Number(part[1]) * (units[part[2] ?? ''] ?? 0), 0);
 }
+/** A moment as the API writes it. */
+function moment(value) {
+    return value instanceof Date ? value.toISOString() : value;
+}
 /** A new job as the API takes it. */
 function newJob(name, data, options) {
     const job = { payload: data === undefined ? {} : data };
@@ -40,7 +45,7 @@ function newJob(name, data, options) {
     if (options.delay !== undefined)
         job.delay = duration(options.delay);
     if (options.runAt !== undefined)
-        job.run_at = options.runAt instanceof Date ? options.runAt.toISOString() : options.runAt;
+        job.run_at = moment(options.runAt);
     if (options.priority !== undefined)
         job.priority = priority(options.priority);
     if (options.attempts !== undefined)
@@ -70,8 +75,13 @@ function priority(value) {
 function backoff(value) {
     if (typeof value === 'number')
         return { kind: 'fixed', base: duration(value) };
-    const { type: kind, delay, max } = value;
-    return { kind, base: duration(delay), ...(max === undefined ? {} : { max: duration(max) }) };
+    const { type: kind, delay, max, jitter } = value;
+    return {
+        kind,
+        base: duration(delay),
+        ...(max === undefined ? {} : { max: duration(max) }),
+        ...(jitter === undefined ? {} : { jitter }),
+    };
 }
 function unique(value) {
     if (typeof value === 'string')

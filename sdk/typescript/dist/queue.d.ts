@@ -27,6 +27,10 @@ export interface JobSelection {
     tag?: string;
     /** A part of the text of the error. */
     error?: string;
+    /** Made (those that have ended: ended) at or after. */
+    from?: Date | string;
+    /** Made (those that have ended: ended) before. */
+    to?: Date | string;
 }
 /** Which jobs to list. */
 export interface JobFilter extends JobSelection {
@@ -35,7 +39,7 @@ export interface JobFilter extends JobSelection {
     /** Where the page before ended. */
     cursor?: string;
 }
-/** A page of jobs; `nextCursor` is there when more follow. */
+/** A page of jobs. `nextCursor` is there when more may follow: a search can come back with few jobs, or none, and go on there. */
 export interface JobPage<Data, Result, Name extends string> {
     jobs: Job<Data, Result, Name>[];
     nextCursor: string | undefined;
@@ -87,6 +91,8 @@ export declare class Queue<Data = any, Result = any, Name extends string = strin
     private path;
     private get;
     private post;
+    /** Does something to many jobs, in as many calls as it takes. */
+    private sweep;
     private send;
     /** Adds what the body says, once. */
     private make;

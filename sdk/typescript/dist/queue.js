@@ -6,6 +6,8 @@ const connection_1 = require("./connection");
 const gather_1 = require("./gather");
 const job_1 = require("./job");
 const options_1 = require("./options");
+/** How long one call may work on many jobs, in milliseconds: Switchyard answers after a minute, and says that there are more. */
+const SWEEP_MS = 90_000;
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 class Queue {
     name;
@@ -51,7 +53,7 @@ class Queue {
     /** A page of jobs, newest first. */
     async getJobs(filter = {}) {
         const query = new URLSearchParams();
-        for (const [name, value] of Object.entries(filter))
+        for (const [name, value] of Object.entries(selected(filter)))
             if (value !== undefined)
                 query.set(name, String(value));
         const list = await this.get(`jobs?${query.toString()}`);
@@ -79,16 +81,19 @@ class Queue {
     }
     /** Removes all jobs that wait, and says how many there were. Those that run go on. */
     async drain() {
-        return (await this.post('drain', {})).count;
+        return this.sweep('drain', {});
     }
     /** Lets dead jobs run again, with all their attempts, and says how many there were. */
     async retryJobs(selection = {}) {
         const { limit, ...filter } = selection;
-        return (await this.post('dead', { filter, ...(limit === undefined ? {} : { limit }) })).count;
+        if (limit === undefined)
+            return this.sweep('dead', { filter: selected(filter) });
+        // A limit is one call's: the next would begin to count anew.
+        return (await this.post('dead', { filter: selected(filter), limit }, SWEEP_MS)).count;
     }
     /** Forgets finished jobs, and says how many there were. */
     async clean(selection = {}) {
-        return (await this.post('purge', selection)).count;
+        return this.sweep('purge', selected(selection));
     }
     /** Waits for adds that are under way, and ends the queue's own connections. The queue itself stays. */
     async close() {
@@ -106,8 +111,17 @@ class Queue {
     get(rest) {
         return this.connection.call({ method: 'GET', path: this.path(rest), repeatable: true });
     }
-    post(rest, body) {
-        return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true });
+    post(rest, body, held = 0) {
+        return this.connection.call({ method: 'POST', path: this.path(rest), body, repeatable: true, held });
+    }
+    /** Does something to many jobs, in as many calls as it takes. */
+    async sweep(rest, body) {
+        for (let total = 0;;) {
+            const { count, more } = await this.post(rest, body, SWEEP_MS);
+            total += count;
+            if (more !== true)
+                return total;
+        }
     }
     async send(jobs) {
         const [only = ''] = jobs;
@@ -123,6 +137,11 @@ class Queue {
     }
 }
 exports.Queue = Queue;
+/** A selection as the API takes it. */
+function selected(selection) {
+    const { from, to, ...rest } = selection;
+    return { ...rest, ...(from === undefined ? {} : { from: (0, options_1.moment)(from) }), ...(to === undefined ? {} : { to: (0, options_1.moment)(to) }) };
+}
 /** Answers to an add need not repeat the payload. */
 function withPayload(wire, sent) {
     return { ...wire, payload: wire.payload ?? sent?.payload, tags: wire.tags ?? sent?.tags ?? [] };

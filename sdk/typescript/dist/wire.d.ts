@@ -13,6 +13,7 @@ export interface NewJobWire {
         kind: 'exponential' | 'fixed';
         base: string;
         max?: string;
+        jitter?: boolean;
     };
     timeout?: string;
     unique?: string | {
@@ -99,6 +100,11 @@ export interface LeaseOutcomeWire {
 export interface CompletedWire {
     data: LeaseOutcomeWire[];
     claimed?: ClaimedWire[];
+}
+/** How many jobs a bulk operation was about; with `more` it ended for its time, and goes on when it is asked again. */
+export interface SweptWire {
+    count: number;
+    more?: boolean;
 }
 /** Numbers of jobs by where they stand. */
 export interface JobCounts {

@@ -24,7 +24,7 @@ export interface QueueEventsListeners<Result = any> {
   active: (about: About & { attempt: number | undefined }, eventId: string) => void;
   progress: (about: About & { data: JobProgress }, eventId: string) => void;
   completed: (about: About & { returnvalue: Result }, eventId: string) => void;
-  /** An attempt failed, and another will follow. */
+  /** An attempt failed, or its worker was lost, and another will follow. */
   retrying: (about: About & { failedReason: string; attempt: number | undefined }, eventId: string) => void;
   /** The job is dead: it failed for the last time. */
   failed: (about: About & { failedReason: string }, eventId: string) => void;
@@ -53,6 +53,9 @@ interface EventWire {
   attempt?: number;
 }
 
+/** Failed attempts of which it is not known yet what comes of them; beyond that the oldest is forgotten. */
+const FAILURES_MAX = 1_000;
+
 /** Tells what happens in a queue, in whatever process. Goes on without a gap after a broken connection. */
 export class QueueEvents<Result = any> extends Emitter<QueueEventsListeners<Result>> {
   readonly name: string;
@@ -62,6 +65,8 @@ export class QueueEvents<Result = any> extends Emitter<QueueEventsListeners<Resu
   private lastEventId: string | undefined;
   private running: Promise<void> | undefined;
   private ready = false;
+  /** Why the newest attempt of a job failed, until it is told what comes of it. */
+  private readonly failures = new Map<string, string>();
 
   constructor(name: string, options: QueueEventsOptions = {}) {
     super();
@@ -139,17 +144,30 @@ export class QueueEvents<Result = any> extends Emitter<QueueEventsListeners<Resu
     }
     const kind = named === '' ? event.kind : named;
     const about = { jobId: event.job ?? '', tenant: event.tenant ?? undefined };
-    const failedReason = event.error ?? '';
     switch (kind) {
       case 'added': case 'cancelled': case 'stalled': this.emit(kind, about, id); break;
       case 'active': this.emit('active', { ...about, attempt: event.attempt }, id); break;
       case 'progress': this.emit('progress', { ...about, data: progress(event) }, id); break;
       case 'completed': this.emit('completed', { ...about, returnvalue: event.result as Result }, id); break;
-      case 'retrying': case 'failed': this.emit('retrying', { ...about, failedReason, attempt: event.attempt }, id); break;
-      case 'dead': this.emit('failed', { ...about, failedReason }, id); break;
+      // What comes of it follows: another attempt, or none.
+      case 'failed': this.keep(about.jobId, event.error ?? ''); break;
+      case 'retrying': this.emit('retrying', { ...about, failedReason: this.reason(event), attempt: event.attempt }, id); break;
+      case 'dead': this.emit('failed', { ...about, failedReason: this.reason(event) }, id); break;
       case 'drained': case 'paused': case 'resumed': case 'gap': this.emit(kind, id); break;
       default: break; // A kind of a newer Switchyard.
     }
+  }
+
+  private keep(jobId: string, reason: string): void {
+    const [oldest] = this.failures.keys();
+    if (this.failures.size >= FAILURES_MAX && oldest !== undefined) this.failures.delete(oldest);
+    this.failures.set(jobId, reason);
+  }
+
+  private reason({ job, error }: EventWire): string {
+    const kept = this.failures.get(job ?? '');
+    this.failures.delete(job ?? '');
+    return error ?? kept ?? '';
   }
 }
 

@@ -11,6 +11,8 @@ export interface Backoff {
   delay: Duration;
   /** The longest rest. */
   max?: Duration;
+  /** Whether rests are spread at random, between half and the whole (true), so that jobs that failed together do not come back at once. */
+  jitter?: boolean;
 }
 
 /** A key that only one unfinished job of the tenant and queue may have. */
@@ -68,6 +70,11 @@ export function milliseconds(value: Duration): number {
   return parts.reduce((sum, part) => sum + Number(part[1]) * (units[part[2] ?? ''] ?? 0), 0);
 }
 
+/** A moment as the API writes it. */
+export function moment(value: Date | string): string {
+  return value instanceof Date ? value.toISOString() : value;
+}
+
 /** A new job as the API takes it. */
 export function newJob(name: string, data: unknown, options: JobOptions): NewJobWire {
   const job: NewJobWire = { payload: data === undefined ? {} : data };
@@ -75,7 +82,7 @@ export function newJob(name: string, data: unknown, options: JobOptions): NewJob
   if (tags.length > 0) job.tags = tags;
   if (options.tenant !== undefined) job.tenant = options.tenant;
   if (options.delay !== undefined) job.delay = duration(options.delay);
-  if (options.runAt !== undefined) job.run_at = options.runAt instanceof Date ? options.runAt.toISOString() : options.runAt;
+  if (options.runAt !== undefined) job.run_at = moment(options.runAt);
   if (options.priority !== undefined) job.priority = priority(options.priority);
   if (options.attempts !== undefined) job.attempts = options.attempts;
   if (options.backoff !== undefined) job.backoff = backoff(options.backoff);
@@ -99,8 +106,13 @@ function priority(value: number): number {
 
 function backoff(value: number | Backoff): NonNullable<NewJobWire['backoff']> {
   if (typeof value === 'number') return { kind: 'fixed', base: duration(value) };
-  const { type: kind, delay, max } = value;
-  return { kind, base: duration(delay), ...(max === undefined ? {} : { max: duration(max) }) };
+  const { type: kind, delay, max, jitter } = value;
+  return {
+    kind,
+    base: duration(delay),
+    ...(max === undefined ? {} : { max: duration(max) }),
+    ...(jitter === undefined ? {} : { jitter }),
+  };
 }
 
 function unique(value: string | Unique): NonNullable<NewJobWire['unique']> {

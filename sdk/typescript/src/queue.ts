@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { connect, type Connection, type ConnectionOptions } from './connection';
 import { BULK_BYTES_MAX, BULK_JOBS_MAX, Gatherer } from './gather';
 import { Job, readJob } from './job';
-import { newJob, type JobOptions } from './options';
-import type { JobCounts, JobStatus, JobWire, ListWire, NewJobWire, QueueWire } from './wire';
+import { moment, newJob, type JobOptions } from './options';
+import type { JobCounts, JobStatus, JobWire, ListWire, NewJobWire, QueueWire, SweptWire } from './wire';
 
 export interface QueueOptions {
   /** A connection to share, or where to connect. Default: `SWITCHYARD_URL` and `SWITCHYARD_TOKEN`. */
@@ -32,6 +32,10 @@ export interface JobSelection {
   tag?: string;
   /** A part of the text of the error. */
   error?: string;
+  /** Made (those that have ended: ended) at or after. */
+  from?: Date | string;
+  /** Made (those that have ended: ended) before. */
+  to?: Date | string;
 }
 
 /** Which jobs to list. */
@@ -42,11 +46,14 @@ export interface JobFilter extends JobSelection {
   cursor?: string;
 }
 
-/** A page of jobs; `nextCursor` is there when more follow. */
+/** A page of jobs. `nextCursor` is there when more may follow: a search can come back with few jobs, or none, and go on there. */
 export interface JobPage<Data, Result, Name extends string> {
   jobs: Job<Data, Result, Name>[];
   nextCursor: string | undefined;
 }
+
+/** How long one call may work on many jobs, in milliseconds: Switchyard answers after a minute, and says that there are more. */
+const SWEEP_MS = 90_000;
 
 /** A queue: adds jobs and looks after them. It must be declared, as `[queues.<name>]` or by the API. */
 export class Queue<Data = any, Result = any, Name extends string = string> {
@@ -98,7 +105,7 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
   /** A page of jobs, newest first. */
   async getJobs(filter: JobFilter = {}): Promise<JobPage<Data, Result, Name>> {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
+    for (const [name, value] of Object.entries(selected(filter))) if (value !== undefined) query.set(name, String(value));
     const list = await this.get<ListWire<JobWire>>(`jobs?${query.toString()}`);
     return { jobs: list.data.map((wire) => this.job(wire)), nextCursor: list.next_cursor ?? undefined };
   }
@@ -130,18 +137,20 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
 
   /** Removes all jobs that wait, and says how many there were. Those that run go on. */
   async drain(): Promise<number> {
-    return (await this.post<{ count: number }>('drain', {})).count;
+    return this.sweep('drain', {});
   }
 
   /** Lets dead jobs run again, with all their attempts, and says how many there were. */
   async retryJobs(selection: JobSelection & { limit?: number } = {}): Promise<number> {
     const { limit, ...filter } = selection;
-    return (await this.post<{ count: number }>('dead', { filter, ...(limit === undefined ? {} : { limit }) })).count;
+    if (limit === undefined) return this.sweep('dead', { filter: selected(filter) });
+    // A limit is one call's: the next would begin to count anew.
+    return (await this.post<SweptWire>('dead', { filter: selected(filter), limit }, SWEEP_MS)).count;
   }
 
   /** Forgets finished jobs, and says how many there were. */
   async clean(selection: JobSelection = {}): Promise<number> {
-    return (await this.post<{ count: number }>('purge', selection)).count;
+    return this.sweep('purge', selected(selection));
   }
 
   /** Waits for adds that are under way, and ends the queue's own connections. The queue itself stays. */
@@ -163,8 +172,17 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     return this.connection.call<T>({ method: 'GET', path: this.path(rest), repeatable: true });
   }
 
-  private post<T>(rest: string, body: object): Promise<T> {
-    return this.connection.call<T>({ method: 'POST', path: this.path(rest), body, repeatable: true });
+  private post<T>(rest: string, body: object, held = 0): Promise<T> {
+    return this.connection.call<T>({ method: 'POST', path: this.path(rest), body, repeatable: true, held });
+  }
+
+  /** Does something to many jobs, in as many calls as it takes. */
+  private async sweep(rest: string, body: object): Promise<number> {
+    for (let total = 0; ;) {
+      const { count, more } = await this.post<SweptWire>(rest, body, SWEEP_MS);
+      total += count;
+      if (more !== true) return total;
+    }
   }
 
   private async send(jobs: readonly string[]): Promise<readonly JobWire[]> {
@@ -179,6 +197,12 @@ export class Queue<Data = any, Result = any, Name extends string = string> {
     const path = this.path('jobs');
     return this.connection.call<T>({ method: 'POST', path, body, repeatable: this.idempotent, ...key });
   }
+}
+
+/** A selection as the API takes it. */
+function selected<T extends JobSelection>(selection: T): object {
+  const { from, to, ...rest } = selection;
+  return { ...rest, ...(from === undefined ? {} : { from: moment(from) }), ...(to === undefined ? {} : { to: moment(to) }) };
 }
 
 /** Answers to an add need not repeat the payload. */

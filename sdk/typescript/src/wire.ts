@@ -11,7 +11,7 @@ export interface NewJobWire {
   run_at?: string;
   priority?: number;
   attempts?: number;
-  backoff?: { kind: 'exponential' | 'fixed'; base: string; max?: string };
+  backoff?: { kind: 'exponential' | 'fixed'; base: string; max?: string; jitter?: boolean };
   timeout?: string;
   unique?: string | { key: string; within?: string; on_duplicate?: 'reject' | 'existing' };
   key?: string;
@@ -94,6 +94,12 @@ export interface LeaseOutcomeWire {
 export interface CompletedWire {
   data: LeaseOutcomeWire[];
   claimed?: ClaimedWire[];
+}
+
+/** How many jobs a bulk operation was about; with `more` it ended for its time, and goes on when it is asked again. */
+export interface SweptWire {
+  count: number;
+  more?: boolean;
 }
 
 /** Numbers of jobs by where they stand. */

@@ -24,16 +24,21 @@ test('events are told, and a broken stream goes on where it ended', async () => 
   server.breakStreams();
   server.tell('completed', { job: 'j1', tenant: 't1', result: [1] });
   server.tell('dead', { job: 'j2', tenant: null, error: 'no' });
-  server.tell('retrying', { job: 'j2', tenant: null, error: 'no', attempt: 1 });
+  // Two events of the API for one failed attempt; the reason comes with the first.
+  server.tell('failed', { job: 'j3', tenant: null, error: 'not yet', attempt: 1 });
+  server.tell('retrying', { job: 'j3', tenant: null, attempt: 1 });
+  server.tell('failed', { job: 'j3', tenant: null, error: 'never', attempt: 2 });
+  server.tell('dead', { job: 'j3', tenant: null });
   server.tell('gap');
-  await until('all are told', () => told.length === 6);
+  await until('all are told', () => told.length === 7);
   assert.deepEqual(told, [
     ['added', { jobId: 'j1', tenant: 't1' }, '1'],
     ['progress', { jobId: 'j1', tenant: 't1', data: { percent: 5, note: 'on it' } }, '2'],
     ['completed', { jobId: 'j1', tenant: 't1', returnvalue: [1] }, '4'],
     ['failed', { jobId: 'j2', tenant: undefined, failedReason: 'no' }, '5'],
-    ['retrying', { jobId: 'j2', tenant: undefined, failedReason: 'no', attempt: 1 }, '6'],
-    ['gap', '7'],
+    ['retrying', { jobId: 'j3', tenant: undefined, failedReason: 'not yet', attempt: 1 }, '7'],
+    ['failed', { jobId: 'j3', tenant: undefined, failedReason: 'never' }, '9'],
+    ['gap', '10'],
   ]);
   assert.equal(server.paths('/events')[1].headers['last-event-id'], '3');
   await events.close();

@@ -23,7 +23,7 @@ after(async () => {
 test('an added job carries its options as the API has them', async () => {
   const runAt = new Date('2026-11-20T12:00:00Z');
   const job = await queue.add('welcome', { to: 'a' }, {
-    runAt, priority: 2, backoff: { type: 'exponential', delay: 1000, max: '1h' }, timeout: '5m', tags: ['eu'], key: 'k', keep: '1d',
+    runAt, priority: 2, backoff: { type: 'exponential', delay: 1000, max: '1h', jitter: false }, timeout: '5m', tags: ['eu'], key: 'k', keep: '1d',
     unique: { key: 'u', within: 500, onDuplicate: 'existing' }, tenant: 'acme', delay: 1500,
   });
   const [call] = server.calls;
@@ -32,7 +32,7 @@ test('an added job carries its options as the API has them', async () => {
   assert.match(call.headers['idempotency-key'], /^[0-9a-f-]{36}$/);
   assert.deepEqual(call.body, {
     payload: { to: 'a' }, tags: ['name:welcome', 'eu'], run_at: '2026-11-20T12:00:00.000Z', priority: 2, attempts: 5,
-    backoff: { kind: 'exponential', base: '1000ms', max: '1h' }, timeout: '5m', key: 'k', keep: '1d', delay: '1500ms',
+    backoff: { kind: 'exponential', base: '1000ms', max: '1h', jitter: false }, timeout: '5m', key: 'k', keep: '1d', delay: '1500ms',
     unique: { key: 'u', within: '500ms', on_duplicate: 'existing' }, tenant: 'acme',
   });
   assert.deepEqual([job.name, job.data, job.tags, job.status], ['welcome', { to: 'a' }, ['eu'], 'waiting']);
@@ -195,7 +195,14 @@ test('the queue is looked after', async () => {
   assert.equal(await other.isPaused(), false);
   assert.equal(await other.retryJobs({ tag: 'eu', limit: 5 }), 1);
   assert.deepEqual(server.calls.at(-1).body, { filter: { tag: 'eu' }, limit: 5 });
-  assert.equal(await other.clean({ status: 'dead' }), 1);
+  assert.equal(await other.clean({ status: 'dead', to: new Date('2026-11-20T12:00:00Z') }), 1);
+  assert.deepEqual(server.calls.at(-1).body, { status: 'dead', to: '2026-11-20T12:00:00.000Z' });
+  await other.getJobs({ from: new Date(0), tag: 'eu' });
+  assert.deepEqual(Object.fromEntries(server.calls.at(-1).query), { tag: 'eu', from: '1970-01-01T00:00:00.000Z' });
+  // An operation that ends for its time goes on.
+  server.onCall = (call) => (call.path.endsWith('/purge') && server.paths('/purge').length === 2 ? [200, { count: 5, more: true }] : undefined);
+  assert.equal(await other.clean(), 6);
+  server.onCall = () => undefined;
   assert.equal(await other.drain(), 1);
   await other.close();
 });

@@ -13,6 +13,15 @@ await queue.add('goodbye', { to: 'a' });
 await queue.add('welcome', { from: 'a' });
 // @ts-expect-error: an option that does not exist
 await queue.add('welcome', { to: 'a' }, { removeOnComplete: true });
+await queue.add('welcome', { to: 'a' }, {
+  tenant: 'acme', delay: 5, runAt: new Date(), priority: 0, attempts: 3, backoff: { type: 'fixed', delay: '1s', max: '1m', jitter: false }, timeout: '5m',
+  unique: { key: 'u', within: '1d', onDuplicate: 'existing' }, key: 'k', tags: ['eu'], keep: '7d',
+});
+const count: number = await queue.retryJobs({ tag: 'eu', error: 'timed out', tenant: 'acme', from: new Date(), to: '2026-11-20T12:00:00Z', limit: 10 });
+const { jobs, nextCursor } = await queue.getJobs({ status: 'dead', tag: 'eu', limit: 10 });
+if (nextCursor !== undefined) await queue.getJobs({ cursor: nextCursor });
+// @ts-expect-error: no state of a job
+await queue.clean({ status: 'finished' });
 await queue.addBulk([{ name: 'invoice', data: { to: 'b' }, opts: { backoff: { type: 'fixed', delay: 10 } } }]);
 
 const processor: Processor<Mail, number, Names> = async (job, token, signal) => {

@@ -36,6 +36,10 @@ test('a job goes through a worker, and its result comes back', async () => {
 test('a failed attempt is retried, and the last one leaves a dead job with its history', async () => {
   const flaky = queue('flaky');
   const ended = [];
+  const events = keep(new QueueEvents('flaky', { connection }));
+  await events.waitUntilReady();
+  const told = [];
+  for (const kind of ['retrying', 'failed']) events.on(kind, (about) => told.push([kind, about.jobId, about.failedReason.split('\n')[0]]));
   const worker = keep(work('flaky', (job) => {
     if (job.name === 'never') throw new UnrecoverableError('not this one');
     if (job.attempt < 2) throw new Error('not yet');
@@ -51,6 +55,8 @@ test('a failed attempt is retried, and the last one leaves a dead job with its h
   assert.match(dead.history[0].error, /not this one/);
   assert.deepEqual(ended.map(([name, message]) => [name, message]), [['twice', 'not yet'], ['never', 'not this one']]);
   assert.equal(ended[1][2], 'dead');
+  await until('both are told', () => told.length >= 2);
+  assert.deepEqual(told, [['retrying', twice.id, 'Error: not yet'], ['failed', never.id, 'UnrecoverableError: not this one']]);
   await worker.close();
 });
 
