@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use accounts::{Accounts, Deps, Inviter, InviterDeps, Outbox};
 use authority::Role;
-use base::{Email, EnvironmentId, HostName, MemberId, ProjectId, SessionId, Slug, TenantId, UserId};
+use base::{Email, MemberId, ProjectId, SessionId, TenantId, UserId};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use db::{Event, SystemTx};
+use db::SystemTx;
 use ports::{
-    AssertionError, BoxFuture, EnvironmentDirectory, EnvironmentRecord, Invitations as _, Isolation, Links,
-    Mail, Mailer, Membership, Memberships, SigningAlgorithm, TenantDirectory, TenantOf, TenantPlace,
-    TenantRecord, TenantStatus, TokenRevocations, TokenSigner, Unavailable,
+    AssertionError, Invitations as _, Mail, Mailer, Membership, Memberships, SigningAlgorithm,
+    TokenRevocations, TokenSigner,
 };
 use serde_json::{Value, json};
-use testkit::{Answer, Client, Parts, Store, TestApp};
+use testkit::{Answer, Client, Parts, Places, Store, TestApp};
 use web::Surface;
 
 /// A password that the rules take.
@@ -29,11 +28,9 @@ struct Belonging {
     membership: Membership,
 }
 
-/// Tenants, environments and members that a test makes up, and what became of tokens.
-#[derive(Default)]
+/// Members that a test makes up, and what became of tokens.
 pub(crate) struct World {
-    tenants: Mutex<Vec<TenantRecord>>,
-    environments: Mutex<Vec<EnvironmentRecord>>,
+    places: Arc<Places>,
     members: Mutex<Vec<Belonging>>,
     ended: Mutex<Vec<SessionId>>,
     cut: Mutex<Vec<UserId>>,
@@ -54,6 +51,16 @@ impl Mailer for Copied {
 }
 
 impl World {
+    fn new(places: &Arc<Places>) -> World {
+        World {
+            places: Arc::clone(places),
+            members: Mutex::default(),
+            ended: Mutex::default(),
+            cut: Mutex::default(),
+            written: Mutex::default(),
+        }
+    }
+
     pub(crate) fn is_ended(&self, session: &Value) -> bool {
         self.ended.lock().unwrap().iter().any(|id| json!(id) == *session)
     }
@@ -77,24 +84,13 @@ impl World {
         let members = self.members.lock().unwrap();
         members.iter().any(|one| one.membership.member == member && one.membership.active)
     }
-
-    fn tenant(&self, id: TenantId) -> Option<TenantRecord> {
-        self.tenants.lock().unwrap().iter().find(|one| one.id == id).cloned()
-    }
-}
-
-impl TenantOf for World {
-    fn tenant_of(&self, _: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantPlace>, db::Error> {
-        let found = self.tenant(tenant);
-        Ok(found.map(|TenantRecord { project, slug, status, .. }| TenantPlace { project, slug, status }))
-    }
 }
 
 impl Memberships for World {
     fn of(&self, _: &mut SystemTx, project: ProjectId, email: &Email) -> Result<Vec<Membership>, db::Error> {
         let members = self.members.lock().unwrap();
         let own = members.iter().filter(|one| one.email == email.key());
-        let here = own.filter(|one| self.tenant(one.membership.tenant).is_some_and(|t| t.project == project));
+        let here = own.filter(|one| self.places.terms(one.membership.tenant).is_some_and(|t| t.project == project));
         Ok(here.map(|one| one.membership.clone()).collect())
     }
 
@@ -143,65 +139,6 @@ impl TokenSigner for Plain {
     }
 }
 
-/// The addresses of the settings: no request can change them.
-struct Fixed;
-
-impl Links for Fixed {
-    fn api(&self, _: EnvironmentId) -> Option<String> {
-        Some("https://api.app.example".to_owned())
-    }
-
-    fn console(&self, _: EnvironmentId) -> Option<String> {
-        Some("https://console.app.example".to_owned())
-    }
-
-    fn operator(&self) -> String {
-        "http://127.0.0.1:7070".to_owned()
-    }
-}
-
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(self.tenants.lock().unwrap().clone()) })
-    }
-
-    fn one(
-        &self,
-        _: EnvironmentId,
-        tenant: TenantId,
-    ) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move { Ok(self.tenant(tenant)) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        name: &'a str,
-        project: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async move {
-            let tenants = self.tenants.lock().unwrap();
-            let mut own = tenants.iter().filter(|one| project.is_none_or(|project| one.project == project));
-            let found = own.find(|one| one.slug.as_str() == name || one.id.to_string() == name);
-            Ok(found.cloned())
-        })
-    }
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.lock().unwrap().clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.all().into_iter().next()
-    }
-}
-
 /// An app with its stand-ins: tenants `acme` and `globex`.
 pub(crate) struct App {
     pub(crate) app: TestApp,
@@ -236,37 +173,32 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let kept: Arc<Mutex<Option<Built>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[accounts::MANIFEST.migrations],
-        |store: Store| {
-            let kept = Arc::clone(&kept);
-            async move {
-                let (built, module) = build(&store).await;
-                let environments = Arc::clone(&built.world);
-                *kept.lock().unwrap() = Some(built);
-                Parts { modules: vec![module], authenticate: None, environments: Some(environments), surface }
-            }
+        |store: Store| async move {
+            let (built, module) = build(&store).await;
+            (Parts { surface, ..Parts::of(module).among(&built.world.places) }, built)
         },
-        |app: TestApp| {
-            let Built { world, accounts, inviter, setup } = kept.lock().unwrap().take().unwrap();
-            let tenants: Vec<_> = world.tenants.lock().unwrap().iter().map(|one| one.id).collect();
-            let project = world.tenants.lock().unwrap()[0].project;
-            test(App { app, world, accounts, setup, project, acme: tenants[0], globex: tenants[1], inviter })
+        |app: TestApp, built| {
+            let Built { world, accounts, inviter, setup } = built;
+            let (project, acme) = (world.places.project(), world.places.tenant("acme"));
+            let globex = world.places.tenant("globex");
+            test(App { app, world, accounts, setup, project, acme, globex, inviter })
         },
     )
     .await;
 }
 
 async fn build(store: &Store) -> (Built, module::Module) {
-    let world = Arc::new(world(store));
+    let places = Places::of(store);
+    let world = Arc::new(World::new(&places));
     let (clock, random) = (store.shared_clock(), store.random.clone());
     let inviter = Inviter::new(InviterDeps {
         clock: clock.clone(),
         random: random.clone(),
-        links: Arc::new(Fixed),
-        environments: world.clone(),
-        places: world.clone(),
+        links: places.clone(),
+        environments: places.clone(),
+        places: places.clone(),
         mailer: Arc::new(Copied {
             world: Arc::clone(&world),
             outbox: Outbox::new(clock.clone(), random.clone()),
@@ -276,44 +208,15 @@ async fn build(store: &Store) -> (Built, module::Module) {
         db: store.db.clone(),
         clock: clock.clone(),
         random: random.clone(),
-        tenants: world.clone(),
-        environments: world.clone(),
+        tenants: places.clone(),
+        environments: places.clone(),
         memberships: world.clone(),
         revocations: world.clone(),
         signer: Arc::new(Plain),
         inviter: inviter.clone(),
     });
-    let setup = accounts::setup_link(&store.db, &clock, &random, &Fixed).await.unwrap().unwrap();
+    let setup = accounts::setup_link(&store.db, &clock, &random, &*places).await.unwrap().unwrap();
     (Built { world, accounts: built.accounts, inviter, setup }, built.module)
-}
-
-fn world(store: &Store) -> World {
-    let project = ProjectId::new(&store.clock, &*store.random);
-    let slug = |text: &str| Slug::parse(text).unwrap();
-    let tenant = |name: &str| TenantRecord {
-        id: TenantId::new(&store.clock, &*store.random),
-        project,
-        slug: slug(name),
-        plan: slug("free"),
-        status: TenantStatus::Active,
-        isolation: Isolation::Pool,
-        domains: Vec::new(),
-        rate_override: None,
-    };
-    let environment = |name: &str| EnvironmentRecord {
-        id: EnvironmentId::new(&store.clock, &*store.random),
-        project,
-        project_slug: slug("agents"),
-        slug: slug(name),
-        base_domain: HostName::parse(&format!("{name}.localhost")).unwrap(),
-        resolve: Vec::new(),
-        default_plan: slug("free"),
-    };
-    World {
-        tenants: Mutex::new(vec![tenant("acme"), tenant("globex")]),
-        environments: Mutex::new(vec![environment("development"), environment("production")]),
-        ..World::default()
-    }
 }
 
 /// The token that a link carries.
@@ -412,18 +315,5 @@ impl App {
         let path = format!("/api/v1/outbox?limit=1&to={}", to.replace('@', "%40"));
         let page = operator.get(&path).await.ok(200);
         page["data"][0]["text"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// The log, once it has an event of this kind.
-    pub(crate) async fn event(&self, kind: &str) -> Event {
-        let log = self.app.store.db.events();
-        loop {
-            let head = log.head();
-            let found = log.after(0, 1_000).await.unwrap().into_iter().find(|event| event.kind == kind);
-            match found {
-                Some(event) => return event,
-                None => log.wait_beyond(head).await,
-            };
-        }
     }
 }

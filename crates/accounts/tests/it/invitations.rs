@@ -37,7 +37,7 @@ async fn a16_an_invitation_is_for_one_address_and_membership_once() {
         // A link of another sort opens nothing here.
         let setup = crate::app::token_of(&app.setup);
         app.post(ACCEPT, json!({"token": setup, "password": PASSWORD})).await.problem(&codes::LINK_INVALID);
-        assert_eq!(app.event("invitation.accepted").await.subject, member.to_string());
+        assert_eq!(app.app.event("invitation.accepted").await.subject, member.to_string());
     })
     .await;
 }

@@ -109,13 +109,13 @@ async fn z16_acting_as_a_tenant_takes_a_reason_ends_and_is_in_the_tenants_own_re
         assert!(said["act"]["sub"].as_str().unwrap().starts_with("user:usr_"));
         assert_eq!((&said["operator"], &made["refresh_token"]), (&Value::Null, &Value::Null));
 
-        let event = app.event("impersonation.started").await;
+        let event = app.app.event("impersonation.started").await;
         assert_eq!(event.tenant, Some(app.acme), "the tenant sees it");
         assert!(event.actor.contains(owner["user"]["id"].as_str().unwrap()), "{}", event.actor);
         let session = made["session"].as_str().unwrap();
         ada.delete(&format!("{path}/{session}")).await.ok(204);
         assert!(app.world.is_ended(&made["session"]));
-        assert_eq!(app.event("impersonation.ended").await.tenant, Some(app.acme));
+        assert_eq!(app.app.event("impersonation.ended").await.tenant, Some(app.acme));
     })
     .await;
 }

@@ -24,7 +24,7 @@ async fn an_old_refresh_token_ends_its_session_and_no_other() {
         assert!(app.world.is_ended(&first["session"]));
         assert!(!app.world.is_ended(&other["session"]));
         app.refresh(&other).await.ok(200);
-        assert_eq!(app.event("session.reused").await.subject, first["session"].as_str().unwrap());
+        assert_eq!(app.app.event("session.reused").await.subject, first["session"].as_str().unwrap());
         for wrong in ["", "sy_refresh_", "sy_refresh_AAAA", "nonsense"] {
             let answer = app.post("/api/v1/auth/refresh", json!({"refresh_token": wrong})).await;
             answer.problem(&codes::UNAUTHENTICATED);

@@ -155,7 +155,7 @@ async fn a10_asking_for_a_reset_is_answered_before_anybody_looks() {
             tokio::task::yield_now().await;
         }
         assert_eq!(app.letters("nobody@acme.example").await, 0);
-        assert!(app.letter("ada@acme.example").await.contains("https://console.app.example/reset?token="));
+        assert!(app.letter("ada@acme.example").await.contains("https://console.production.localhost/reset?token="));
     })
     .await;
 }
@@ -259,7 +259,7 @@ async fn a14_no_header_of_a_request_gets_into_a_letter() {
         for text in texts {
             assert!(!text.contains("evil"), "{text}");
             let own =
-                text.contains("https://console.app.example/") || text.contains("http://127.0.0.1:7070/");
+                text.contains("https://console.production.localhost/") || text.contains("http://127.0.0.1:7070/");
             assert!(own, "{text}");
         }
         assert!(app.setup.starts_with("http://127.0.0.1:7070/setup?token="));
