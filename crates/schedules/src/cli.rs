@@ -271,9 +271,15 @@ fn show_next(session: &Session, next: &[UpcomingView]) {
 fn coming(next: &[UpcomingView]) -> Table {
     let mut table = Table::new(&["next (utc)", "local"]);
     for one in next {
-        table.row([when(one.at), one.local.clone()]);
+        table.row([when(one.at), whole_seconds(&one.local)]);
     }
     table
+}
+
+/// A local time without its fraction of a second.
+fn whole_seconds(local: &str) -> String {
+    let Some((head, rest)) = local.split_once('.') else { return local.to_owned() };
+    format!("{head}{}", rest.trim_start_matches(|letter: char| letter.is_ascii_digit()))
 }
 
 fn history(firings: &[FiringView]) -> Table {
@@ -299,6 +305,12 @@ mod tests {
     #[test]
     fn the_command_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn local_times_are_shown_to_the_second() {
+        assert_eq!(whole_seconds("2026-11-21T03:21:29.046312Z"), "2026-11-21T03:21:29Z");
+        assert_eq!(whole_seconds("2026-11-21T03:21:29+01:00"), "2026-11-21T03:21:29+01:00");
     }
 
     #[test]

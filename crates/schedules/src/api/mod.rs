@@ -192,12 +192,17 @@ impl From<Error> for Problem {
         match error {
             Error::NotFound => Problem::new(&codes::NOT_FOUND),
             Error::Wrong(faults) => {
-                let code = match faults {
-                    Faults::NeverFires { .. } => &codes::CRON_NEVER_FIRES,
-                    Faults::UnknownZone(_) => &codes::TIMEZONE_UNKNOWN,
-                    Faults::Invalid(_) => &codes::INVALID,
+                // What is wrong is in the faults, each with its place.
+                let (code, detail) = match &faults {
+                    Faults::NeverFires { .. } => (
+                        &codes::CRON_NEVER_FIRES,
+                        "No month that it names has such a day; `L` is a month's last day.",
+                    ),
+                    Faults::UnknownZone(_) => (&codes::TIMEZONE_UNKNOWN, said.as_str()),
+                    Faults::Invalid(all) if all.len() == 1 => (&codes::INVALID, "One value is not allowed."),
+                    Faults::Invalid(_) => (&codes::INVALID, "Some values are not allowed."),
                 };
-                Problem::new(code).detail(said).faults("", &faults.list())
+                Problem::new(code).detail(detail).faults("", &faults.list())
             }
             Error::QueueUnknown(queue) => Problem::new(&codes::QUEUE_UNKNOWN)
                 .detail(format!("{said}; declare it in the project file (`[queues.{queue}]`), or `PUT /api/v1/queues/{queue}`.")),

@@ -108,7 +108,11 @@ impl Faults {
     #[must_use]
     pub fn list(&self) -> Vec<Fault> {
         match self {
-            Self::NeverFires { cron } => vec![fault("/cron", format!("{cron:?}"), &self.to_string())],
+            Self::NeverFires { cron } => {
+                let why =
+                    "it can never fire: no month that it names has such a day; `L` is a month's last day";
+                vec![fault("/cron", format!("{cron:?}"), why)]
+            }
             Self::UnknownZone(zone) => {
                 vec![fault("/timezone", format!("{:?}", zone.name), &zone.to_string())]
             }

@@ -14,8 +14,8 @@ use schedules::model::{Definition, Firing, ManagedBy, Schedule, Zones};
 use schedules::ops::{self, BuiltIn, Wanted, change};
 use schedules::{Deps, Scheduler, Tools};
 use telemetry::Metrics;
-pub(crate) use testkit::{at, slug};
 use testkit::{Client, Parts, Places, Store, TestApp};
+pub(crate) use testkit::{at, slug};
 
 /// The schedule that comes along in tests.
 pub(crate) static BUILT_IN: &[BuiltIn] = &[BuiltIn { name: "cleanup", cron: "0 2 * * *", queue: "cleanup" }];
