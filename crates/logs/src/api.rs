@@ -11,7 +11,7 @@ use ports::TenantDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telemetry::{Level, LogRecord, Source};
-use web::{Call, Problem, Reply, Routes, Spec, StreamKind, Surface};
+use web::{Call, PageQuery, Problem, Reply, Routes, Spec, StreamKind, Surface};
 
 use crate::follow::Followed;
 use crate::model::{Filter, Position, SourceKind};
@@ -103,61 +103,29 @@ enum StreamLine {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct SearchQuery {
-    /// At most so many records.
-    #[serde(default = "limit_default")]
-    #[schemars(range(min = 1, max = 500))]
-    limit: u32,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    cursor: Option<Cursor>,
-    /// The service that wrote it, or answered the request.
-    #[serde(default)]
-    service: Option<String>,
-    /// The replica's id.
-    #[serde(default)]
-    replica: Option<String>,
-    /// The deployment's id.
-    #[serde(default)]
-    deployment: Option<String>,
-    /// The environment's name.
-    #[serde(default)]
-    environment: Option<String>,
-    /// The tenant's id or slug.
-    #[serde(default)]
-    tenant: Option<String>,
-    /// The request's id.
-    #[serde(default)]
-    request: Option<String>,
-    /// At least so important.
-    #[serde(default)]
-    level: Option<Level>,
-    /// Only of this source.
-    #[serde(default)]
-    source: Option<SourceKind>,
-    /// In the message or a field's value; ASCII letters in either case.
-    #[serde(default)]
-    #[schemars(length(min = 1, max = 1024))]
-    text: Option<String>,
-    /// Whether to show requests to the control API that went well.
-    #[serde(default = "yes")]
-    control: bool,
-    /// Not before: a time, or how long ago (`10m`).
-    #[serde(default)]
-    since: Option<String>,
+    #[serde(flatten)]
+    page: PageQuery,
+    #[serde(flatten)]
+    wanted: Wanted,
     /// Before: a time, or how long ago.
     #[serde(default)]
     until: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct FollowQuery {
     /// Begin with so many of the records that are already there.
     #[serde(default)]
     #[schemars(range(max = 1000))]
     tail: u32,
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
+/// Which records are wanted, whether they are searched or followed. (Names that nobody knows are refused by `web`.)
+#[derive(Deserialize, JsonSchema)]
+struct Wanted {
     /// The service that wrote it, or answered the request.
     #[serde(default)]
     service: Option<String>,
@@ -189,21 +157,37 @@ struct FollowQuery {
     /// Whether to show requests to the control API that went well.
     #[serde(default = "yes")]
     control: bool,
-    /// Of those already there, not before: a time, or how long ago (`10m`).
+    /// Not before: a time, or how long ago (`10m`); of a stream, of those already there.
     #[serde(default)]
     since: Option<String>,
+}
+
+impl Wanted {
+    fn filter(&self, now: Timestamp) -> Result<Filter, Problem> {
+        Ok(Filter {
+            service: self.service.clone(),
+            replica: self.replica.clone(),
+            deployment: self.deployment.clone(),
+            environment: self.environment.clone(),
+            tenant: self.tenant.clone(),
+            request: self.request.clone(),
+            level: self.level,
+            source: self.source,
+            text: self.text.clone(),
+            since: self.since.as_deref().map(|text| time(text, now, "/query/since")).transpose()?,
+            until: None,
+            hide_platform: false,
+            hide_control: !self.control,
+        })
+    }
 }
 
 fn yes() -> bool {
     true
 }
 
-fn limit_default() -> u32 {
-    base::LIMIT_DEFAULT
-}
-
 async fn search(state: Arc<State>, call: Call<(), SearchQuery>) -> Result<Reply<Page<LogEntry>>, Problem> {
-    found(&state, &call, call.query.service.clone()).await
+    found(&state, &call, call.query.wanted.service.clone()).await
 }
 
 async fn search_service(
@@ -211,7 +195,7 @@ async fn search_service(
     call: Call<(), SearchQuery>,
 ) -> Result<Reply<Page<LogEntry>>, Problem> {
     let service = call.path.get("s")?.to_owned();
-    if call.query.service.as_ref().is_some_and(|other| *other != service) {
+    if call.query.wanted.service.as_ref().is_some_and(|other| *other != service) {
         return Err(
             Problem::new(&codes::BAD_REQUEST).fault("/query/service", "the path names another service")
         );
@@ -226,28 +210,15 @@ async fn found(
 ) -> Result<Reply<Page<LogEntry>>, Problem> {
     let query = &call.query;
     let now = state.logs.clock.now();
-    let wanted = Filter {
-        service,
-        replica: query.replica.clone(),
-        deployment: query.deployment.clone(),
-        environment: query.environment.clone(),
-        tenant: query.tenant.clone(),
-        request: query.request.clone(),
-        level: query.level,
-        source: query.source,
-        text: query.text.clone(),
-        since: query.since.as_deref().map(|text| time(text, now, "/query/since")).transpose()?,
-        until: query.until.as_deref().map(|text| time(text, now, "/query/until")).transpose()?,
-        hide_platform: false,
-        hide_control: !query.control,
-    };
+    let until = query.until.as_deref().map(|text| time(text, now, "/query/until")).transpose()?;
+    let wanted = Filter { service, until, ..query.wanted.filter(now)? };
     let filter = visible(state, call, wanted).await?;
-    let before = query.cursor.as_ref().map(|cursor| {
+    let before = query.page.cursor.as_ref().map(|cursor| {
         Position::parse(cursor.key()).ok_or_else(|| {
             Problem::new(&codes::BAD_REQUEST).fault("/query/cursor", "not a cursor of this list")
         })
     });
-    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(query.page.limit).unwrap_or(usize::MAX);
     let found = state.logs.search(filter, before.transpose()?, limit).await.map_err(problem)?;
     let data = found.records.into_iter().map(|(_, record)| record.into()).collect();
     let next_cursor = found.next.map(|position| Cursor::from_key(&position.to_string()));
@@ -256,23 +227,7 @@ async fn found(
 
 async fn follow(state: Arc<State>, call: Call<(), FollowQuery>) -> Result<Reply<()>, Problem> {
     let query = &call.query;
-    let now = state.logs.clock.now();
-    let wanted = Filter {
-        service: query.service.clone(),
-        replica: query.replica.clone(),
-        deployment: query.deployment.clone(),
-        environment: query.environment.clone(),
-        tenant: query.tenant.clone(),
-        request: query.request.clone(),
-        level: query.level,
-        source: query.source,
-        text: query.text.clone(),
-        since: query.since.as_deref().map(|text| time(text, now, "/query/since")).transpose()?,
-        until: None,
-        hide_platform: false,
-        hide_control: !query.control,
-    };
-    let filter = visible(&state, &call, wanted).await?;
+    let filter = visible(&state, &call, query.wanted.filter(state.logs.clock.now())?).await?;
     let tail = usize::try_from(query.tail.min(TAIL_MAX)).unwrap_or_default();
     let records = state.logs.clone().follow(filter, tail).await.map_err(problem)?;
     Ok(Reply::stream(StreamKind::Ndjson, lines(records)))
