@@ -76,6 +76,7 @@ pub const MANIFEST: Manifest = Manifest {
                 sql: include_str!("../migrations/0002_onboarding.sql"),
             },
             Migration { number: 3, name: "domains", sql: include_str!("../migrations/0003_domains.sql") },
+            Migration { number: 4, name: "overrides", sql: include_str!("../migrations/0004_overrides.sql") },
         ],
         tenant_tables: &["tenants_tenants", "tenants_domains", "tenants_released", "tenants_onboarding"],
         system_tables: &[

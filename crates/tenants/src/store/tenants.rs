@@ -8,6 +8,14 @@ use db::{Error, Row, Sql, SystemTx, TenantTx, params};
 use super::unknown;
 use crate::model::{Fields, Isolation, Status, Tenant, fold, prefix_end};
 
+/// What [`read`] reads.
+macro_rules! columns {
+    () => {
+        "tenant, project, slug, name, email, plan, status, isolation, region, time_zone, billing_anchor_day, \
+         rate_override, external_ids, metadata, revision, created_at, updated_at"
+    };
+}
+
 const INSERT: Sql = Sql::One(
     "INSERT INTO tenants_tenants (tenant, project, slug, name, name_folded, email, email_key, plan, status, \
      isolation, region, time_zone, billing_anchor_day, rate_override, external_ids, metadata, revision, \
@@ -23,38 +31,67 @@ const UPDATE: Sql = Sql::One(
 const TOUCH: Sql =
     Sql::One("UPDATE tenants_tenants SET updated_at = $2, revision = revision + 1 WHERE tenant = $1");
 const DELETE: Sql = Sql::One("DELETE FROM tenants_tenants WHERE tenant = $1");
-const OWN: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE tenant = $1",
-);
+const OWN: Sql = Sql::One(concat!("SELECT ", columns!(), " FROM tenants_tenants WHERE tenant = $1"));
 /// crosses tenants: operators name a tenant by its slug.
 const BY_SLUG: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE project = $1 AND slug = $2");
 /// crosses tenants: mail addresses are unique in the project.
 const BY_EMAIL: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE project = $1 AND email_key = $2");
-/// Two rows tell that a slug alone is ambiguous.
+/// Two rows tell that a slug alone is ambiguous. Asked project by project, which are few, as the index of slugs begins with the
+/// project; a join would leave it to the planner, which may read all tenants instead.
 /// crosses tenants: operators name a tenant by its slug.
-const BY_SLUG_ANYWHERE: Sql = Sql::One("SELECT tenant FROM tenants_tenants WHERE slug = $1 LIMIT 2");
+const BY_SLUG_ANYWHERE: Sql = Sql::One(
+    "SELECT found.tenant FROM (SELECT (SELECT t.tenant FROM tenants_tenants t \
+     WHERE t.project = p.project AND t.slug = $1) AS tenant FROM tenants_projects p) found \
+     WHERE found.tenant IS NOT NULL LIMIT 2",
+);
+
+/// A list in the order of ids, by the index that begins with what it is narrowed to: `$1` is the project, `$2` the id after
+/// which it goes on, `$3` how many.
+///
+/// PostgreSQL takes the primary key for any order of ids where it can, and then walks past all tenants of other projects,
+/// plans or states: its statistics do not tell that these come one after the other. So the order there names the
+/// whole index, and what goes before the id is asked for in forms of which the planner does not know that they
+/// leave one value, which would let it drop that column from the order: an array of one, a range of one.
+macro_rules! list {
+    ($also:expr) => {
+        Sql::Split {
+            sqlite: list!(@sqlite "", $also),
+            postgres: list!(@postgres "", "project, tenant", $also),
+        }
+    };
+    (of status, $also:expr) => {
+        Sql::Split {
+            sqlite: list!(@sqlite "AND status = $4 ", $also),
+            postgres: list!(
+                @postgres "AND status >= $4 AND status <= $4 ", "project, status, tenant", $also
+            ),
+        }
+    };
+    (of plan, $also:expr) => {
+        Sql::Split {
+            sqlite: list!(@sqlite "AND plan = $5 ", $also),
+            postgres: list!(@postgres "AND plan >= $5 AND plan <= $5 ", "project, plan, tenant", $also),
+        }
+    };
+    (@sqlite $of:literal, $also:expr) => {
+        concat!(
+            "SELECT ", columns!(), " FROM tenants_tenants WHERE project = $1 ", $of, "AND tenant > $2", $also,
+            " ORDER BY tenant LIMIT $3"
+        )
+    };
+    (@postgres $of:literal, $order:literal, $also:expr) => {
+        concat!(
+            "SELECT ", columns!(), " FROM tenants_tenants WHERE project = ANY (ARRAY[$1]) ", $of,
+            "AND tenant > $2", $also, " ORDER BY ", $order, " LIMIT $3"
+        )
+    };
+}
 /// crosses tenants: operators list all tenants, and gateways hold them.
-const PAGE: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 ORDER BY tenant LIMIT $3",
-);
+const PAGE: Sql = list!("");
 /// crosses tenants: operators list all tenants.
-const PAGE_OF_STATUS: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND status = $4 AND ($5 = '' OR plan = $5) \
-     ORDER BY tenant LIMIT $3",
-);
+const PAGE_OF_STATUS: Sql = list!(of status, " AND ($5 = '' OR plan = $5)");
 /// crosses tenants: operators list all tenants.
-const PAGE_OF_PLAN: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND plan = $4 AND ($5 = '' OR status = $5) \
-     ORDER BY tenant LIMIT $3",
-);
+const PAGE_OF_PLAN: Sql = list!(of plan, " AND ($4 = '' OR status = $4)");
 /// How many tenants each of the three ranges of a search holds, counted no further than the limit.
 /// crosses tenants: operators search in all tenants.
 const SEARCH_BREADTH: Sql = Sql::One(
@@ -67,45 +104,46 @@ const SEARCH_BREADTH: Sql = Sql::One(
 );
 /// A narrow search: the three ranges are read from three indexes, and what they find is sorted.
 /// crosses tenants: operators search in all tenants.
-const PAGE_OF_NARROW_SEARCH: Sql = Sql::One(
-    "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-     billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-     FROM tenants_tenants WHERE tenant IN (\
+const PAGE_OF_NARROW_SEARCH: Sql = Sql::One(concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tenants_tenants WHERE tenant IN (\
      SELECT tenant FROM tenants_tenants WHERE project = $1 AND slug >= $6 AND slug < $7 UNION \
      SELECT tenant FROM tenants_tenants WHERE project = $1 AND name_folded >= $6 AND name_folded < $7 UNION \
      SELECT tenant FROM tenants_tenants WHERE project = $1 AND email_key >= $6 AND email_key < $7) \
-     AND tenant > $2 AND ($4 = '' OR status = $4) AND ($5 = '' OR plan = $5) ORDER BY tenant LIMIT $3",
-);
+     AND tenant > $2 AND ($4 = '' OR status = $4) AND ($5 = '' OR plan = $5) ORDER BY tenant LIMIT $3"
+));
 /// A broad search: many tenants fit, so that walking them in the list's order soon fills a page. The functions
 /// around the columns keep the planners from their indexes, which would find and sort all of them.
-macro_rules! broad_search {
+macro_rules! found {
     ($of:literal) => {
         concat!(
-            "SELECT tenant, project, slug, name, email, plan, status, isolation, region, time_zone, \
-             billing_anchor_day, rate_override, external_ids, metadata, revision, created_at, updated_at \
-             FROM tenants_tenants WHERE project = $1 AND tenant > $2 AND ",
             $of,
             " AND (coalesce(slug, '') >= $6 AND coalesce(slug, '') < $7 \
              OR coalesce(name_folded, '') >= $6 AND coalesce(name_folded, '') < $7 \
-             OR coalesce(email_key, '') >= $6 AND coalesce(email_key, '') < $7) ORDER BY tenant LIMIT $3"
+             OR coalesce(email_key, '') >= $6 AND coalesce(email_key, '') < $7)"
         )
     };
 }
 /// crosses tenants: operators search in all tenants.
-const PAGE_OF_BROAD_SEARCH: Sql =
-    Sql::One(broad_search!("($4 = '' OR status = $4) AND ($5 = '' OR plan = $5)"));
+const PAGE_OF_BROAD_SEARCH: Sql = list!(found!(" AND ($4 = '' OR status = $4) AND ($5 = '' OR plan = $5)"));
 /// crosses tenants: operators search in all tenants.
-const PAGE_OF_BROAD_SEARCH_OF_STATUS: Sql = Sql::One(broad_search!("status = $4 AND ($5 = '' OR plan = $5)"));
+const PAGE_OF_BROAD_SEARCH_OF_STATUS: Sql = list!(of status, found!(" AND ($5 = '' OR plan = $5)"));
 /// crosses tenants: operators search in all tenants.
-const PAGE_OF_BROAD_SEARCH_OF_PLAN: Sql = Sql::One(broad_search!("($4 = '' OR status = $4) AND plan = $5"));
+const PAGE_OF_BROAD_SEARCH_OF_PLAN: Sql = list!(of plan, found!(" AND ($4 = '' OR status = $4)"));
 /// crosses tenants: plans ask who is on them before they change.
+/// Counted in two indexes, without a look at the rows.
 const COUNT_ON_PLAN: Sql = Sql::One(
-    "SELECT CAST(COUNT(*) AS BIGINT), CAST(COUNT(rate_override) AS BIGINT) FROM tenants_tenants \
-     WHERE project = $1 AND plan = $2",
+    "SELECT (SELECT CAST(COUNT(*) AS BIGINT) FROM tenants_tenants WHERE project = $1 AND plan = $2), \
+     (SELECT CAST(COUNT(*) AS BIGINT) FROM tenants_tenants \
+     WHERE project = $1 AND plan = $2 AND rate_override IS NOT NULL)",
 );
-/// crosses tenants: plans ask who is on them before they change.
-const SLUGS_ON_PLAN: Sql =
-    Sql::One("SELECT slug FROM tenants_tenants WHERE project = $1 AND plan = $2 ORDER BY tenant LIMIT $3");
+/// crosses tenants: plans ask who is on them before they change. PostgreSQL as with lists.
+const SLUGS_ON_PLAN: Sql = Sql::Split {
+    sqlite: "SELECT slug FROM tenants_tenants WHERE project = $1 AND plan = $2 ORDER BY tenant LIMIT $3",
+    postgres: "SELECT slug FROM tenants_tenants WHERE project = ANY (ARRAY[$1]) AND plan >= $2 AND plan <= $2 \
+               ORDER BY project, plan, tenant LIMIT $3",
+};
 
 /// Tenants that a range of a narrow search may hold: finding and sorting them takes a few milliseconds. Of a
 /// million tenants in which that many fit, a page of fifty is filled after some 25,000 rows.
@@ -237,7 +275,7 @@ pub(crate) fn page(
             tx.query(sql, &params![project, after, limit, status, plan, prefix, end])?
         }
         None if by_status => tx.query(&PAGE_OF_STATUS, &params![project, after, limit, status, plan])?,
-        None if !plan.is_empty() => tx.query(&PAGE_OF_PLAN, &params![project, after, limit, plan, status])?,
+        None if !plan.is_empty() => tx.query(&PAGE_OF_PLAN, &params![project, after, limit, status, plan])?,
         None => tx.query(&PAGE, &params![project, after, limit])?,
     };
     rows.iter().map(read).collect()

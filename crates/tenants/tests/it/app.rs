@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 
 use base::{EnvironmentId, JobId, ProjectId, Slug, TenantId};
 use config::SectionSchema;
-use db::{Event, SystemTx};
+use db::SystemTx;
 use ports::{
     ApplyError, Change, Enqueue, EnqueueError, EnvironmentDirectory, JobHandler, NewJob, PlanLookup,
     QueueRef, SectionApply, TenantRows,
 };
 use serde_json::{Value, json};
 use tenants::{Deps, Environments};
+pub(crate) use testkit::slug;
 use testkit::{Answer, Client, Parts, Store, TestApp};
-use web::Surface;
 
 use crate::zone::Zone;
 
@@ -128,16 +128,6 @@ impl SectionApply for Widgets {
     }
 }
 
-/// What a test keeps of what is built for it.
-struct Built {
-    environments: Arc<Environments>,
-    rows: Rows,
-    queues: Arc<Queues>,
-    handlers: Vec<Arc<dyn JobHandler>>,
-    zone: Zone,
-    proofs: tenants::Proofs,
-}
-
 /// An app with its stand-ins.
 pub(crate) struct App {
     pub(crate) app: TestApp,
@@ -170,66 +160,45 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let built: Arc<Mutex<Option<Built>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[tenants::MANIFEST.migrations],
-        |store: Store| {
-            let built = Arc::clone(&built);
-            async move {
-                let rows = Rows::default();
-                let development = slug("development");
-                let environments = Environments::load(store.db.clone(), development).await.unwrap();
-                let queues = Arc::<Queues>::default();
-                let clock = store.shared_clock();
-                let mut sections = tenants::own_sections(&clock);
-                sections.push(Arc::new(Widgets(Arc::default())));
-                let mut schemas = tenants::SECTIONS.to_vec();
-                schemas.push(WIDGETS);
-                let zone = Zone::serve().await;
-                let dns = outbound::Dns::of(vec![zone.addr], store.random.clone());
-                let proofs =
-                    tenants::Proofs::new(store.db.clone(), clock.clone(), store.random.clone(), dns.clone());
-                let module = tenants::build(Deps {
-                    db: store.db.clone(),
-                    clock,
-                    random: store.random.clone(),
-                    environments: Arc::clone(&environments),
-                    plans: Arc::new(Plans),
-                    enqueue: Arc::clone(&queues) as _,
-                    rows: vec![Arc::new(rows.clone())],
-                    dns,
-                    health: Vec::new(),
-                    sections,
-                    schemas,
-                });
-                *built.lock().unwrap() = Some(Built {
-                    environments: Arc::clone(&environments),
-                    rows,
-                    queues,
-                    handlers: module.handlers.clone(),
-                    zone,
-                    proofs,
-                });
-                let environments: Arc<dyn EnvironmentDirectory> = environments;
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(environments),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let rows = Rows::default();
+            let development = slug("development");
+            let environments = Environments::load(store.db.clone(), development).await.unwrap();
+            let queues = Arc::<Queues>::default();
+            let clock = store.shared_clock();
+            let mut sections = tenants::own_sections(&clock);
+            sections.push(Arc::new(Widgets(Arc::default())));
+            let mut schemas = tenants::SECTIONS.to_vec();
+            schemas.push(WIDGETS);
+            let zone = Zone::serve().await;
+            let dns = outbound::Dns::of(vec![zone.addr], store.random.clone());
+            let proofs =
+                tenants::Proofs::new(store.db.clone(), clock.clone(), store.random.clone(), dns.clone());
+            let module = tenants::build(Deps {
+                db: store.db.clone(),
+                clock,
+                random: store.random.clone(),
+                environments: Arc::clone(&environments),
+                plans: Arc::new(Plans),
+                enqueue: Arc::clone(&queues) as _,
+                rows: vec![Arc::new(rows.clone())],
+                dns,
+                health: Vec::new(),
+                sections,
+                schemas,
+            });
+            let handlers = module.handlers.clone();
+            let served: Arc<dyn EnvironmentDirectory> = environments.clone();
+            let parts = Parts { environments: Some(served), ..Parts::of(module) };
+            (parts, (environments, rows, queues, handlers, zone, proofs))
         },
-        |app: TestApp| {
-            let Built { environments, rows, queues, handlers, zone, proofs } =
-                built.lock().unwrap().take().unwrap();
+        |app: TestApp, (environments, rows, queues, handlers, zone, proofs)| {
             test(App { app, environments, rows, queues, handlers, zone, proofs })
         },
     )
     .await;
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
 }
 
 pub(crate) async fn apply(client: &Client, environment: &str, text: &str) -> Answer {
@@ -247,18 +216,9 @@ pub(crate) async fn create(client: &Client, slug: &str) -> TenantId {
 }
 
 impl App {
-    /// The whole log, once it has at least `count` events.
-    pub(crate) async fn events(&self, count: i64) -> Vec<Event> {
-        let log = self.app.store.db.events();
-        while log.head() < count {
-            log.wait_beyond(log.head()).await;
-        }
-        log.after(0, 1_000).await.unwrap()
-    }
-
     /// The kinds of the events about a subject, in order.
     pub(crate) async fn kinds(&self, count: i64, subject: &str) -> Vec<String> {
-        let events = self.events(count).await;
+        let events = self.app.events(count).await;
         events.into_iter().filter(|event| event.subject == subject).map(|event| event.kind).collect()
     }
 }

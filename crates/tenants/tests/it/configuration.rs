@@ -29,7 +29,7 @@ async fn the_first_apply_makes_project_and_environment() {
         let again = apply(&operator, "development", FILE).await.ok(200);
         assert_eq!(again["changes"], json!([]));
         create(&operator, "acme").await;
-        let kinds: Vec<_> = app.events(4).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(4).await.into_iter().map(|event| event.kind).collect();
         assert_eq!(kinds, ["project.created", "environment.created", "project.applied", "tenant.created"]);
         let projects = operator.get("/api/v1/projects").await.ok(200);
         assert_eq!(projects["data"][0]["name"], "agents");
@@ -71,7 +71,7 @@ async fn a_file_with_mistakes_changes_nothing_and_tells_all() {
         let current = app.environments.current().unwrap();
         assert_eq!(current.base_domain.as_str(), "localhost");
         create(&operator, "acme").await;
-        assert_eq!(app.events(4).await.len(), 4, "three of the first apply, one of the tenant");
+        assert_eq!(app.app.events(4).await.len(), 4, "three of the first apply, one of the tenant");
     })
     .await;
 }

@@ -56,7 +56,7 @@ async fn a_tenant_is_made_read_and_changed() {
         let back = operator.patch(&location, json!({"rate_override": null})).await.ok(200);
         assert_eq!(back["rate_override"], Value::Null);
 
-        let events = app.events(6).await;
+        let events = app.app.events(6).await;
         let own: Vec<_> = events.iter().filter(|event| event.subject == id).collect();
         let kinds: Vec<_> = own.iter().map(|event| event.kind.as_str()).collect();
         assert_eq!(kinds, ["tenant.created", "tenant.updated", "tenant.updated"]);
@@ -90,7 +90,7 @@ async fn status_moves_along_the_state_machine() {
         create(&operator, "globex").await;
         let both = json!({"status": "suspended", "plan": "pro"});
         operator.patch("/api/v1/tenants/globex", both).await.ok(200);
-        let events = app.events(10).await;
+        let events = app.app.events(10).await;
         let kinds = |subject: &str| -> Vec<String> {
             events.iter().filter(|event| event.subject == subject).map(|event| event.kind.clone()).collect()
         };
@@ -139,7 +139,7 @@ async fn every_fault_is_told_at_once_and_nothing_is_written() {
     apps(|app| async move {
         let operator = app.app.operator();
         create(&operator, "acme").await;
-        let before = app.events(4).await.len();
+        let before = app.app.events(4).await.len();
         let taken = operator
             .post("/api/v1/tenants", json!({"slug": "acme", "name": "x", "email": "ACME@example.com"}))
             .await
@@ -163,7 +163,7 @@ async fn every_fault_is_told_at_once_and_nothing_is_written() {
         operator.patch("/api/v1/tenants/acme", json!({"plan": null})).await.problem(&codes::INVALID);
         operator.get("/api/v1/tenants/fine").await.problem(&codes::NOT_FOUND);
         create(&operator, "last").await;
-        assert_eq!(app.events(5).await.len(), before + 1, "refusals leave no event");
+        assert_eq!(app.app.events(5).await.len(), before + 1, "refusals leave no event");
     })
     .await;
 }
