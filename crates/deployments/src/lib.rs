@@ -45,7 +45,7 @@ mod views;
 
 pub use cli::verbs;
 pub use directory::Identities;
-pub use keeper::{LONELY_MAX, keeper_main};
+pub use keeper::{LONELY_MAX, inherited_sockets, keeper_main};
 pub use model::ReplicaState;
 pub use views::{DeploymentView, LatestView, ReplicaView, ServiceState, ServiceView};
 
@@ -53,9 +53,10 @@ use authority::{SystemCtx, permissions};
 use base::{EnvironmentId, SharedClock, SharedRandom};
 use config::SectionSchema;
 use db::{Db, Migration, MigrationSet};
-use lifecycle::TaskKind;
+use lifecycle::{HeldSockets, TaskKind};
 use module::{EventDoc, Manifest, Module, Task};
 use ports::{EnvironmentDirectory, LogSink, ServiceDirectory, ServiceTokens};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +130,12 @@ pub struct Config {
     pub grace: Duration,
     /// Time that a build, a check or a pre-deploy command may take.
     pub step_timeout: Duration,
+    /// The sockets on which this process listens, which the keeper holds for the next one.
+    pub sockets: Arc<HeldSockets>,
 }
+
+/// How long requests wait at most for replicas that were taken over to be asked for their health.
+pub const TAKEN_OVER_MAX: Duration = Duration::from_secs(3);
 
 /// How long a replica that is replaced finishes its requests.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -153,6 +159,7 @@ impl Config {
             drain: DRAIN,
             grace: GRACE,
             step_timeout: STEP_TIMEOUT,
+            sockets: Arc::default(),
         }
     }
 }
@@ -201,6 +208,14 @@ impl Handle {
         Ok(known.into_iter().map(|known| views::service(&self.0, known)).collect())
     }
 
+    /// Resolves when it is known of each replica that was taken over at the start whether it can have requests; at the latest after
+    /// [`TAKEN_OVER_MAX`]. To be waited for before requests are accepted. Never before the reconciler runs.
+    pub async fn taken_over(&self) {
+        let mut unheard = self.0.unheard.subscribe();
+        let all = unheard.wait_for(|unheard| unheard.as_ref().is_some_and(BTreeSet::is_empty));
+        let _those_that_are_late_get_requests_later = tokio::time::timeout(TAKEN_OVER_MAX, all).await.is_ok();
+    }
+
     /// Lets the reconciler look whether something is to be done, without waiting for the event log.
     pub fn nudge(&self) {
         self.0.nudge();
@@ -241,6 +256,8 @@ pub fn build(config: Config, deps: Deps) -> Built {
         building: tokio::sync::Mutex::default(),
         changed: tokio::sync::watch::Sender::new(0),
         metrics: metrics::Counters::new(&metrics),
+        unheard: tokio::sync::watch::Sender::new(None),
+        parked: parking_lot::Mutex::default(),
     });
     let running = Arc::clone(&runtime);
     let task = Task::new(TaskKind::Reconciler, "deployments.services", move |stop| {

@@ -84,6 +84,14 @@ impl Outputs {
         self.tags.lock().insert(name.to_owned(), tag);
     }
 
+    /// All processes whose lines are attributed, by name.
+    pub(crate) fn tagged(&self) -> Vec<(String, Tag)> {
+        let tags = self.tags.lock();
+        let mut all: Vec<_> = tags.iter().map(|(name, tag)| (name.clone(), tag.clone())).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
     /// Forgets the process `name`.
     pub(crate) fn untag(&self, name: &str) {
         self.tags.lock().remove(name);

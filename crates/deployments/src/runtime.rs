@@ -3,7 +3,7 @@
 use crate::Config;
 use crate::directory::Directory;
 use crate::folders::Folders;
-use crate::keeper::procs;
+use crate::keeper::{Crew, procs};
 use crate::model::ReplicaState;
 use crate::ops::Ambient;
 use crate::output::Outputs;
@@ -12,7 +12,7 @@ use base::{DeploymentId, EnvironmentId, ReplicaId, ServiceId, SharedClock, Share
 use db::Db;
 use parking_lot::Mutex;
 use ports::EnvironmentDirectory;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -55,12 +55,21 @@ pub(crate) struct Runtime {
     /// Counts what may concern services; each looks at itself when it changes.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) metrics: crate::metrics::Counters,
+    /// Replicas that were taken over at the start and that nothing was heard of yet; `None` before it is known which.
+    pub(crate) unheard: watch::Sender<Option<BTreeSet<ReplicaId>>>,
+    /// What ran when this process left to its successor: not polled any more, and dropped with the process.
+    pub(crate) parked: Mutex<Option<Crew>>,
 }
 
 impl Runtime {
     /// Lets all services look whether something is to be done.
     pub(crate) fn nudge(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Notes that it is known of a replica whether it can have requests.
+    pub(crate) fn heard_of(&self, replica: ReplicaId) {
+        self.unheard.send_if_modified(|unheard| unheard.as_mut().is_some_and(|ids| ids.remove(&replica)));
     }
 
     /// Where ids and times come from.

@@ -6,6 +6,7 @@
 
 mod deploy;
 mod elsewhere;
+mod ending;
 mod service;
 mod slot;
 mod step;
@@ -19,7 +20,7 @@ use crate::output::Tag;
 use crate::runtime::Runtime;
 use crate::store::{self, ServiceRow};
 use authority::SystemCtx;
-use base::ServiceId;
+use base::{ReplicaId, ServiceId};
 use lifecycle::Stop;
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -51,9 +52,28 @@ pub(crate) struct Work {
     pub(crate) stopping: watch::Sender<bool>,
     /// Services that have a future.
     running: Mutex<BTreeSet<ServiceId>>,
+    /// Ids of services in the order in which their first replicas were started. Neither a crash nor a deployment changes it.
+    started: Mutex<Vec<String>>,
 }
 
-/// Runs until `stop`, then ends all processes.
+impl Work {
+    /// Notes that a replica of a service was started, or taken over.
+    fn note_started(&self, service: &str) {
+        let mut started = self.started.lock();
+        if !started.iter().any(|known| known == service) {
+            started.push(service.to_owned());
+        }
+    }
+
+    /// Waits for ever once all is to end: what a process's end means is then nobody's business any more.
+    async fn unless_stopping(&self) {
+        if *self.stopping.borrow() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Runs until `stop`, then ends all processes, service by service.
 pub(crate) async fn run(rt: Arc<Runtime>, stop: Stop) {
     // Of an earlier run that failed. What still runs is adopted.
     rt.replicas.lock().clear();
@@ -62,8 +82,7 @@ pub(crate) async fn run(rt: Arc<Runtime>, stop: Stop) {
     let outputs = Arc::clone(&rt.outputs);
     let listener =
         Arc::new(move |name: &str, heard: crate::keeper::client::Heard<'_>| outputs.hear(name, heard));
-    let data_dir = rt.folders.data_dir().to_path_buf();
-    let keeper = Client::new(data_dir, rt.config.keeper_program.clone(), listener);
+    let keeper = Client::new(&rt.config, listener);
     let work = Arc::new(Work {
         rt,
         ctx: SystemCtx::because(REASON),
@@ -71,6 +90,7 @@ pub(crate) async fn run(rt: Arc<Runtime>, stop: Stop) {
         hands: crew.hands(),
         stopping: watch::Sender::new(false),
         running: Mutex::default(),
+        started: Mutex::default(),
     });
     let hands = crew.hands();
     hands.add(work.keeper.clone().run());
@@ -78,7 +98,12 @@ pub(crate) async fn run(rt: Arc<Runtime>, stop: Stop) {
     hands.add(reconcile(Arc::clone(&work)));
     crew.work(stop.stopped()).await;
     work.stopping.send_replace(true);
-    crew.work(work.keeper.shutdown(work.rt.config.grace)).await;
+    if stop.is_leaving() && crew.work(ending::leave(&work)).await {
+        // Its connection stays, so that the keeper does not take itself for alone before this process has ended.
+        work.rt.parked.lock().replace(crew);
+        return;
+    }
+    crew.work(ending::end_all(&work, &stop)).await;
 }
 
 /// Wakes the services when something happened that may concern them.
@@ -132,7 +157,12 @@ struct Adoptable(BTreeMap<String, Vec<(Listed, Tag)>>);
 
 impl Adoptable {
     async fn read(work: &Work) -> Self {
-        let listed = work.keeper.adoptable().await;
+        let mut listed = work.keeper.adoptable().await;
+        listed.sort_by_key(|one| one.started_at);
+        let running = listed.iter().filter(|one| one.exit.is_none());
+        let tags = running.filter_map(|one| serde_json::from_value::<Tag>(one.meta.clone()).ok());
+        let replicas = tags.filter_map(|tag| ReplicaId::parse(&tag.replica).ok()).collect();
+        work.rt.unheard.send_replace(Some(replicas));
         let mut by_service: BTreeMap<String, Vec<(Listed, Tag)>> = BTreeMap::new();
         let names: Vec<String> = listed.iter().map(|one| one.name.clone()).collect();
         for one in listed {
@@ -140,6 +170,7 @@ impl Adoptable {
             match serde_json::from_value::<Tag>(one.meta.clone()) {
                 Ok(tag) => {
                     work.rt.outputs.tag(&one.name, tag.clone());
+                    work.note_started(&tag.service_id);
                     by_service.entry(tag.service_id.clone()).or_default().push((one, tag));
                 }
                 Err(_) => work.hands.add(end(work.keeper.clone(), one.name, Duration::ZERO)),

@@ -85,6 +85,20 @@ pub fn bind_reuseport(
     (0..count.max(1)).map(|_| listen(alone, true).map_err(failed)).collect()
 }
 
+/// `count` further sockets beside others of this process, or that it inherited, which were made by [`bind_reuseport`].
+///
+/// # Errors
+/// [`BindError`].
+pub fn bind_beside(
+    address: SocketAddr,
+    count: usize,
+    purpose: &str,
+    config_key: &str,
+) -> Result<Vec<TcpListener>, BindError> {
+    let bind = || listen(address, true).map_err(|source| explain(address, purpose, config_key, source));
+    (0..count).map(|_| bind()).collect()
+}
+
 fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     // On Linux this only allows binding while old connections linger; two listeners still exclude each other.

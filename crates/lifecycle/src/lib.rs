@@ -10,9 +10,11 @@
 //!    [`Supervisor::restartable`] starts it again after a growing pause; [`Supervisor::thread`] and
 //!    [`Supervisor::runtime_thread`] do the same on a thread of its own. Connections go into [`Tasks`].
 //! 3. A panic is caught, logged, and counts as a failure of that task alone.
-//! 4. At the end ([`Supervisor::stop`]) kinds stop in the order of [`TaskKind`]: listeners, reconcilers, workers,
+//! 4. Who leaves to a successor hands its listening sockets on ([`HeldSockets`], [`InheritedSockets`]).
+//! 5. At the end ([`Supervisor::stop`]) kinds stop in the order of [`TaskKind`]: listeners, reconcilers, workers,
 //!    flushers. Each kind is asked ([`Stop::stopped`]), then told ([`Stop::cut`]), then dropped; each step has a
-//!    deadline within the grace period. What had to be dropped is named in [`Cut`].
+//!    deadline within the grace period. What had to be dropped is named in [`Cut`], with what it said that it waits for
+//!    ([`Stop::awaiting`]).
 //!
 //! # Invariants
 //!
@@ -25,6 +27,7 @@
 //! await point after its hard deadline, and the store's closures have none.
 
 mod bind;
+mod handed;
 mod listeners;
 mod readiness;
 mod run;
@@ -33,13 +36,14 @@ mod stop;
 mod supervisor;
 mod tasks;
 
-pub use bind::{BindError, LISTEN_BACKLOG, bind_reuseport, bind_tcp};
+pub use bind::{BindError, LISTEN_BACKLOG, bind_beside, bind_reuseport, bind_tcp};
+pub use handed::{HeldSockets, InheritedSockets};
 pub use listeners::{LISTENERS_FILE, Listeners};
 pub use readiness::Readiness;
-pub use run::Exit;
+pub use run::{Exit, LEAVE_GRACE_MAX};
 pub use signals::{Signal, Signals};
-pub use stop::{Phase, Stop, StopHandle};
+pub use stop::{Awaited, Phase, Stop, StopHandle};
 pub use supervisor::{
-    Cut, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, Supervisor, TaskError, TaskFailure, TaskKind,
+    CUT_TIME_MAX, Cut, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, Supervisor, TaskError, TaskFailure, TaskKind,
 };
 pub use tasks::{LocalTask, Tasks, blocking, spawn_local, thread};

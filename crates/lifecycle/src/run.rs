@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::{Cut, Readiness, Signal, Signals, Supervisor, TaskFailure};
 
+/// The longest grace of a process that leaves to a successor: whoever connects meanwhile waits for that one.
+pub const LEAVE_GRACE_MAX: Duration = Duration::from_secs(10);
+
 /// Why the process ends other than well. Both mean exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Exit {
@@ -17,7 +20,8 @@ pub enum Exit {
 
 impl Supervisor {
     /// Waits for a signal or a failure, then stops everything within `grace`; a second signal ends the waiting.
-    /// `reload` is called on SIGHUP.
+    /// `reload` is called on SIGHUP. On [`Signal::Leave`] tasks are told that a successor comes ([`Stop::is_leaving`]), and
+    /// have [`LEAVE_GRACE_MAX`] at most.
     ///
     /// # Errors
     /// [`Exit`] when the end was not orderly.
@@ -28,21 +32,22 @@ impl Supervisor {
         grace: Duration,
         mut reload: impl FnMut(),
     ) -> Result<(), Exit> {
-        let failure = loop {
+        let (failure, grace) = loop {
             tokio::select! {
-                failure = self.failed() => break Some(failure),
+                failure = self.failed() => break (Some(failure), grace),
                 signal = signals.next() => match signal {
                     Signal::Reload => reload(),
-                    Signal::Stop | Signal::SecondSignal => break None,
+                    Signal::Stop | Signal::SecondSignal => break (None, grace),
+                    Signal::Leave => {
+                        self.leave();
+                        break (None, grace.min(LEAVE_GRACE_MAX));
+                    }
                 },
             }
         };
         readiness.stopping();
         tracing::info!("stopping");
-        let stopped = tokio::select! {
-            stopped = self.stop(grace) => stopped,
-            () = second(signals, failure.is_some()) => Err(Cut { tasks: self.running() }),
-        };
+        let stopped = self.stop_unless(grace, second(signals, failure.is_some())).await;
         match (failure, stopped) {
             (Some(failure), _) => Err(Exit::Failed(failure)),
             (None, Err(cut)) => Err(Exit::Cut(cut)),
@@ -57,7 +62,7 @@ async fn second(signals: &mut Signals, first_counts: bool) {
         match signals.next().await {
             Signal::SecondSignal => return,
             Signal::Stop if first_counts => return,
-            Signal::Stop | Signal::Reload => {}
+            Signal::Stop | Signal::Reload | Signal::Leave => {}
         }
     }
 }

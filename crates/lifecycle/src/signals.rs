@@ -13,6 +13,8 @@ pub enum Signal {
     SecondSignal,
     /// SIGHUP: read again what can be read again.
     Reload,
+    /// SIGUSR2: leave to a successor, which takes over what runs.
+    Leave,
 }
 
 /// The process's signal handlers. Install once, before anything that must be stopped in order.
@@ -21,11 +23,12 @@ pub struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hang_up: Stream,
+    leave: Stream,
     asked: bool,
 }
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    /// Takes over SIGTERM, SIGINT, SIGHUP and SIGUSR2.
     ///
     /// # Errors
     /// When the system refuses the handlers.
@@ -34,6 +37,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            leave: signal(SignalKind::user_defined2())?,
             asked: false,
         })
     }
@@ -44,6 +48,7 @@ impl Signals {
             _ = self.terminate.recv() => self.stop(),
             _ = self.interrupt.recv() => self.stop(),
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.leave.recv() => Signal::Leave,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The one way to be told to stop, for futures and for threads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -31,11 +33,33 @@ pub struct StopHandle {
     sleepers: Arc<Sleepers>,
 }
 
-/// Threads that wait with a time limit.
+/// Threads that wait with a time limit, and what tasks say that they wait for.
 #[derive(Debug, Default)]
 struct Sleepers {
     stopping: Mutex<bool>,
     changed: Condvar,
+    awaited: Mutex<Awaiting>,
+    leaving: AtomicBool,
+}
+
+/// What is waited for, by a number that tells the same names apart.
+#[derive(Debug, Default)]
+struct Awaiting {
+    last: u64,
+    names: BTreeMap<u64, String>,
+}
+
+/// Something that a task waits for while it stops. Whoever is cut is named together with it; forgotten when dropped.
+#[derive(Debug)]
+pub struct Awaited {
+    sleepers: Arc<Sleepers>,
+    number: u64,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.sleepers.awaited.lock().names.remove(&self.number);
+    }
 }
 
 impl Stop {
@@ -72,6 +96,12 @@ impl Stop {
         self.phase() >= Phase::Cut
     }
 
+    /// Whether a successor of this process comes, which takes over what it finds. Known before [`Stop::stopped`] resolves.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.sleepers.leaving.load(Ordering::Acquire)
+    }
+
     /// Resolves when nothing new should be taken.
     pub async fn stopped(&self) {
         self.reached(Phase::Stopping).await;
@@ -98,6 +128,22 @@ impl Stop {
         *stopping
     }
 
+    /// Says what this task waits for while it stops, like `service web`, for as long as what is returned is kept.
+    #[must_use]
+    pub fn awaiting(&self, what: impl Into<String>) -> Awaited {
+        let mut awaited = self.sleepers.awaited.lock();
+        awaited.last += 1;
+        let number = awaited.last;
+        awaited.names.insert(number, what.into());
+        Awaited { sleepers: self.sleepers.clone(), number }
+    }
+
+    /// What is waited for now, in the order in which it was said.
+    #[must_use]
+    pub fn awaited(&self) -> Vec<String> {
+        self.sleepers.awaited.lock().names.values().cloned().collect()
+    }
+
     async fn reached(&self, phase: Phase) {
         let mut receiver = self.phase.clone();
         if receiver.wait_for(|now| *now >= phase).await.is_err() {
@@ -108,6 +154,11 @@ impl Stop {
 }
 
 impl StopHandle {
+    /// Says that a successor comes. To be followed by [`StopHandle::stop`].
+    pub fn leave(&self) {
+        self.sleepers.leaving.store(true, Ordering::Release);
+    }
+
     /// Asks: take nothing new.
     pub fn stop(&self) {
         self.reach(Phase::Stopping);

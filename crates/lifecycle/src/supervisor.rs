@@ -62,6 +62,9 @@ impl TaskKind {
 /// Percent of the grace period that a kind gets between being cut and being dropped.
 const CUT_PERCENT: u32 = 2;
 
+/// What all tasks together get to return when patience is over: to kill what they started, and to write out the log.
+pub const CUT_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Polls of tasks of a thread's own runtime between two looks at what the kernel has for it. More than tokio's 61:
 /// such threads serve many connections, and what is ready is fetched in larger portions.
 const EVENT_INTERVAL: u32 = 512;
@@ -80,7 +83,7 @@ pub struct TaskFailure {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cut short: {}", tasks.join(", "))]
 pub struct Cut {
-    /// Names of tasks; for a set of tasks its name and how many.
+    /// Names of tasks; for a set of tasks its name and how many; and what they waited for.
     pub tasks: Vec<String>,
 }
 
@@ -264,6 +267,11 @@ impl Supervisor {
         TaskKind::ALL.into_iter().flat_map(|kind| self.running_of(kind)).collect()
     }
 
+    /// Tells all tasks that a successor of this process comes. To be followed by [`Supervisor::stop`].
+    pub fn leave(&self) {
+        self.0.stops.values().for_each(|(handle, _)| handle.leave());
+    }
+
     /// Ends everything, kind by kind, within `grace`. Call once; readiness should be off before.
     ///
     /// # Errors
@@ -277,6 +285,29 @@ impl Supervisor {
             cut.extend(self.stop_kind(kind, soft, grace * CUT_PERCENT / 100).await);
         }
         if cut.is_empty() { Ok(()) } else { Err(Cut { tasks: cut }) }
+    }
+
+    /// Ends everything as [`Supervisor::stop`] does, until `patience` resolves: then all is told to return at once, and has
+    /// [`CUT_TIME_MAX`] for that.
+    ///
+    /// # Errors
+    /// [`Cut`] names what did not end by itself.
+    pub async fn stop_unless(&self, grace: Duration, patience: impl Future<Output = ()>) -> Result<(), Cut> {
+        tokio::select! {
+            stopped = self.stop(grace) => stopped,
+            () = patience => {
+                let tasks = self.running();
+                tracing::warn!(tasks = %tasks.join(", "), "told to stop at once: what still runs is cut");
+                TaskKind::ALL.into_iter().for_each(|kind| self.stops(kind).0.cut());
+                let ended = async {
+                    for kind in TaskKind::ALL {
+                        self.ended(kind).await;
+                    }
+                };
+                let _whatever_is_left_ends_with_the_process = tokio::time::timeout(CUT_TIME_MAX, ended).await;
+                Err(Cut { tasks })
+            }
+        }
     }
 
     /// Ask, tell, drop. Returns who had to be told.
@@ -330,6 +361,7 @@ impl Supervisor {
         let sets = self.sets_of(kind).into_iter().filter(|(_, tasks)| !tasks.is_empty());
         names.extend(sets.map(|(name, tasks)| format!("{name} ({})", tasks.len())));
         names.sort();
+        names.extend(self.stops(kind).1.awaited());
         names
     }
 

@@ -1,8 +1,10 @@
 //! Switchyard's side of the keeper: finds or starts it, and stays connected.
 
 use super::protocol::{Exit, Launch, Listed, MESSAGE_BYTES_MAX, Message, Op, Request, Stream, VERSION};
-use super::{KEEPER, socket};
+use super::{KEEPER, socket, sockets};
+use crate::Config;
 use base::Timestamp;
+use lifecycle::HeldSockets;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -78,6 +81,8 @@ pub(crate) struct Client(Arc<Inner>);
 struct Inner {
     data_dir: PathBuf,
     program: Vec<OsString>,
+    /// What the keeper holds for the next Switchyard.
+    sockets: Arc<HeldSockets>,
     listener: Listener,
     link: Mutex<Link>,
     /// Number of the connection; 0 while there is none.
@@ -90,6 +95,8 @@ struct Inner {
     wanted: watch::Sender<bool>,
     /// Whether the keeper was told to end.
     closing: watch::Sender<bool>,
+    /// Whether nothing is started any more.
+    full_stop: AtomicBool,
     /// What ran at the first look and was not claimed yet.
     adoptable: Mutex<Vec<Listed>>,
 }
@@ -102,12 +109,12 @@ struct Link {
 }
 
 impl Client {
-    /// A client for the keeper of `data_dir`, which `program` (a path and leading arguments) starts when it is
-    /// not there.
-    pub(crate) fn new(data_dir: PathBuf, program: Vec<OsString>, listener: Listener) -> Self {
+    /// A client for the keeper of the configured data folder, which the configured program starts when it is not there.
+    pub(crate) fn new(config: &Config, listener: Listener) -> Self {
         Self(Arc::new(Inner {
-            data_dir,
-            program,
+            data_dir: config.data_dir.clone(),
+            program: config.keeper_program.clone(),
+            sockets: Arc::clone(&config.sockets),
             listener,
             link: Mutex::default(),
             connected: watch::Sender::new(0),
@@ -115,6 +122,7 @@ impl Client {
             looked: watch::Sender::new(false),
             wanted: watch::Sender::new(false),
             closing: watch::Sender::new(false),
+            full_stop: AtomicBool::new(false),
             adoptable: Mutex::default(),
         }))
     }
@@ -149,6 +157,10 @@ impl Client {
     async fn meet(&self, stream: UnixStream) -> bool {
         match self.greet(stream).await {
             Ok((lines, write)) => {
+                if let Err(error) = sockets::hold(&self.0.data_dir, &self.0.sockets).await {
+                    // As with a keeper of before this could be asked.
+                    tracing::debug!(%error, "the keeper does not hold the sockets of the listeners");
+                }
                 self.0.looked.send_replace(true);
                 self.0.wanted.send_replace(true);
                 self.serve(lines, write).await;
@@ -183,6 +195,10 @@ impl Client {
         meta: serde_json::Value,
         launch: Launch,
     ) -> Result<Option<u32>, KeeperError> {
+        if self.0.full_stop.load(Ordering::Acquire) {
+            // Nobody is told of a failure that is none: whoever wants the process ends with this Switchyard.
+            return std::future::pending().await;
+        }
         // Known only once there is a connection: whatever is known and not on the list of a new one counts as lost.
         self.connection().await?;
         self.0.known.lock().insert(name.to_owned(), watch::Sender::new(None));
@@ -217,10 +233,25 @@ impl Client {
         let _gone = self.request(Op::Forget { name: name.to_owned() }).await;
     }
 
+    /// From now on nothing is started: whoever asks waits for ever.
+    pub(crate) fn start_no_more(&self) {
+        self.0.full_stop.store(true, Ordering::Release);
+    }
+
+    /// Waits until a keeper is there and has what a successor needs; starts one where there is none. Whether it is.
+    pub(crate) async fn ready_to_leave(&self) -> bool {
+        self.connection().await.is_ok()
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        *self.0.connected.borrow() != 0
+    }
+
     /// Ends all processes and the keeper, and waits until it is gone. One that cannot be reached ends itself soon.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         self.0.closing.send_replace(true);
-        if *self.0.connected.borrow() == 0 {
+        if !self.is_connected() {
             return;
         }
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
@@ -385,7 +416,8 @@ impl Client {
         };
         match message {
             Message::Done { id, pid } => answer(id, Ok(pid)),
-            Message::Listed { id, .. } => answer(id, Ok(None)),
+            // Sockets come on connections of their own.
+            Message::Listed { id, .. } | Message::Sockets { id, .. } => answer(id, Ok(None)),
             Message::Refused { id, why } => answer(id, Err(KeeperError::Refused(why))),
             Message::Output { name, stream, at, line } => {
                 (self.0.listener)(&name, Heard::Line { stream, at, text: &line });

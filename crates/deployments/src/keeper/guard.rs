@@ -97,7 +97,7 @@ async fn guard(launch: &Launch, group: &Group) -> io::Result<i32> {
             }
         }
     };
-    watch.end_all(grace, group, &mut children).await;
+    watch.end_all(grace, group, (&mut children, &mut orders)).await;
     Ok(watch.code.unwrap_or(SIGNAL_BASE + Signal::KILL.as_raw()))
 }
 
@@ -148,8 +148,13 @@ impl Watch {
     }
 
     /// Waits for all to end within `grace`, SIGTERM being sent to those that the group did not reach once the
-    /// process proper is gone; then kills until nobody is left.
-    async fn end_all(&mut self, grace: Duration, group: &Group, children: &mut SignalStream) {
+    /// process proper is gone; then kills until nobody is left. A later order can shorten the grace.
+    async fn end_all(
+        &mut self,
+        grace: Duration,
+        group: &Group,
+        (children, orders): (&mut SignalStream, &mut Orders),
+    ) {
         let own = std::process::id();
         let over = tokio::time::sleep(grace);
         tokio::pin!(over);
@@ -167,6 +172,12 @@ impl Watch {
             tokio::select! {
                 () = &mut over => break,
                 _ = children.recv() => {}
+                grace = orders.stop() => {
+                    let sooner = tokio::time::sleep(grace);
+                    if sooner.deadline() < over.deadline() {
+                        over.set(sooner);
+                    }
+                }
             }
         }
         for _ in 0..SWEEPS_MAX {
@@ -186,16 +197,21 @@ impl Watch {
 struct Orders {
     input: pipe::Receiver,
     line: Vec<u8>,
+    /// The keeper is gone, and says nothing more.
+    over: bool,
 }
 
 impl Orders {
     fn new() -> io::Result<Self> {
         let input = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
-        Ok(Self { input, line: Vec::new() })
+        Ok(Self { input, line: Vec::new(), over: false })
     }
 
-    /// Waits for the order to stop, or for the end of the keeper, and gives the grace. Cancel safe.
+    /// Waits for the next order to stop, or for the end of the keeper, and gives the grace. Cancel safe.
     async fn stop(&mut self) -> Duration {
+        if self.over {
+            return std::future::pending().await;
+        }
         let mut byte = [0];
         loop {
             match self.input.read(&mut byte).await {
@@ -211,7 +227,10 @@ impl Orders {
                 }
                 Ok(1) if self.line.len() < 64 => self.line.push(byte[0]),
                 Ok(1) => self.line.clear(),
-                Ok(_) | Err(_) => return LEFT_BEHIND_GRACE,
+                Ok(_) | Err(_) => {
+                    self.over = true;
+                    return LEFT_BEHIND_GRACE;
+                }
             }
         }
     }

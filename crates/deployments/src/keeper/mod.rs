@@ -3,7 +3,7 @@
 //! It is this binary executed again, in three forms:
 //!
 //! - `keeper`: one for a data folder. Listens on `<data-dir>/keeper.sock` (0600), starts and ends processes,
-//!   keeps their latest output while nobody takes it. Without a Switchyard for [`LONELY_MAX`] it ends all of them
+//!   keeps their latest output while nobody takes it, and holds the sockets on which Switchyard listens. Without a Switchyard for [`LONELY_MAX`] it ends all of them
 //!   and itself.
 //! - `guard`: one for a process of the keeper. It is the process's parent and the subreaper of all that descends
 //!   from it, so that it can end every one of them. It learns of the keeper's end, however sudden, by the end of
@@ -24,8 +24,10 @@ pub(crate) mod protocol;
 mod ring;
 mod server;
 mod socket;
+mod sockets;
 
 pub(crate) use crew::{Crew, Hands};
+pub use sockets::inherited_sockets;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

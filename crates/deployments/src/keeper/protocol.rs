@@ -18,6 +18,9 @@ pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of output kept for each process while nobody takes them. Then the oldest lines go, and are counted.
 pub(crate) const RING_BYTES_MAX: usize = 256 * 1024;
 
+/// Listening sockets that are handed on at most: the system passes 253 at once, and a gateway has one for each thread.
+pub(crate) const SOCKETS_MAX: usize = 250;
+
 /// One request of Switchyard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Request {
@@ -62,6 +65,13 @@ pub(crate) enum Op {
         /// Its name.
         name: String,
     },
+    /// On a connection of its own, with listening sockets beside it: the keeper holds these instead of those that it held.
+    HoldSockets {
+        /// What each is for, in their order.
+        purposes: Vec<String>,
+    },
+    /// On a connection of its own: gives the sockets that are held, as long as no Switchyard is connected.
+    TakeSockets,
     /// Ends all processes, then the keeper.
     Shutdown {
         /// Milliseconds that the processes have.
@@ -154,6 +164,13 @@ pub(crate) enum Message {
         id: u64,
         /// All processes by name.
         processes: Vec<Listed>,
+    },
+    /// The answer to [`Op::TakeSockets`], with the sockets beside it.
+    Sockets {
+        /// The id of the request.
+        id: u64,
+        /// What each is for, in their order.
+        purposes: Vec<String>,
     },
     /// The request of that id was refused or failed.
     Refused {

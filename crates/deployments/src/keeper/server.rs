@@ -2,6 +2,7 @@
 
 use super::protocol::{Exit, Launch, Listed, MESSAGE_BYTES_MAX, Message, Op, Request, Stream, VERSION};
 use super::ring::{Line, Ring, Splitter};
+use super::sockets::{self, Kept};
 use super::{Crew, GUARD, Hands, LONELY_MAX, SELF, complain, guard, procs, socket};
 use base::{SharedClock, SystemClock, Timestamp};
 use parking_lot::Mutex;
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, set
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -135,6 +137,8 @@ struct State {
     connections: u64,
     /// Whether the connection in charge takes output.
     followed: bool,
+    /// What Switchyard listens on.
+    sockets: Kept,
 }
 
 struct Process {
@@ -197,23 +201,35 @@ impl Keeper {
         }
     }
 
+    /// Decides to end all. Who decided already is only ever hurried.
     fn end(&self, grace: Duration) {
-        self.ending.send_if_modified(|ending| ending.replace(grace).is_none());
+        self.ending.send_if_modified(|ending| {
+            let sooner = ending.is_none_or(|decided| grace < decided);
+            if sooner {
+                *ending = Some(grace);
+            }
+            sooner
+        });
+        self.state.lock().sockets.clear();
     }
 
     /// Waits for the decision to end, then for the end of all processes.
     async fn ended(self: Arc<Self>) {
         let mut ending = self.ending.subscribe();
-        let grace = match ending.wait_for(Option::is_some).await {
-            Ok(grace) => grace.unwrap_or(LONELY_GRACE),
-            Err(_) => LONELY_GRACE,
-        };
-        let names: Vec<String> = self.state.lock().processes.keys().cloned().collect();
-        for name in names {
-            let _ended_already = self.stop(&name, grace).await;
-        }
+        let _never_closed = ending.wait_for(Option::is_some).await.is_ok();
         let mut running = self.running.subscribe();
-        let _stuck = tokio::time::timeout(grace + STUCK_MAX, running.wait_for(|count| *count == 0)).await;
+        loop {
+            let grace = ending.borrow_and_update().unwrap_or(LONELY_GRACE);
+            let names: Vec<String> = self.state.lock().processes.keys().cloned().collect();
+            for name in names {
+                let _ended_already = self.stop(&name, grace).await;
+            }
+            let gone = running.wait_for(|count| *count == 0);
+            tokio::select! {
+                _gone_or_stuck = tokio::time::timeout(grace + STUCK_MAX, gone) => break,
+                _ = ending.changed() => {}
+            }
+        }
         // The last exits are told before the connection closes.
         let told = async {
             while *self.connection.borrow() != 0 && self.state.lock().processes.values().any(|one| !one.told)
@@ -228,11 +244,18 @@ impl Keeper {
 /// Connections.
 impl Keeper {
     async fn serve(self: Arc<Self>, stream: UnixStream) {
+        let Some(first) = sockets::first_line(&stream).await else { return };
+        let Ok(Request { id, op }) = serde_json::from_slice(&first.line) else { return };
+        // Whoever does not begin with a greeting of the same version is answered, but never takes over.
+        let version = match op {
+            Op::Hello { version } => version,
+            Op::HoldSockets { purposes } => return self.hold(stream, id, (purposes, first.sockets)).await,
+            Op::TakeSockets => return self.give(stream, id).await,
+            _ => return,
+        };
         let (read, write) = stream.into_split();
         let (replies, waiting) = tokio::sync::mpsc::channel(BATCH);
-        let mut reader = Reader::new(read);
-        // Whoever does not begin with a greeting of the same version is answered, but never takes over.
-        let Some(Request { id, op: Op::Hello { version } }) = reader.next().await else { return };
+        let mut reader = Reader { read, buffer: first.rest };
         if version != VERSION {
             let why = format!("this keeper speaks version {VERSION}, not {version}");
             let mut write = write;
@@ -266,10 +289,38 @@ impl Keeper {
         });
     }
 
+    /// Holds sockets for the next Switchyard, unless all is about to end.
+    async fn hold(&self, stream: UnixStream, id: u64, (purposes, sockets): (Vec<String>, Vec<OwnedFd>)) {
+        let held = match *self.ending.borrow() {
+            Some(_) => Err("the keeper is ending".to_owned()),
+            None => self.state.lock().sockets.replace(purposes, sockets),
+        };
+        let (_, mut write) = stream.into_split();
+        let _gone = send(&mut write, &[answer(id, held.map(|()| None))]).await;
+    }
+
+    /// Gives the sockets to the next Switchyard: to nobody as long as there is one, which accepts on them.
+    async fn give(&self, mut stream: UnixStream, id: u64) {
+        let copies = match *self.connection.borrow() {
+            0 => self.state.lock().sockets.copies().map_err(|error| error.to_string()),
+            _ => Err("a Switchyard is connected".to_owned()),
+        };
+        match copies {
+            Ok(copies) => sockets::give(&mut stream, id, copies).await,
+            Err(why) => {
+                let (_, mut write) = stream.into_split();
+                let _gone = send(&mut write, &[Message::Refused { id, why }]).await;
+            }
+        }
+    }
+
     async fn read(self: &Arc<Self>, mut reader: Reader, replies: tokio::sync::mpsc::Sender<Message>) {
         while let Some(Request { id, op }) = reader.next().await {
             let reply = match op {
                 Op::Hello { .. } => Message::Done { id, pid: None },
+                Op::HoldSockets { .. } | Op::TakeSockets => {
+                    Message::Refused { id, why: "sockets have a connection of their own".to_owned() }
+                }
                 Op::Follow => {
                     self.state.lock().followed = true;
                     self.output.notify_one();
@@ -369,10 +420,6 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(read: OwnedReadHalf) -> Self {
-        Self { read, buffer: Vec::new() }
-    }
-
     async fn next(&mut self) -> Option<Request> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {

@@ -51,8 +51,10 @@ pub(super) async fn run(work: Arc<Work>, row: ServiceRow, adopted: Vec<(Listed, 
         }
         tokio::select! {
             _ = changed.changed() => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+        // Its slots stay as they are: dropping them would end all replicas at once.
+        work.unless_stopping().await;
     }
     work.rt.directory.remove(id);
     work.running.lock().remove(&id);

@@ -190,7 +190,15 @@ impl Runner {
             let verdict = match started {
                 Ok(running) => match self.watch(&running, &mut ready_for).await {
                     Over::Ordered => return self.wind_up(&running).await,
-                    Over::Exit(exit) => self.note_exit(&running, exit).await,
+                    Over::Exit(exit) => {
+                        if *self.work.stopping.borrow() {
+                            // The keeper was told to end all: this is no end of its own.
+                            self.clear(&running).await;
+                            self.erase().await;
+                        }
+                        self.work.unless_stopping().await;
+                        self.note_exit(&running, exit).await
+                    }
                     Over::Unhealthy(why) => self.note_unhealthy(&running, why).await,
                 },
                 Err(why) => {
@@ -207,10 +215,7 @@ impl Runner {
 
     /// After an end: waits for the time of the next start, or for the order to end. Whether to start again.
     async fn wait_for_next(&mut self, verdict: Verdict, ready_for: Duration) -> bool {
-        if *self.work.stopping.borrow() {
-            // The keeper was told to end all: this is no end of its own.
-            return std::future::pending().await;
-        }
+        self.work.unless_stopping().await;
         match self.restarts.ended(verdict, ready_for) {
             Next::Restart { after, looping } if !self.gave_up_first() => {
                 let state = if looping { ReplicaState::CrashLooping } else { ReplicaState::Waiting };
@@ -315,6 +320,7 @@ impl Runner {
         };
         match started {
             Ok(guard) => {
+                self.work.note_started(&tag.service_id);
                 self.note(ReplicaState::Starting, Some(port), guard).await;
                 Ok(Running { name, port, since: self.work.rt.clock.monotonic() })
             }
@@ -411,6 +417,7 @@ impl Runner {
     async fn clear(&self, running: &Running) {
         let rt = &self.work.rt;
         rt.directory.remove_replica(self.deployment.service, self.id);
+        rt.heard_of(self.id);
         rt.processes.give_port_back(running.port);
         self.work.keeper.forget(&running.name).await;
         rt.outputs.untag(&running.name);
@@ -421,13 +428,18 @@ impl Runner {
     /// The slot itself ends.
     async fn vanish(&self) {
         self.fail_first("the replica was ended");
-        self.work.rt.replicas.lock().remove(&self.id);
+        self.erase().await;
+    }
+
+    /// Forgets the replica: in the store, then here.
+    async fn erase(&self) {
         let row = self.row(ReplicaState::Ended, None);
         let gone =
             self.work.rt.db.write_system(&self.work.ctx, move |tx| store::delete_replica(tx, &row)).await;
         if let Err(error) = gone {
             tracing::warn!(replica.id = %self.id, %error, "a replica that ended could not be forgotten");
         }
+        self.work.rt.replicas.lock().remove(&self.id);
     }
 }
 
@@ -482,6 +494,7 @@ impl Runner {
                 Turn::Unhealthy => return self.describe_unhealthy(running, spec, &health),
                 Turn::None => {}
             }
+            self.work.rt.heard_of(self.id);
             interval = if health.has_passed() {
                 spec.interval
             } else {
@@ -526,6 +539,7 @@ impl Runner {
                 self.now_ready(running.port).await;
                 return std::future::pending().await;
             }
+            self.work.rt.heard_of(self.id);
             let up = clock.monotonic().saturating_sub(running.since);
             if self.must_listen && up >= LISTEN_WITHIN && *self.first.borrow() == First::Open {
                 return format!(
@@ -557,6 +571,7 @@ impl Runner {
     fn endpoint(&self, port: u16, ready: bool, draining: bool) {
         let endpoint = Endpoint { replica: Some(self.id), addr: address(port), ready, draining };
         self.work.rt.directory.put_replica(self.deployment.service, endpoint);
+        self.work.rt.heard_of(self.id);
     }
 
     fn view(&self, state: ReplicaState, port: Option<u16>, guard: Option<u32>) -> ReplicaView {

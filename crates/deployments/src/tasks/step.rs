@@ -97,6 +97,8 @@ pub(super) async fn run(
             Ok(_) => wait(work, (step, command), &name).await,
             Err(error) => Err(format!("`{}` cannot be started: {error}", step.key())),
         };
+        // Not its own end, so that its deployment has not failed: the next start takes it up again.
+        work.unless_stopping().await;
         work.keeper.forget(&name).await;
         match ended {
             Ok(Exit::Lost) if attempts > 0 => {

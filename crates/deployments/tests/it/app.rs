@@ -1,17 +1,12 @@
 //! A project folder, the capability over it, and the means to kill and restart what a Switchyard would be.
 
-use base::{
-    DeploymentId, EnvironmentId, HostName, ProjectId, ReplicaId, Secret, ServiceId, Slug, SystemClock,
-    SystemRandom,
-};
+use base::{DeploymentId, EnvironmentId, ReplicaId, Secret, ServiceId, SystemClock, SystemRandom};
 use db::Kind;
 use deployments::{Built, Config, DeploymentView, Deps, Handle, ServiceView};
 use lifecycle::{Stop, StopHandle};
 use module::Task;
 use parking_lot::Mutex;
-use ports::{
-    EnvironmentDirectory, EnvironmentRecord, LogSink, PushMessage, SectionApply, ServiceRecord, ServiceTokens,
-};
+use ports::{LogSink, PushMessage, SectionApply, ServiceRecord, ServiceTokens};
 use serde_json::Value;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{LogRecord, Metrics};
-use testkit::{Client, Parts, Store, TestApp};
+use testkit::{Client, Parts, Places, Store, TestApp};
 use tokio::task::JoinSet;
 
 /// Longer than anything awaited here takes on a slow machine.
@@ -64,6 +59,7 @@ pub(crate) struct World {
 
 struct Running {
     stop: StopHandle,
+    heard: Stop,
     tasks: JoinSet<()>,
 }
 
@@ -91,18 +87,6 @@ impl Lines {
     }
 }
 
-struct One(EnvironmentRecord);
-
-impl EnvironmentDirectory for One {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        vec![self.0.clone()]
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        Some(self.0.clone())
-    }
-}
-
 /// How a test's capability differs from the usual.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -122,16 +106,11 @@ where
     F: Fn(World) -> T,
     T: Future<Output = ()>,
 {
-    // Handed from `build` to the test, since the kit knows nothing of this capability.
-    let made: Mutex<Option<Ready>> = Mutex::new(None);
     let build = |store: Store| {
-        let ready = Ready::new(&store, &setup);
-        let (module, environments) = (ready.1, ready.2);
-        *made.lock() = Some(ready.0);
-        async move { Parts { environments: Some(environments), ..Parts::of(module) } }
+        let (ready, module, places) = Ready::new(&store, &setup);
+        async move { (Parts::of(module).among(&places), ready) }
     };
-    testkit::apps(&[deployments::MANIFEST.migrations], build, |app: TestApp| {
-        let ready = made.lock().take().expect("it was built");
+    testkit::apps_with(&[deployments::MANIFEST.migrations], build, |app: TestApp, ready: Ready| {
         let world = ready.world(app);
         let test = test(world.clone());
         async move {
@@ -174,7 +153,7 @@ impl ServiceTokens for Tokens {
 }
 
 impl Ready {
-    fn new(store: &Store, setup: &Setup) -> (Self, module::Module, Arc<dyn EnvironmentDirectory>) {
+    fn new(store: &Store, setup: &Setup) -> (Self, module::Module, Arc<Places>) {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let (data_dir, project) = (folder.path().join("data"), folder.path().join("project"));
         for dir in [&data_dir, &project] {
@@ -183,17 +162,8 @@ impl Ready {
         std::fs::set_permissions(&data_dir, std::fs::Permissions::from_mode(0o700)).expect("chmod");
         // Health and restarts take real time; only the store's own clock stands still.
         let clock = SystemClock::shared();
-        let environment = EnvironmentRecord {
-            id: EnvironmentId::new(&*clock, &*store.random),
-            project: ProjectId::new(&*clock, &*store.random),
-            project_slug: slug("agents"),
-            slug: slug("development"),
-            base_domain: HostName::parse("localhost").expect("a host name"),
-            resolve: Vec::new(),
-            default_plan: slug("free"),
-        };
-        let id = environment.id;
-        let environments: Arc<dyn EnvironmentDirectory> = Arc::new(One(environment));
+        let places = Places::empty(clock.clone(), store.random.clone()).with("development", "localhost");
+        let places = Arc::new(places);
         let logs = Arc::new(Lines::default());
         let mut variables: Vec<(String, String)> =
             std::env::vars().filter(|(name, _)| name != "PATH").collect();
@@ -213,15 +183,16 @@ impl Ready {
             // The same ports in all tests would be taken from each other.
             random: SystemRandom::shared(),
             logs: Arc::clone(&logs) as Arc<dyn LogSink>,
-            environments: Arc::clone(&environments),
+            environments: places.clone(),
             tokens: Arc::new(Tokens),
             metrics: Metrics::new(),
         };
         let Built { mut module, handle } = deployments::build(config, deps);
         let task = Arc::new(module.tasks.remove(0));
         let section = Arc::clone(&module.sections[0]);
-        let ready = Self { handle, environment: id, data_dir, project, logs, section, task, folder };
-        (ready, module, environments)
+        let environment = places.environment();
+        let ready = Self { handle, environment, data_dir, project, logs, section, task, folder };
+        (ready, module, places)
     }
 
     fn world(self, app: TestApp) -> World {
@@ -248,11 +219,12 @@ impl World {
     pub(crate) async fn start(&self) {
         let (stop_handle, stop) = Stop::pair();
         let task = Arc::clone(&self.task);
+        let heard = stop.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             (task.run)(stop).await.expect("the reconciler does not fail");
         });
-        *self.running.lock() = Some(Running { stop: stop_handle, tasks });
+        *self.running.lock() = Some(Running { stop: stop_handle, heard, tasks });
         // Runs up to its first wait: what an earlier one knew is forgotten then.
         tokio::task::yield_now().await;
     }
@@ -260,11 +232,30 @@ impl World {
     /// Ends it in order.
     pub(crate) async fn stop(&self) {
         let running = self.running.lock().take();
-        if let Some(Running { stop, mut tasks }) = running {
+        if let Some(Running { stop, mut tasks, .. }) = running {
             stop.stop();
             let ended = async { while tasks.join_next().await.is_some() {} };
             tokio::time::timeout(PATIENCE, ended).await.expect("the reconciler ends when it is told to");
         }
+    }
+
+    /// Tells it to end, without waiting for that.
+    pub(crate) fn begin_to_stop(&self) {
+        self.running.lock().as_ref().expect("it runs").stop.stop();
+    }
+
+    /// What it waits for while it stops.
+    pub(crate) fn awaited(&self) -> Vec<String> {
+        self.running.lock().as_ref().map(|running| running.heard.awaited()).unwrap_or_default()
+    }
+
+    /// Ends it in the middle of its end, as a second signal does.
+    pub(crate) async fn cut(&self) {
+        let running = self.running.lock().take();
+        let Running { stop, mut tasks, .. } = running.expect("it runs");
+        stop.cut();
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(lifecycle::CUT_TIME_MAX, ended).await.expect("it ends at once");
     }
 
     /// Ends it as `kill -9` does: nothing is told to anybody.
@@ -437,10 +428,6 @@ impl From<db::Error> for Failed {
     fn from(error: db::Error) -> Self {
         Self(ports::ApplyError::Store(error))
     }
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).expect("a slug")
 }
 
 fn pids() -> impl Iterator<Item = u32> {

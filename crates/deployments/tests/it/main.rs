@@ -4,5 +4,6 @@ mod app;
 mod apply;
 mod releases;
 mod steps;
+mod stopping;
 mod supervision;
 mod volumes;
