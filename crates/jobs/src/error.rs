@@ -65,7 +65,7 @@ pub enum Error {
     #[error("queue {0} is managed by API")]
     ManagedByApi(String),
     /// The queue still has jobs, and removing them was not asked for.
-    #[error("queue {queue} still has {jobs} job(s)")]
+    #[error("queue {queue} still has jobs that have not ended: {jobs}")]
     HoldsJobs {
         /// The queue's name.
         queue: String,

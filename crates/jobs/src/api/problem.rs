@@ -41,7 +41,7 @@ impl From<Error> for Problem {
                  count.",
             ),
             Error::Duplicate { existing } => problem
-                .detail("A job with the same unique key is there already; nothing of the request was done.")
+                .detail(format!("{existing} has the same unique key and has not ended, or not for long enough; nothing of the request was done."))
                 .member("existing", existing.to_string()),
             Error::QueueFull { retry_after, .. } => {
                 problem.detail(format!("{}.", sentence(&said))).retry_after(retry_after)
@@ -49,7 +49,10 @@ impl From<Error> for Problem {
             Error::PayloadTooLarge { bytes_max, .. } => problem
                 .detail(format!("{}. Keep large things in storage, and send a reference.", sentence(&said)))
                 .member("limit", bytes_max as u64),
-            Error::NotWaiting { .. } | Error::HoldsJobs { .. } => problem.detail(format!("{}.", sentence(&said))),
+            Error::NotWaiting { .. } => problem.detail(format!("{}.", sentence(&said))),
+            Error::HoldsJobs { .. } => {
+                problem.detail(format!("{}. `force` removes them as well.", sentence(&said)))
+            }
             Error::ManagedByFile(name) => {
                 problem.detail(format!("Change `[queues.{name}]` in the project file and apply it."))
             }

@@ -232,7 +232,10 @@ fn of_lists(state: &Arc<State>) -> Routes {
         .route(
             app(Spec::get("/api/v1/queues/{q}/jobs", JOBS_READ))
                 .summary("List jobs")
-                .details("Newest first, with payloads and results.")
+                .details(
+                    "Newest first, with payloads and results. A search by tag, error or time may answer with few jobs or none and a \
+                     `next_cursor` all the same: it goes on there.",
+                )
                 .codes(&[&codes::QUEUE_UNKNOWN]),
             s(),
             many::list,
@@ -240,7 +243,7 @@ fn of_lists(state: &Arc<State>) -> Routes {
         .route(
             app(Spec::get("/api/v1/queues/{q}/dead", JOBS_READ))
                 .summary("List dead jobs")
-                .details("Those whose attempts are used up, with cause and history.")
+                .details("Those whose attempts are used up, with the cause; the history is with each job.")
                 .codes(&[&codes::QUEUE_UNKNOWN]),
             s(),
             many::dead,

@@ -1,8 +1,8 @@
 //! `switchyard jobs`.
 
-use base::HumanDuration;
+use base::{HumanDuration, LIMIT_MAX, Page};
 use clap::{ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, VerbFuture, when};
+use module::{CliError, Session, Table, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
 use super::{filter, filters, job, job_path, option, query, queue, queue_path, status, text_of};
@@ -17,7 +17,16 @@ pub(crate) fn command() -> Command {
         .about("Units of durable work")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(filters(Command::new("list").about("List jobs of a queue").arg(queue()).arg(status())))
+        .subcommand(filters(
+            Command::new("list")
+                .about("List jobs of a queue, the newest first")
+                .arg(queue())
+                .arg(status())
+                .arg(
+                    option("limit", "COUNT", "At most so many; all when nothing is said")
+                        .value_parser(clap::value_parser!(u32).range(1..)),
+                ),
+        ))
         .subcommand(Command::new("show").about("Show a job with its history").arg(job()))
         .subcommand(
             Command::new("add")
@@ -59,7 +68,10 @@ pub(crate) fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         match verb {
             "list" => {
                 let path = queue_path(arguments, &format!("/jobs{}", query(&filter(arguments))))?;
-                let jobs: Vec<Detail> = session.client.all(&path).await?;
+                let jobs = match arguments.get_one::<u32>("limit") {
+                    None => session.client.all(&path).await?,
+                    Some(limit) => newest(&session, &path, *limit).await?,
+                };
                 session.show(&jobs, |jobs| table(jobs));
             }
             "add" => {
@@ -80,6 +92,24 @@ pub(crate) fn run(matches: ArgMatches, session: Session) -> VerbFuture {
         }
         Ok(())
     })
+}
+
+/// The first so many of a list, page after page.
+async fn newest(session: &Session, path: &str, limit: u32) -> Result<Vec<Detail>, CliError> {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let (mut jobs, mut after) = (Vec::new(), String::new());
+    loop {
+        let left = limit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+        let size = left.clamp(1, LIMIT_MAX);
+        let page: Page<Detail> = session.client.get(&format!("{path}{joint}limit={size}{after}")).await?;
+        jobs.extend(page.data);
+        match page.next_cursor {
+            Some(cursor) if jobs.len() < limit as usize => {
+                after = format!("&cursor={}", encode(&cursor.to_string()))
+            }
+            Some(_) | None => return Ok(jobs),
+        }
+    }
 }
 
 fn new_job(arguments: &ArgMatches) -> Result<Value, CliError> {

@@ -97,9 +97,11 @@ fn job_path(arguments: &ArgMatches, rest: &str) -> Result<String, CliError> {
     Ok(format!("/api/v1/jobs/{id}{rest}"))
 }
 
-/// Milliseconds for people.
+/// Milliseconds for people; nothing where nothing was measured.
 fn time(ms: f64) -> String {
-    if ms < 1.0 {
+    if ms <= 0.0 {
+        String::new()
+    } else if ms < 1.0 {
         format!("{ms:.2}ms")
     } else if ms < 1_000.0 {
         format!("{ms:.0}ms")
@@ -130,8 +132,8 @@ mod tests {
     #[test]
     fn times_are_short() {
         let shown: Vec<String> =
-            [0.25, 12.4, 1_500.0, 300_000.0, 86_400_000.0].into_iter().map(time).collect();
-        assert_eq!(shown, ["0.25ms", "12ms", "1.5s", "5m", "24h"]);
+            [0.0, 0.25, 12.4, 1_500.0, 300_000.0, 86_400_000.0].into_iter().map(time).collect();
+        assert_eq!(shown, ["", "0.25ms", "12ms", "1.5s", "5m", "24h"]);
     }
 
     #[test]

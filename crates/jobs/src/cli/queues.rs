@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     filter, filters, flag, millis, option, query, queue, queue_path, status, text, text_of, time, top,
 };
-use crate::api::{Count, Detail, Queue};
+use crate::api::{Count, Detail, Percentiles, Queue};
 
 pub(crate) fn command() -> Command {
     Command::new("queues")
@@ -20,8 +20,10 @@ pub(crate) fn command() -> Command {
                 .arg(flag("built-in", "The installation's own queues")),
         )
         .subcommand(Command::new("show").about("Show a queue with its settings").arg(queue()))
-        .subcommand(settings(Command::new("create").about("Declare a queue")))
-        .subcommand(settings(Command::new("update").about("Change a queue's settings")))
+        .subcommand(settings(
+            Command::new("create").about("Declare a queue, or replace all settings of the one of that name"),
+        ))
+        .subcommand(settings(Command::new("update").about("Change some of a queue's settings")))
         .subcommand(
             Command::new("remove")
                 .about("Remove a queue and its finished jobs")
@@ -218,20 +220,12 @@ fn shown(queue: &Queue) -> Table {
     let limit = |limit: Option<u32>| limit.map(|limit| limit.to_string()).unwrap_or_default();
     let rate = |rate: Option<base::Rate>| rate.map(|rate| rate.to_string()).unwrap_or_default();
     let settings = &queue.settings;
-    let retry = &settings.retry;
+    let (retry, keep) = (&settings.retry, &settings.keep);
     Table::of_one([
         ("queue", queue.name.to_string()),
         ("state", if queue.paused { "paused" } else { "running" }.to_owned()),
         ("managed by", queue.managed_by.as_str().to_owned()),
-        (
-            "waiting",
-            format!(
-                "{} ({} tenants, oldest {})",
-                queue.waiting,
-                queue.tenants_waiting,
-                millis(queue.oldest_waiting_ms)
-            ),
-        ),
+        ("waiting", waiting(queue)),
         ("delayed", queue.delayed.to_string()),
         ("active", queue.active.to_string()),
         ("dead", queue.dead.to_string()),
@@ -239,14 +233,20 @@ fn shown(queue: &Queue) -> Table {
         ("failed attempts", queue.failed.to_string()),
         ("workers waiting", queue.claims_waiting.to_string()),
         ("fairness", format!("{:.3}", queue.fairness)),
-        ("wait p50, p99", format!("{}, {}", time(queue.wait_ms.p50), time(queue.wait_ms.p99))),
-        ("run p50, p99", format!("{}, {}", time(queue.run_ms.p50), time(queue.run_ms.p99))),
+        ("wait p50, p99", percentiles(queue.wait_ms)),
+        ("run p50, p99", percentiles(queue.run_ms)),
         ("concurrency", limit(settings.concurrency)),
         ("rate", rate(settings.rate)),
         ("concurrency of a tenant", limit(settings.per_tenant.concurrency)),
         ("rate of a tenant", rate(settings.per_tenant.rate)),
+        ("concurrency of a key", limit(settings.per_key.concurrency)),
+        ("rate of a key", rate(settings.per_key.rate)),
         ("attempts", format!("{}, pauses from {} to {}", retry.attempts, retry.base, retry.max)),
+        ("time-out", settings.timeout.map(|time| time.to_string()).unwrap_or_default()),
         ("lease", settings.lease.to_string()),
+        ("kept", format!("completed {}, dead {}, cancelled {}", keep.completed, keep.dead, keep.cancelled)),
+        ("room", format!("{} jobs, {}", settings.max_jobs, settings.max_bytes)),
+        ("room of a tenant", format!("{} jobs, {}", settings.tenant_max_jobs, settings.tenant_max_bytes)),
         (
             "pushed to",
             settings.push.as_ref().map(|push| format!("{}{}", push.service, push.path)).unwrap_or_default(),
@@ -254,6 +254,24 @@ fn shown(queue: &Queue) -> Table {
         ("declared", when(queue.created_at)),
         ("changed", when(queue.updated_at)),
     ])
+}
+
+/// What waits, of how many tenants, and since when.
+fn waiting(queue: &Queue) -> String {
+    let count = queue.waiting;
+    if count == 0 {
+        return "0".to_owned();
+    }
+    let tenants = if queue.tenants_waiting == 1 { "tenant" } else { "tenants" };
+    format!(
+        "{count} ({} {tenants}, the oldest for {})",
+        queue.tenants_waiting,
+        millis(queue.oldest_waiting_ms.max(1))
+    )
+}
+
+fn percentiles(of: Percentiles) -> String {
+    if of.p99 <= 0.0 { String::new() } else { format!("{}, {}", time(of.p50), time(of.p99)) }
 }
 
 #[cfg(test)]

@@ -15,13 +15,16 @@ const REDRAW: &str = "\u{1b}[H\u{1b}[J";
 
 pub(crate) fn command() -> Command {
     Command::new("top")
-        .about("Show what happens on all queues, live")
+        .about("Show what happens on all queues, live; Ctrl-C ends it")
         .arg(
             option("interval", "TIME", "Time between two looks")
                 .default_value("1s")
                 .value_parser(clap::value_parser!(HumanDuration)),
         )
-        .arg(option("count", "COUNT", "End after so many looks").value_parser(clap::value_parser!(u64)))
+        .arg(
+            option("count", "COUNT", "End after so many looks, such as 1 for a script")
+                .value_parser(clap::value_parser!(u64)),
+        )
 }
 
 pub(crate) async fn run(arguments: &ArgMatches, session: &Session) -> Result<(), CliError> {
@@ -52,14 +55,13 @@ fn draw(session: &Session, status: &QueuesStatus, before: &HashMap<String, u64>,
         return;
     }
     let clear = if session.output.options().tty { REDRAW } else { "" };
+    let QueuesStatus { waiting, delayed, active, dead, connections, .. } = status;
+    let oldest = match status.oldest_waiting_ms {
+        0 => String::new(),
+        ms => format!("; the oldest has waited for {}", millis(ms)),
+    };
     session.line(format!(
-        "{clear}{} waiting, {} delayed, {} active, {} dead; {} workers wait; oldest {}",
-        status.waiting,
-        status.delayed,
-        status.active,
-        status.dead,
-        status.connections,
-        millis(status.oldest_waiting_ms)
+        "{clear}{waiting} waiting, {delayed} delayed, {active} active, {dead} dead; {connections} claims wait{oldest}"
     ));
     session.output.table(&table(&status.queues, before, interval));
 }
