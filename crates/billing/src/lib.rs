@@ -21,7 +21,9 @@
 //! Somebody tells usage; it is in the ledger. The [`Feeder`] hears of it by the event log, reads the ledger behind the sink's place, and makes
 //! deliveries ([`ops::feed`]): a row for each event, or for the sum of an hour that is over, and a job on the queue `billing` for a hundred of
 //! them. A worker takes the job, finds the customers, notes that it is about to send ([`ops::sending::begin`]), sends, and notes what was said.
-//! What is neither accepted nor refused fails the job, whose queue tries it again with growing pauses.
+//! What is neither accepted nor refused fails the job, whose queue tries it again with growing pauses, and not before the sink wants it
+//! (`Retry-After`). What a webhook has not taken for five days is put aside as refused, with an event: a person sends it again
+//! ([`ops::decide::retry`]) or drops it.
 
 mod api;
 mod cli;
@@ -60,11 +62,10 @@ pub const MANIFEST: Manifest = Manifest {
     summary: "sends usage to billing, each event once",
     migrations: MigrationSet {
         capability: "billing",
-        migrations: &[Migration {
-            number: 1,
-            name: "billing",
-            sql: include_str!("../migrations/0001_billing.sql"),
-        }],
+        migrations: &[
+            Migration { number: 1, name: "billing", sql: include_str!("../migrations/0001_billing.sql") },
+            Migration { number: 2, name: "rests", sql: include_str!("../migrations/0002_rests.sql") },
+        ],
         tenant_tables: &[],
         system_tables: &[
             ("billing_sinks", "sinks belong to an environment and get the usage of all its tenants"),
@@ -85,7 +86,7 @@ pub const MANIFEST: Manifest = Manifest {
         EventDoc { kind: "billing.secret_changed", doc: "A sink has another secret." },
         EventDoc {
             kind: "billing.refused",
-            doc: "A sink refused usage for good: `refused` deliveries of a batch, and `why` the last one.",
+            doc: "A sink refused usage for good, or a webhook took none for five days: `refused` deliveries of a batch, and `why` the last one.",
         },
         EventDoc { kind: "billing.retried", doc: "Somebody had deliveries sent once more." },
         EventDoc { kind: "billing.settled", doc: "Somebody decided about a delivery: accepted or dropped." },

@@ -40,8 +40,8 @@ pub(crate) enum Verdict {
     /// The sink will never have it as it is.
     Refused(String),
     /// Nothing is to be had now; `arrived` says whether it may have been counted all the same, `answered` whether that was an
-    /// answer, which would be replayed under the same key.
-    Later { why: String, arrived: bool, answered: bool },
+    /// answer, which would be replayed under the same key, `pause` for how long the sink wants to be left alone.
+    Later { why: String, arrived: bool, answered: bool, pause: Option<Duration> },
 }
 
 /// Stripe, as one sink speaks to it.
@@ -94,7 +94,18 @@ impl Stripe<'_> {
             Ok(request) => request,
             Err(why) => return Verdict::Refused(why),
         };
-        verdict(self.wire.send(request).await)
+        match verdict(self.wire.send(request).await) {
+            Verdict::Accepted => Verdict::Accepted,
+            Verdict::Refused(why) => Verdict::Refused(self.without_key(&why)),
+            Verdict::Later { why, arrived, answered, pause } => {
+                Verdict::Later { why: self.without_key(&why), arrived, answered, pause }
+            }
+        }
+    }
+
+    /// What Stripe, or whoever stands in for it, said, should it have repeated the key: notes and errors are read by people and kept.
+    fn without_key(&self, text: &str) -> String {
+        text.replace(self.key, "[key]")
     }
 
     fn event(&self, delivery: &Delivery, customer: &str) -> Result<Request, String> {
@@ -170,7 +181,7 @@ impl Stripe<'_> {
             Sent::Answered(answer) if answer.status.is_success() => {
                 serde_json::from_slice(&answer.body).map_err(|error| format!("an odd answer: {error}"))
             }
-            Sent::Answered(answer) => Err(said(&answer)),
+            Sent::Answered(answer) => Err(self.without_key(&said(&answer))),
             Sent::Never(why) | Sent::Perhaps(why) => Err(why),
         }
     }
@@ -221,24 +232,24 @@ fn unfit(report: &str) -> Option<String> {
 fn verdict(sent: Sent) -> Verdict {
     let answer = match sent {
         Sent::Answered(answer) => answer,
-        Sent::Never(why) => return Verdict::Later { why, arrived: false, answered: false },
-        Sent::Perhaps(why) => return Verdict::Later { why, arrived: true, answered: false },
+        Sent::Never(why) => return Verdict::Later { why, arrived: false, answered: false, pause: None },
+        Sent::Perhaps(why) => return Verdict::Later { why, arrived: true, answered: false, pause: None },
     };
     if answer.status.is_success() || is_duplicate(&answer) {
         return Verdict::Accepted;
     }
-    let why = said(&answer);
+    let (why, pause) = (said(&answer), answer.pause);
     match answer.status {
         // The same request is still being worked on.
-        StatusCode::CONFLICT => Verdict::Later { why, arrived: true, answered: false },
+        StatusCode::CONFLICT => Verdict::Later { why, arrived: true, answered: false, pause },
         // Not about this event but about the sink: its key, its address, its rate.
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
         | StatusCode::NOT_FOUND
         | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS => Verdict::Later { why, arrived: false, answered: true },
+        | StatusCode::TOO_MANY_REQUESTS => Verdict::Later { why, arrived: false, answered: true, pause },
         status if status.is_client_error() => Verdict::Refused(why),
-        _ => Verdict::Later { why, arrived: true, answered: true },
+        _ => Verdict::Later { why, arrived: true, answered: true, pause },
     }
 }
 
@@ -273,7 +284,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Verdict {
         let status = StatusCode::from_u16(status).expect("a status");
-        verdict(Sent::Answered(Answer { status, body: Bytes::from(body.to_owned()) }))
+        verdict(Sent::Answered(Answer { status, body: Bytes::from(body.to_owned()), pause: None }))
     }
 
     #[test]

@@ -67,17 +67,17 @@ pub(crate) async fn send(
         signatures(secrets, &id, at, body.as_bytes()).and_then(|signature| headers(&id, at, &signature));
     let Some(headers) = headers else {
         let why = "the secret is not `whsec_` and base64; set another".to_owned();
-        return Verdict::Later { why, arrived: false, answered: false };
+        return Verdict::Later { why, arrived: false, answered: false, pause: None };
     };
     let url = sink.definition.url().to_owned();
     match wire.send(Request { method: Method::POST, url, headers, body: Bytes::from(body) }).await {
         Sent::Answered(answer) if answer.status.is_success() => Verdict::Accepted,
         Sent::Answered(answer) => {
             let why = format!("status {}", answer.status.as_u16());
-            Verdict::Later { why, arrived: true, answered: true }
+            Verdict::Later { why, arrived: true, answered: true, pause: answer.pause }
         }
-        Sent::Never(why) => Verdict::Later { why, arrived: false, answered: false },
-        Sent::Perhaps(why) => Verdict::Later { why, arrived: true, answered: false },
+        Sent::Never(why) => Verdict::Later { why, arrived: false, answered: false, pause: None },
+        Sent::Perhaps(why) => Verdict::Later { why, arrived: true, answered: false, pause: None },
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Sent {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// The pause that it asks for, of an answer that is neither yes nor a word about what was sent.
+    pub(crate) pause: Option<Duration>,
 }
 
 /// Sends requests.
@@ -56,7 +58,10 @@ impl Wire {
         };
         let request = GuardedRequest { method, target, headers, body };
         match tokio::time::timeout(self.time_max, self.guarded.attempt(&request)).await {
-            Ok(Ok(reply)) => Sent::Answered(Answer { status: reply.status, body: reply.body }),
+            Ok(Ok(reply)) => {
+                let pause = outbound::retry_after(&reply.headers).filter(|_| is_busy(reply.status));
+                Sent::Answered(Answer { status: reply.status, body: reply.body, pause })
+            }
             Ok(Err(Attempt::Never(error))) => Sent::Never(error.to_string()),
             Ok(Err(Attempt::Perhaps(_))) => {
                 Sent::Perhaps("the connection broke before there was an answer".to_owned())
@@ -64,4 +69,9 @@ impl Wire {
             Err(_) => Sent::Perhaps(format!("no answer within {} s", self.time_max.as_secs_f32())),
         }
     }
+}
+
+/// Whether a status says that another time may be better, for everybody.
+fn is_busy(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE
 }

@@ -65,6 +65,9 @@ impl Sender {
             Found::Resting(status) => {
                 return Err(JobFailure::retry(format_args!("the sink is {}", status.word())));
             }
+            Found::Pausing(until) => {
+                return Err(JobFailure::retry(format_args!("the sink asked for a pause until {until}")));
+            }
             Found::Batch(batch) => *batch,
         };
         let going = self.begin(&found).await?;
@@ -112,7 +115,7 @@ impl Sender {
                 let stopped = stopped.borrow().clone();
                 let stopped = stopped.or_else(|| cancelled.is().then(|| "stopped".to_owned()));
                 let verdict = match stopped {
-                    Some(why) => Verdict::Later { why, arrived: false, answered: false },
+                    Some(why) => Verdict::Later { why, arrived: false, answered: false, pause: None },
                     None => stripe.send(&one, one.customer.as_deref().unwrap_or_default()).await,
                 };
                 // What is not about one event is about all: the others are spared the wait.
@@ -144,7 +147,7 @@ impl Sender {
         });
         let tally = write.await.map_err(JobFailure::retry)?;
         self.counters.count(tally);
-        match why {
+        match why.filter(|_| tally.later > 0) {
             Some(why) => Err(JobFailure::retry(why)),
             None => Ok(json!({ "accepted": tally.accepted, "refused": tally.refused })),
         }

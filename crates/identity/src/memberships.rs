@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{Email, MemberId, ProjectId, SharedClock, TenantId};
 use db::{NewEvent, SystemTx};
-use ports::{Membership, Memberships, TenantOf, TenantStatus};
+use ports::{Membership, Memberships, Owners, TenantOf, TenantStatus};
 use serde_json::json;
 
 use crate::model::{Member, MemberStatus};
@@ -12,6 +12,9 @@ use crate::store::members;
 
 /// Most memberships of one person that are looked at: nobody belongs to more tenants.
 pub const MEMBERSHIPS_MAX: u32 = 1_000;
+
+/// Most owners of a tenant who are told something.
+const OWNERS_TOLD_MAX: u32 = 20;
 
 /// Knows members of all tenants, for sign-in. Needs no built identity.
 #[derive(Clone)]
@@ -69,5 +72,11 @@ impl Memberships for Members {
             after: Some(json!({ "status": MemberStatus::Active })),
         })?;
         Ok(true)
+    }
+}
+
+impl Owners for Members {
+    fn owners(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<Vec<Email>, db::Error> {
+        members::owners_addresses(&mut tx.for_tenant(tenant), OWNERS_TOLD_MAX)
     }
 }

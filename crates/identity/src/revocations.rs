@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use authority::{Role, SystemCtx, key_format};
-use base::{Email, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
+use base::{ClientId, Email, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::{Db, Kind, SystemTx};
@@ -42,6 +42,8 @@ const _: () = assert!(KEPT.as_secs() > TOKEN_LIFETIME_MAX.as_secs());
 pub(crate) enum Target {
     /// A session that ended, whenever its tokens were signed.
     Session(SessionId),
+    /// A client of the provider that was removed, whenever its tokens were signed.
+    Client(ClientId),
     /// A user everywhere, or in one tenant.
     User(UserId, Option<TenantId>),
     /// The member of a tenant with this address ([`Email::key`]).
@@ -60,6 +62,7 @@ impl Target {
     fn id(&self) -> String {
         match self {
             Target::Session(session) => session.to_string(),
+            Target::Client(client) => client.to_string(),
             Target::User(user, None) => user.to_string(),
             Target::User(user, Some(tenant)) => format!("{user}/{tenant}"),
             Target::Member(tenant, email) => format!("member/{tenant}/{email}"),
@@ -76,6 +79,9 @@ impl Target {
         }
         if let Ok(session) = SessionId::parse(id) {
             return Some(Target::Session(session));
+        }
+        if let Ok(client) = ClientId::parse(id) {
+            return Some(Target::Client(client));
         }
         match id.split_once('/') {
             Some((user, tenant)) => {
@@ -141,6 +147,11 @@ impl Revocations {
     /// Whether a session has ended.
     pub(crate) fn ended(&self, session: SessionId) -> bool {
         self.known.times.read().contains_key(&Target::Session(session))
+    }
+
+    /// Whether a client was removed.
+    pub(crate) fn removed(&self, client: ClientId) -> bool {
+        self.known.times.read().contains_key(&Target::Client(client))
     }
 
     /// Whether what was signed for a target at a time is good no more.
@@ -254,6 +265,10 @@ impl TokenRevocations for Revocations {
     fn user(&self, tx: &mut SystemTx, user: UserId, tenant: Option<TenantId>) -> Result<(), db::Error> {
         self.revoke(tx, Target::User(user, tenant))
     }
+
+    fn client(&self, tx: &mut SystemTx, client: ClientId) -> Result<(), db::Error> {
+        self.revoke(tx, Target::Client(client))
+    }
 }
 
 #[cfg(test)]
@@ -266,6 +281,7 @@ mod tests {
         let project = ProjectId::from_uuid_bytes([3; 16]);
         let all = [
             Target::Session(SessionId::from_uuid_bytes([4; 16])),
+            Target::Client(ClientId::from_uuid_bytes([5; 16])),
             Target::User(user, None),
             Target::User(user, Some(tenant)),
             Target::Member(tenant, "a/b@example.com".to_owned()),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::{Pattern, Role, key_format};
-use base::{Email, EnvironmentId, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
+use base::{ClientId, Email, EnvironmentId, ProjectId, SessionId, SharedClock, TenantId, Timestamp, UserId};
 use parking_lot::Mutex;
 use ports::{
     BoxFuture, EnvironmentDirectory, TokenCheck, TokenIdentity, TokenSource, TokenTenant, TokenVerdict,
@@ -59,6 +59,8 @@ pub(crate) struct Own {
     pub(crate) session: Option<SessionId>,
     /// The authorization that an application got it by, which ends like a session.
     grant: Option<SessionId>,
+    /// The application, which may be removed.
+    client: Option<ClientId>,
     /// What narrows the role: the patterns of a token that an application got for its user. `None` leaves it whole.
     pub(crate) scopes: Option<Vec<Pattern>>,
     /// What the person is called in events: the address, or the name.
@@ -164,7 +166,10 @@ impl Tokens {
     }
 
     fn is_revoked(&self, own: &Own) -> bool {
-        let Own { identity, project, session, signed_at, .. } = own;
+        let Own { identity, project, session, client, signed_at, .. } = own;
+        if client.is_some_and(|client| self.revocations.removed(client)) {
+            return true;
+        }
         if session.iter().chain(&own.grant).any(|session| self.revocations.ended(*session)) {
             return true;
         }
@@ -256,6 +261,7 @@ fn read(claims: &Claims, (expires_at, signed_at): (Timestamp, Timestamp)) -> Res
     };
     let session = parsed(id("sid")?, |text| SessionId::parse(text).ok())?;
     let grant = parsed(id("grant")?, |text| SessionId::parse(text).ok())?;
+    let client = parsed(id("client")?, |text| ClientId::parse(text).ok())?;
     let tenant = parsed(id("tenant")?, |text| TenantId::parse(text).ok())?;
     let project = parsed(id("project")?, |text| ProjectId::parse(text).ok())?;
     let operator = claims.flag("operator")?.unwrap_or(false);
@@ -288,6 +294,7 @@ fn read(claims: &Claims, (expires_at, signed_at): (Timestamp, Timestamp)) -> Res
         project,
         session,
         grant,
+        client,
         scopes: scopes(claims)?,
         called,
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use authority::Role;
 use base::{
-    Email, EnvironmentId, IssuerId, MemberId, ProjectId, SessionId, Slug, TenantId, Timestamp, UserId,
+    ClientId, Email, EnvironmentId, IssuerId, MemberId, ProjectId, SessionId, Slug, TenantId, Timestamp, UserId,
 };
 use db::SystemTx;
 use serde_json::Value;
@@ -123,6 +123,12 @@ pub trait TokenRevocations: Send + Sync + 'static {
     /// # Errors
     /// When the store fails.
     fn user(&self, tx: &mut SystemTx, user: UserId, tenant: Option<TenantId>) -> Result<(), db::Error>;
+
+    /// No token that this client of the provider has got is valid any more; for a client that is there no longer.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn client(&self, tx: &mut SystemTx, client: ClientId) -> Result<(), db::Error>;
 }
 
 /// A person's belonging to a tenant, as sign-in needs it.
@@ -158,6 +164,16 @@ pub trait Memberships: Send + Sync + 'static {
         member: MemberId,
         email: &Email,
     ) -> Result<bool, db::Error>;
+}
+
+/// Knows who owns a tenant. Identity implements it; whoever has to tell a tenant something asks.
+pub trait Owners: Send + Sync + 'static {
+    /// The addresses of its members who are owners and have accepted, the first by id, at most twenty; none when there
+    /// are none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn owners(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<Vec<Email>, db::Error>;
 }
 
 /// Invites people by mail. Accounts implement it; identity calls it when a member is made, and when a membership ends.

@@ -33,9 +33,9 @@ pub use directory::{
     ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
 };
 pub use identity::{
-    Credentials, Invitations, Links, Mail, Mailer, Membership, Memberships, SignIn, SignInError, SignedIn,
-    SigningAlgorithm, TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource, TokenTenant,
-    TokenVerdict,
+    Credentials, Invitations, Links, Mail, Mailer, Membership, Memberships, Owners, SignIn, SignInError,
+    SignedIn, SigningAlgorithm, TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource,
+    TokenTenant, TokenVerdict,
 };
 pub use jobs::{
     Cancelled, Canceller, Enqueue, EnqueueError, JobFailure, JobHandler, NewJob, Progress, QueueRef,

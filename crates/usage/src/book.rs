@@ -167,13 +167,9 @@ impl Book {
         let meters = self.meters(environment).await?;
         let terms_of = Arc::clone(&self.terms);
         let ctx = SystemCtx::because("read the limits of a tenant");
-        let read = self.db.read_system(&ctx, move |tx| -> Result<_, db::Error> {
-            let Some(terms) = terms_of.terms(tx, tenant)? else { return Ok(None) };
-            Ok(Some((terms, limits::of_tenant(tx, tenant, environment)?)))
-        });
-        let (terms, own) = read.await?.ok_or(Error::TenantUnknown)?;
-        let calendar = Calendar::new(&terms.time_zone, terms.billing_anchor_day);
-        let account = Arc::new(Account { environment, terms, calendar, own, meters });
+        let read =
+            self.db.read_system(&ctx, move |tx| read_account(tx, &*terms_of, (environment, tenant), &meters));
+        let account = Arc::new(read.await?.ok_or(Error::TenantUnknown)?);
         let mut pages = self.pages.lock();
         if pages.generation == generation {
             if pages.accounts.len() >= ACCOUNTS_MAX {
@@ -182,6 +178,20 @@ impl Book {
             pages.accounts.insert((environment, tenant), Arc::clone(&account));
         }
         Ok(account)
+    }
+
+    /// The tenant as the caller's transaction sees it, which is not kept; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn read(
+        &self,
+        tx: &mut SystemTx<'_>,
+        environment: EnvironmentId,
+        tenant: TenantId,
+    ) -> Result<Option<Account>, db::Error> {
+        let meters = Arc::new(read_meters(tx, &*self.plans, environment)?);
+        read_account(tx, &*self.terms, (environment, tenant), &meters)
     }
 
     /// The tenant if it is in memory.
@@ -258,6 +268,18 @@ impl Book {
             }
         }
     }
+}
+
+fn read_account(
+    tx: &mut SystemTx<'_>,
+    terms: &dyn TenantTermsOf,
+    (environment, tenant): (EnvironmentId, TenantId),
+    meters: &Arc<Meters>,
+) -> Result<Option<Account>, db::Error> {
+    let Some(terms) = terms.terms(tx, tenant)? else { return Ok(None) };
+    let own = limits::of_tenant(tx, tenant, environment)?;
+    let calendar = Calendar::new(&terms.time_zone, terms.billing_anchor_day);
+    Ok(Some(Account { environment, terms, calendar, own, meters: Arc::clone(meters) }))
 }
 
 fn read_meters(

@@ -31,6 +31,7 @@ mod cli;
 mod counting;
 mod error;
 mod gather;
+mod health;
 mod ledger;
 mod metrics;
 pub mod model;
@@ -46,7 +47,7 @@ use config::SectionSchema;
 use db::{Db, Migration, MigrationSet, SystemTx};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{EnvironmentDirectory, Mailer, PlanLimits, TenantDirectory, TenantRows, TenantTermsOf};
+use ports::{EnvironmentDirectory, Mailer, Owners, PlanLimits, TenantDirectory, TenantRows, TenantTermsOf};
 use telemetry::Metrics;
 
 pub use api::{
@@ -122,9 +123,18 @@ pub struct Deps {
     /// Environments, whose old ledgers are pruned.
     pub environments: Arc<dyn EnvironmentDirectory>,
     /// Writes to tenants whose limits are reached; without it events alone tell of that.
-    pub mailer: Option<Arc<dyn Mailer>>,
+    pub letters: Option<Letters>,
     /// Where to count.
     pub metrics: Metrics,
+}
+
+/// By whom and to whom letters about limits go: to each owner of the tenant, or where it has none to its own address.
+#[derive(Clone)]
+pub struct Letters {
+    /// Sends them.
+    pub mailer: Arc<dyn Mailer>,
+    /// Knows the owners.
+    pub owners: Arc<dyn Owners>,
 }
 
 /// A built capability, and what others are handed of it.
@@ -135,17 +145,17 @@ pub struct Built {
     pub meters: Arc<Counting>,
     /// For billing: what was used.
     pub ledger: Arc<Ledger>,
-    /// For programs that count without a request, such as benches.
+    /// For programs that count without a request, such as benches; also what tenants ask about a tenant's health.
     pub engine: Engine,
 }
 
 /// Builds all of it. Nothing runs yet.
 #[must_use]
 pub fn build(deps: Deps) -> Built {
-    let Deps { db, clock, random, plans, terms, tenants, environments, mailer, metrics } = deps;
+    let Deps { db, clock, random, plans, terms, tenants, environments, letters, metrics } = deps;
     let book = Arc::new(book::Book::new(db.clone(), plans, terms, tenants));
     let counters = metrics::Counters::new(&metrics);
-    let gather = gather::Gather::new(db.clone(), Arc::clone(&book), mailer, counters);
+    let gather = gather::Gather::new(db.clone(), Arc::clone(&book), letters, counters);
     let reserved = Arc::new(tokio::sync::Notify::new());
     let engine =
         Engine { db: db.clone(), random: Arc::clone(&random), book: Arc::clone(&book), gather, reserved };

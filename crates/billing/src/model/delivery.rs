@@ -18,7 +18,7 @@ pub enum State {
     Pending,
     /// The sink has it.
     Accepted,
-    /// The sink will not have it; `note` says why.
+    /// The sink will not have it, or (a webhook) has not said yes for five days; `note` says why.
     Refused,
     /// Its tenant has no customer at the sink yet.
     Held,
@@ -111,6 +111,8 @@ pub struct Delivery {
     pub note: Option<String>,
     /// When it got to its end.
     pub done_at: Option<Timestamp>,
+    /// When it was first tried since it was put on its way, the last time.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// The key of a usage event: readable, at most 100 characters, and another one for each environment, tenant and name at the

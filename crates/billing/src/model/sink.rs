@@ -254,6 +254,8 @@ pub struct Sink {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// It asked for a pause until then.
+    pub rests_until: Option<Timestamp>,
 }
 
 impl Sink {

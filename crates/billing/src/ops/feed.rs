@@ -173,6 +173,7 @@ fn blank(tenant: TenantId, meter: &MeterName, value: base::Amount, at: Timestamp
         sent_at: None,
         note: None,
         done_at: None,
+        tried_at: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Around a try of a batch: what is noted before anything is sent, and after.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base::{SinkId, TenantId, Timestamp};
 use db::SystemTx;
@@ -14,6 +15,11 @@ use crate::store::deliveries::Later;
 use crate::store::{deliveries, hours, sinks};
 use crate::stripe::{REMEMBERED, Verdict};
 
+/// The longest pause that a sink can ask for (`Retry-After`); that of the job's own tries grows as far.
+pub const PAUSE_MAX: Duration = Duration::from_hours(1);
+/// What a webhook has not taken for so long is put aside: five days, a long weekend and two days to mend it.
+pub const GIVEN_UP_AFTER: Duration = Duration::from_hours(5 * 24);
+
 /// What a job finds.
 #[derive(Debug)]
 pub enum Found {
@@ -21,6 +27,8 @@ pub enum Found {
     Batch(Box<Batch>),
     /// The sink gets nothing now; later it may.
     Resting(Status),
+    /// The sink asked for a pause until then.
+    Pausing(Timestamp),
     /// Nothing, for good: the sink is gone, or all of the batch is at its end or in another one.
     Nothing,
 }
@@ -47,7 +55,11 @@ pub fn load(tx: &mut SystemTx, tools: &Tools, sink: SinkId, batch: i64) -> Resul
     if deliveries.is_empty() {
         return Ok(Found::Nothing);
     }
-    match (tools.status(&sink), sinks::secrets(tx, sink.id, tools.now())?) {
+    let now = tools.now();
+    if let Some(until) = sink.rests_until.filter(|until| *until > now) {
+        return Ok(Found::Pausing(until));
+    }
+    match (tools.status(&sink), sinks::secrets(tx, sink.id, now)?) {
         (Status::Active, Some(secrets)) => Ok(Found::Batch(Box::new(Batch { sink, secrets, deliveries }))),
         (Status::Active, None) => Ok(Found::Resting(Status::NeedsSecret)),
         (status, _) => Ok(Found::Resting(status)),
@@ -125,7 +137,14 @@ pub(crate) fn note(
                 failure = Some(why.as_str());
                 tally.refused += 1;
             }
-            Verdict::Later { why, arrived, answered } => {
+            Verdict::Later { why, .. } if is_given_up(sink, one, now) => {
+                let days = GIVEN_UP_AFTER.as_secs() / 86_400;
+                let note = format!("no yes for {days} days, the last time: {why}");
+                deliveries::end(tx, sink.id, one.number, (State::Refused, Some(&note)), now)?;
+                failure = Some(why.as_str());
+                tally.refused += 1;
+            }
+            Verdict::Later { why, arrived, answered, pause: _ } => {
                 let since = one.sent_at.or(Some(now).filter(|_| *arrived));
                 let later = Later { note: why, sent_at: since, answered: *answered };
                 deliveries::later(tx, sink.id, one.number, later)?;
@@ -135,11 +154,24 @@ pub(crate) fn note(
         }
     }
     sinks::tell(tx, sink.id, (tally.accepted, failure), now)?;
+    let pauses = outcomes.iter().filter_map(|(_, verdict)| match verdict {
+        Verdict::Later { pause, .. } => *pause,
+        Verdict::Accepted | Verdict::Refused(_) => None,
+    });
+    if let Some(pause) = pauses.max() {
+        sinks::rest(tx, sink.id, now + pause.min(PAUSE_MAX))?;
+    }
     if tally.refused > 0 {
         let after = json!({ "refused": tally.refused, "why": failure });
         emit(tx, "billing.refused", sink, (None, Some(after)))?;
     }
     Ok(tally)
+}
+
+/// Whether a webhook has had its time. Of Stripe, what may have arrived is a person's to decide already
+/// ([`State::Unsure`]), and the rest is tried as long as Stripe takes it.
+fn is_given_up(sink: &Sink, one: &Delivery, now: Timestamp) -> bool {
+    sink.definition.kind == Kind::Webhook && one.tried_at.is_some_and(|at| now.since(at) >= GIVEN_UP_AFTER)
 }
 
 /// The sink has it. False when that was noted before.

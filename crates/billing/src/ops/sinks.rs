@@ -112,6 +112,7 @@ fn create(tx: &mut SystemTx, tools: &Tools, wanted: &Wanted) -> Result<Put, Erro
         revision: 1,
         created_at: now,
         updated_at: now,
+        rests_until: None,
     };
     sinks::insert(tx, &sink)?;
     let secret = (definition.kind == Kind::Webhook).then(|| webhook::new_secret(&tools.random));

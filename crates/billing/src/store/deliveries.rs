@@ -11,7 +11,7 @@ macro_rules! select {
     ($rest:literal) => {
         Sql::One(concat!(
             "SELECT number, batch, key, tenant, meter, value, events, at, event, report, customer, state, refusals, sent_at, \
-             note, done_at FROM billing_deliveries ",
+             note, done_at, tried_at FROM billing_deliveries ",
             $rest
         ))
     };
@@ -26,7 +26,8 @@ const ONE: Sql = select!("WHERE sink = $1 AND number = $2");
 const PAGE: Sql = select!("WHERE sink = $1 AND state = $2 AND number > $3 ORDER BY number LIMIT $4");
 const ALL: Sql = select!("WHERE sink = $1 AND number > $2 ORDER BY number LIMIT $3");
 const SEND: Sql = Sql::One(
-    "UPDATE billing_deliveries SET customer = $3, sent_at = COALESCE(sent_at, $4) WHERE sink = $1 AND number = $2 AND state = 0",
+    "UPDATE billing_deliveries SET customer = $3, sent_at = COALESCE(sent_at, $4), \
+     tried_at = COALESCE(tried_at, $4) WHERE sink = $1 AND number = $2 AND state = 0",
 );
 const END: Sql = Sql::One(
     "UPDATE billing_deliveries SET state = $3, note = $4, done_at = $5, sent_at = NULL WHERE sink = $1 AND number = $2 \
@@ -40,16 +41,19 @@ const PUT_ASIDE: Sql = Sql::One(
     "UPDATE billing_deliveries SET state = $3, note = $4 WHERE sink = $1 AND number = $2 AND state = 0",
 );
 const AGAIN: Sql = Sql::One(
-    "UPDATE billing_deliveries SET state = 0, batch = $3, note = NULL, refusals = refusals + $4, sent_at = NULL, done_at = NULL \
+    "UPDATE billing_deliveries SET state = 0, batch = $3, note = NULL, refusals = refusals + $4, sent_at = NULL, done_at = NULL, \
+     tried_at = NULL \
      WHERE sink = $1 AND number = $2",
 );
-const REBATCH: Sql =
-    Sql::One("UPDATE billing_deliveries SET state = 0, batch = $3 WHERE sink = $1 AND number = $2");
+const REBATCH: Sql = Sql::One(
+    "UPDATE billing_deliveries SET state = 0, batch = $3, tried_at = NULL WHERE sink = $1 AND number = $2",
+);
 const OPEN: Sql = Sql::One(
     "SELECT state, CAST(COUNT(*) AS BIGINT) FROM billing_deliveries WHERE sink = $1 AND state <> 1 GROUP BY state",
 );
 const SUMS: Sql = Sql::One(
-    "SELECT tenant, meter, state, CAST(SUM(value) AS BIGINT), CAST(SUM(events) AS BIGINT) FROM billing_deliveries \
+    "SELECT tenant, meter, state, CAST(SUM(value / 1000000) AS BIGINT), CAST(SUM(value % 1000000) AS BIGINT), \
+     CAST(SUM(events) AS BIGINT) FROM billing_deliveries \
      WHERE sink = $1 AND state <> 1 AND at >= $2 AND at < $3 GROUP BY tenant, meter, state",
 );
 const SWEEP: Sql = Sql::One(
@@ -194,8 +198,8 @@ pub(crate) fn sums(
             tenant: row.get(0)?,
             meter: row.get(1)?,
             state: State::of(row.get(2)?).ok_or_else(|| unknown("state"))?,
-            value: amount(row, 3)?,
-            events: row.get(4)?,
+            value: Amount::of_sums(row.get(3)?, row.get(4)?),
+            events: row.get(5)?,
         })
     };
     rows.iter().map(read).collect()
@@ -234,5 +238,6 @@ fn read(row: &Row) -> Result<Delivery, Error> {
         sent_at: row.get(13)?,
         note: row.get(14)?,
         done_at: row.get(15)?,
+        tried_at: row.get(16)?,
     })
 }

@@ -5,11 +5,18 @@ use db::{Error, Row, Sql, SystemTx, params};
 
 use super::amount;
 
-const ADD: Sql = Sql::One(
-    "INSERT INTO billing_hours (sink, tenant, meter, hour, value, events, part, flush_at) VALUES ($1, $2, $3, $4, $5, 1, 0, $6) \
-     ON CONFLICT (sink, tenant, meter, hour) DO UPDATE SET value = billing_hours.value + excluded.value, \
-     events = billing_hours.events + 1, flush_at = COALESCE(billing_hours.flush_at, excluded.flush_at)",
-);
+// Two texts, as the databases say differently that a sum ends where amounts do (as `usage_totals` do): nobody's usage stops a sink.
+const ADD: Sql = Sql::Split {
+    sqlite: "INSERT INTO billing_hours (sink, tenant, meter, hour, value, events, part, flush_at) \
+             VALUES ($1, $2, $3, $4, $5, 1, 0, $6) ON CONFLICT (sink, tenant, meter, hour) DO UPDATE \
+             SET value = MAX(-9000000000000000000, MIN(9000000000000000000, billing_hours.value + excluded.value)), \
+             events = billing_hours.events + 1, flush_at = COALESCE(billing_hours.flush_at, excluded.flush_at)",
+    postgres: "INSERT INTO billing_hours (sink, tenant, meter, hour, value, events, part, flush_at) \
+               VALUES ($1, $2, $3, $4, $5, 1, 0, $6) ON CONFLICT (sink, tenant, meter, hour) DO UPDATE \
+               SET value = GREATEST(-9000000000000000000, LEAST(9000000000000000000, \
+               billing_hours.value::numeric + excluded.value))::bigint, \
+               events = billing_hours.events + 1, flush_at = COALESCE(billing_hours.flush_at, excluded.flush_at)",
+};
 const DUE: Sql = Sql::One(
     "SELECT tenant, meter, hour, value, events, part FROM billing_hours WHERE sink = $1 AND flush_at IS NOT NULL \
      AND flush_at <= $2 ORDER BY flush_at, tenant, meter, hour LIMIT $3",
@@ -19,16 +26,23 @@ const FLUSHED: Sql = Sql::One(
      WHERE sink = $1 AND tenant = $2 AND meter = $3 AND hour = $4 AND part = $5",
 );
 const WAITING: Sql = Sql::One(
-    "SELECT tenant, meter, CAST(SUM(value) AS BIGINT), CAST(SUM(events) AS BIGINT) FROM billing_hours \
+    "SELECT tenant, meter, CAST(SUM(value / 1000000) AS BIGINT), CAST(SUM(value % 1000000) AS BIGINT), \
+     CAST(SUM(events) AS BIGINT) FROM billing_hours \
      WHERE sink = $1 AND hour >= $2 AND hour < $3 AND flush_at IS NOT NULL GROUP BY tenant, meter",
 );
-const ACCEPT: Sql = Sql::One(
-    "INSERT INTO billing_accepted (sink, tenant, meter, hour, value, events) VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (sink, tenant, meter, hour) DO UPDATE SET value = billing_accepted.value + excluded.value, \
-     events = billing_accepted.events + excluded.events",
-);
+const ACCEPT: Sql = Sql::Split {
+    sqlite: "INSERT INTO billing_accepted (sink, tenant, meter, hour, value, events) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (sink, tenant, meter, hour) DO UPDATE SET value = MAX(-9000000000000000000, \
+             MIN(9000000000000000000, billing_accepted.value + excluded.value)), \
+             events = billing_accepted.events + excluded.events",
+    postgres: "INSERT INTO billing_accepted (sink, tenant, meter, hour, value, events) VALUES ($1, $2, $3, $4, $5, $6) \
+               ON CONFLICT (sink, tenant, meter, hour) DO UPDATE SET value = GREATEST(-9000000000000000000, \
+               LEAST(9000000000000000000, billing_accepted.value::numeric + excluded.value))::bigint, \
+               events = billing_accepted.events + excluded.events",
+};
 const ACCEPTED: Sql = Sql::One(
-    "SELECT tenant, meter, CAST(SUM(value) AS BIGINT), CAST(SUM(events) AS BIGINT) FROM billing_accepted \
+    "SELECT tenant, meter, CAST(SUM(value / 1000000) AS BIGINT), CAST(SUM(value % 1000000) AS BIGINT), \
+     CAST(SUM(events) AS BIGINT) FROM billing_accepted \
      WHERE sink = $1 AND hour >= $2 AND hour < $3 GROUP BY tenant, meter",
 );
 const SWEEP: Sql = Sql::One("DELETE FROM billing_hours WHERE sink = $1 AND flush_at IS NULL AND hour < $2");
@@ -137,7 +151,8 @@ pub(crate) fn remove_of_tenant(tx: &mut SystemTx, tenant: TenantId) -> Result<()
 
 fn sums(rows: Vec<Row>) -> Result<Vec<Sum>, Error> {
     let read = |row: &Row| {
-        Ok(Sum { tenant: row.get(0)?, meter: row.get(1)?, value: amount(row, 2)?, events: row.get(3)? })
+        let value = Amount::of_sums(row.get(2)?, row.get(3)?);
+        Ok(Sum { tenant: row.get(0)?, meter: row.get(1)?, value, events: row.get(4)? })
     };
     rows.iter().map(read).collect()
 }

@@ -13,7 +13,7 @@ macro_rules! select {
         Sql::One(concat!(
             "SELECT id, environment, name, definition, managed_by, paused, since_at, position, next_delivery, next_batch, \
              CASE WHEN secret IS NULL THEN 0 ELSE 1 END, accepted, accepted_at, failure, failed_at, revision, created_at, \
-             updated_at FROM billing_sinks ",
+             updated_at, rests_until FROM billing_sinks ",
             $rest
         ))
     };
@@ -46,6 +46,7 @@ const SECRETS: Sql = Sql::One("SELECT secret, secret_before, before_until FROM b
 const ACCEPTED: Sql = Sql::One(
     "UPDATE billing_sinks SET accepted = accepted + $2, accepted_at = $3, failure = NULL, failed_at = NULL WHERE id = $1",
 );
+const REST: Sql = Sql::One("UPDATE billing_sinks SET rests_until = $2 WHERE id = $1");
 const FAILED: Sql = Sql::One("UPDATE billing_sinks SET failure = $2, failed_at = $3 WHERE id = $1");
 
 /// Writes a new one; its revision is 1.
@@ -173,6 +174,12 @@ pub(crate) fn tell(
     Ok(())
 }
 
+/// Nothing is sent before then.
+pub(crate) fn rest(tx: &mut SystemTx, id: SinkId, until: Timestamp) -> Result<(), Error> {
+    tx.execute(&REST, &params![id, until])?;
+    Ok(())
+}
+
 fn text_of(definition: &Definition) -> Result<String, Error> {
     serde_json::to_string(definition)
         .map_err(|error| Error::Statement(format!("write a definition: {error}")))
@@ -199,5 +206,6 @@ fn read(row: &Row) -> Result<Sink, Error> {
         revision: row.get(15)?,
         created_at: row.get(16)?,
         updated_at: row.get(17)?,
+        rests_until: row.get(18)?,
     })
 }

@@ -38,7 +38,7 @@ async fn a_sink_is_made_changed_and_removed() {
         assert_eq!(app.get("/api/v1/billing/sinks").await["data"][0]["name"], "stripe");
         operator.delete(SINK).await.ok(204);
         operator.delete(SINK).await.problem(&codes::NOT_FOUND);
-        let events = app.events(4).await;
+        let events = app.app.events(4).await;
         let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
         let expected = [
             "billing.sink_created",

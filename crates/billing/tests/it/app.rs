@@ -5,19 +5,18 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base::{Amount, EnvironmentId, HostName, JobId, MeterName, ProjectId, Slug, TenantId, Timestamp};
+use base::{Amount, EnvironmentId, JobId, MeterName, TenantId, Timestamp};
 use billing::{Deps, Feeder, Tools, Wire};
-use db::{Event, SystemTx};
+use db::SystemTx;
 use outbound::{Guarded, Limits};
 use ports::{
-    BoxFuture, Cancelled, Enqueue, EnqueueError, EnvironmentDirectory, EnvironmentRecord, ExternalIds,
-    JobFailure, JobHandler, NewJob, Progress, QueueRef, Unavailable, UsageEntry, UsageLedger, UsageTotal,
-    Work,
+    BoxFuture, Cancelled, Enqueue, EnqueueError, EnvironmentDirectory, ExternalIds, JobFailure, JobHandler,
+    NewJob, Progress, QueueRef, Unavailable, UsageEntry, UsageLedger, UsageTotal, Work,
 };
 use serde_json::{Value, json};
 use telemetry::Metrics;
-use testkit::{Parts, Store, TestApp};
-use web::Surface;
+pub(crate) use testkit::amount;
+use testkit::{Parts, Places, Store, TestApp};
 
 use crate::stripe::{KEY, Stripe};
 
@@ -29,20 +28,9 @@ pub(crate) const SEND_TIME_MAX: Duration = Duration::from_millis(1_500);
 /// What tests make up.
 #[derive(Default)]
 pub(crate) struct World {
-    pub(crate) environments: Vec<EnvironmentRecord>,
     pub(crate) ledger: Mutex<Vec<UsageEntry>>,
     pub(crate) customers: Mutex<BTreeMap<TenantId, String>>,
     pub(crate) jobs: Mutex<VecDeque<NewJob>>,
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
 }
 
 impl UsageLedger for World {
@@ -67,7 +55,9 @@ impl UsageLedger for World {
         let mut totals: BTreeMap<(TenantId, MeterName), (i64, u64)> = BTreeMap::new();
         for entry in self.ledger.lock().unwrap().iter().filter(|entry| entry.at >= from && entry.at < until) {
             let total = totals.entry((entry.tenant, entry.meter.clone())).or_default();
-            *total = (total.0 + entry.value.millionths(), total.1 + 1);
+            let sum = total.0.saturating_add(entry.value.millionths());
+            // As the ledger does: a sum ends where amounts do.
+            *total = (sum.min(Amount::MAX.millionths()), total.1 + 1);
         }
         let totals = totals.into_iter().map(|((tenant, meter), (value, events))| UsageTotal {
             tenant,
@@ -118,6 +108,7 @@ impl Enqueue for World {
 /// An app whose feeder and workers are driven by hand.
 pub(crate) struct App {
     pub(crate) app: TestApp,
+    pub(crate) places: Arc<Places>,
     pub(crate) world: Arc<World>,
     pub(crate) stripe: Stripe,
     pub(crate) handler: Arc<dyn JobHandler>,
@@ -126,46 +117,41 @@ pub(crate) struct App {
     pub(crate) feeder: tokio::sync::Mutex<Feeder>,
 }
 
-type Built = (Arc<World>, Arc<dyn JobHandler>, Tools);
-
 /// Runs a test on both stores.
 pub(crate) async fn apps<F, T>(test: F)
 where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let built: Arc<Mutex<Option<Built>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[billing::MANIFEST.migrations],
-        |store: Store| {
-            let built = Arc::clone(&built);
-            async move {
-                let world = Arc::new(world(&store));
-                let (module, tools) = module(&store, &world);
-                *built.lock().unwrap() = Some((Arc::clone(&world), Arc::clone(&module.handlers[0]), tools));
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(world),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let (places, world) = (environments(&store), Arc::<World>::default());
+            let (module, tools) = module(&store, &places, &world);
+            let handler = Arc::clone(&module.handlers[0]);
+            (Parts::of(module).among(&places), (places, world, handler, tools))
         },
-        |app: TestApp| {
-            let (world, handler, tools) = built.lock().unwrap().take().unwrap();
+        |app: TestApp, (places, world, handler, tools)| {
             let feeder = tokio::sync::Mutex::new(feeder(&app.store, &world, &tools));
-            test(App { app, world, stripe: Stripe::start(), handler, tools, feeder })
+            test(App { app, places, world, stripe: Stripe::start(), handler, tools, feeder })
         },
     )
     .await;
 }
 
-pub(crate) fn module(store: &Store, world: &Arc<World>) -> (module::Module, Tools) {
+/// `production`, which the calls are about, and `development`.
+fn environments(store: &Store) -> Arc<Places> {
+    let places = Places::empty(store.shared_clock(), store.random.clone());
+    let places = places.with("production", "production.localhost");
+    Arc::new(places.with("development", "development.localhost"))
+}
+
+pub(crate) fn module(store: &Store, places: &Arc<Places>, world: &Arc<World>) -> (module::Module, Tools) {
     let tools = Tools {
         db: store.db.clone(),
         random: store.random.clone(),
         enqueue: Arc::clone(world) as Arc<dyn Enqueue>,
-        environments: Arc::clone(world) as Arc<dyn EnvironmentDirectory>,
+        environments: Arc::clone(places) as Arc<dyn EnvironmentDirectory>,
     };
     let guarded = Guarded::for_operator(Limits::default(), store.shared_clock());
     let mut module = billing::build(Deps {
@@ -181,30 +167,8 @@ pub(crate) fn module(store: &Store, world: &Arc<World>) -> (module::Module, Tool
     (module, tools)
 }
 
-fn world(store: &Store) -> World {
-    let project = ProjectId::new(&store.clock, &*store.random);
-    let environment = |name: &str| EnvironmentRecord {
-        id: EnvironmentId::new(&store.clock, &*store.random),
-        project,
-        project_slug: slug("agents"),
-        slug: slug(name),
-        base_domain: HostName::parse(&format!("{name}.localhost")).unwrap(),
-        resolve: Vec::new(),
-        default_plan: slug("free"),
-    };
-    World { environments: vec![environment("production"), environment("development")], ..World::default() }
-}
-
 pub(crate) fn feeder(store: &Store, world: &Arc<World>, tools: &Tools) -> Feeder {
     billing::feeder(tools.clone(), store.shared_clock(), Arc::clone(world) as Arc<dyn UsageLedger>)
-}
-
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
-}
-
-pub(crate) fn amount(text: &str) -> Amount {
-    Amount::parse(text).unwrap()
 }
 
 impl App {
@@ -281,15 +245,6 @@ impl App {
 
     pub(crate) async fn report(&self, query: &str) -> Value {
         self.get(&format!("{SINK}/reconciliation?period=2026-01{query}")).await
-    }
-
-    /// The log, once it has at least `count` events.
-    pub(crate) async fn events(&self, count: i64) -> Vec<Event> {
-        let log = self.app.store.db.events();
-        while log.head() < count {
-            log.wait_beyond(log.head()).await;
-        }
-        log.after(0, 1_000).await.unwrap()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::app::{App, SINK, apps};
 
 async fn apply(app: &App, section: Value, prune: bool) -> Result<Vec<Change>, ApplyError> {
     let apply = BillingApply { tools: app.tools.clone() };
-    let environment = app.world.environments[0].id;
+    let environment = app.places.environment();
     let system = app.app.store.system();
     let write = app.app.store.db.write_system(&system, move |tx| {
         apply.apply(tx, environment, Some(&section).filter(|section| !section.is_null()), prune)

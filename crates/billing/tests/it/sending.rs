@@ -207,7 +207,7 @@ async fn what_is_refused_is_told_and_sent_again_when_asked_to() {
         let list = app.get(&format!("{SINK}/deliveries?state=refused")).await;
         assert!(list["data"][0]["note"].as_str().unwrap().contains("No such customer"), "{list}");
         assert!(list["data"][1]["note"].as_str().unwrap().contains("digits"), "{list}");
-        let kinds: Vec<_> = app.events(3).await.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = app.app.events(3).await.into_iter().map(|event| event.kind).collect();
         assert!(kinds.contains(&"billing.refused".to_owned()), "{kinds:?}");
         app.stripe.unknow("cus_gone", false);
         let operator = app.app.operator();
@@ -429,5 +429,118 @@ fn amount_sum(events: &[Event]) -> Amount {
 }
 
 fn module_rows(app: &App) -> std::sync::Arc<dyn ports::TenantRows> {
-    std::sync::Arc::clone(&crate::app::module(&app.app.store, &app.world).0.tenant_rows[0])
+    std::sync::Arc::clone(&crate::app::module(&app.app.store, &app.places, &app.world).0.tenant_rows[0])
+}
+
+#[tokio::test]
+async fn f35_a_sink_that_asks_for_a_pause_hears_nothing_until_it_is_over() {
+    apps(|app| async move {
+        let body = json!({"kind": "webhook", "url": format!("{}/hook", app.stripe.url())});
+        app.app.operator().put(SINK, body).await.ok(201);
+        let tenant = app.tenant(None);
+        app.use_now("e1", tenant, "tokens", "1");
+        app.feed().await;
+        app.stripe.script([Say::After(90), Say::After(1_000_000)]);
+        assert!(app.work_one().await.unwrap().unwrap_err().message.contains("429"));
+        app.use_now("e2", tenant, "tokens", "1");
+        app.app.store.clock.advance(Duration::from_secs(80));
+        app.feed().await;
+        for _ in 0..2 {
+            let told = app.work_one().await.unwrap().unwrap_err();
+            assert!(told.retry && told.message.contains("asked for a pause"), "{told:?}");
+        }
+        assert_eq!(app.stripe.heard().len(), 1);
+        app.app.store.clock.advance(Duration::from_secs(11));
+        assert!(app.work_one().await.unwrap().unwrap_err().message.contains("429"));
+        // Not even a week's pause is more than an hour.
+        app.app.store.clock.advance(billing::ops::sending::PAUSE_MAX);
+        app.work().await;
+        assert_eq!((app.stripe.heard().len(), app.states().await), (4, vec!["accepted".to_owned(); 2]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f35_what_a_webhook_does_not_take_for_five_days_is_put_aside_seen_and_sent_again_by_hand() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let body = json!({"kind": "webhook", "url": format!("{}/hook", app.stripe.url())});
+        operator.put(SINK, body).await.ok(201);
+        let tenant = app.tenant(None);
+        app.use_now("e1", tenant, "tokens", "3");
+        app.feed().await;
+        app.stripe.script([Say::Status(500), Say::Broken, Say::Status(500)]);
+        assert!(app.work_one().await.unwrap().is_err());
+        app.app.store.clock.advance(billing::ops::sending::GIVEN_UP_AFTER - Duration::from_secs(1));
+        assert!(app.work_one().await.unwrap().is_err(), "not a second sooner");
+        assert_eq!(app.states().await, ["pending"]);
+        app.app.store.clock.advance(Duration::from_secs(1));
+        app.work_one().await.unwrap().unwrap();
+        assert_eq!(app.states().await, ["refused"]);
+        let list = app.get(&format!("{SINK}/deliveries?state=refused")).await;
+        assert!(list["data"][0]["note"].as_str().unwrap().contains("5 days"), "{list}");
+        assert_eq!(app.report("").await["data"][0]["refused"], 3);
+        assert!(app.work_one().await.is_none(), "nobody tries it any more");
+        let again = json!({"state": "refused"});
+        assert_eq!(operator.post(&format!("{SINK}/retry"), again).await.ok(200)["deliveries"], 1);
+        // Its time begins anew.
+        app.stripe.script([Say::Status(500)]);
+        assert!(app.work_one().await.unwrap().is_err());
+        app.work().await;
+        let ids: BTreeSet<String> = app
+            .stripe
+            .heard()
+            .iter()
+            .map(|one| serde_json::from_str::<Value>(&one.body).unwrap()["data"][0]["id"].to_string())
+            .collect();
+        assert_eq!((ids.len(), app.states().await), (1, vec!["accepted".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f37_amounts_beyond_all_sums_stop_no_sink() {
+    apps(|app| async move {
+        for send in ["hourly", "events"] {
+            let body = json!({"kind": "webhook", "url": format!("{}/hook", app.stripe.url()), "send": send});
+            app.app.operator().put(&format!("/api/v1/billing/sinks/{send}"), body).await.ok(201);
+        }
+        let (huge, modest) = (app.tenant(None), app.tenant(None));
+        for n in 0..3 {
+            app.use_now(&format!("huge-{n}"), huge, "tokens", "9000000000000");
+        }
+        app.use_now("modest", modest, "tokens", "2.5");
+        app.feed().await;
+        app.app.store.clock.advance(Duration::from_secs(2 * 3_600));
+        app.feed().await;
+        app.work().await;
+        for (send, deliveries) in [("hourly", 2), ("events", 4)] {
+            let path = format!("/api/v1/billing/sinks/{send}");
+            assert_eq!(app.get(&path).await["accepted"], deliveries, "{send}");
+            let report = app.get(&format!("{path}/reconciliation?period=2026-01&all=true")).await;
+            let lines = report["data"].as_array().unwrap();
+            let modest = lines.iter().find(|line| line["tenant"] == modest.to_string()).unwrap();
+            assert_eq!((&modest["used"], &modest["accepted"]), (&json!(2.5), &json!(2.5)), "{send}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a11_a_sink_that_repeats_its_key_brings_it_into_no_note() {
+    apps(|app| async move {
+        app.sink(json!({})).await;
+        app.use_now("e1", app.tenant(Some("cus_1")), "tokens", "7");
+        app.feed().await;
+        app.stripe.script([Say::Repeat(401), Say::Repeat(400)]);
+        let failure = app.work_one().await.unwrap().unwrap_err();
+        assert!(failure.message.contains("Bearer [key]"), "{failure:?}");
+        app.work_one().await.unwrap().unwrap();
+        assert_eq!(app.states().await, ["refused"]);
+        for path in [SINK.to_owned(), format!("{SINK}/deliveries")] {
+            let shown = app.get(&path).await.to_string();
+            assert!(shown.contains("[key]") && !shown.contains(crate::stripe::KEY), "{shown}");
+        }
+    })
+    .await;
 }

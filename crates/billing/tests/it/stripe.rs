@@ -15,6 +15,10 @@ pub(crate) enum Say {
     Yes,
     /// Nothing is done, and this status told.
     Status(u16),
+    /// Nothing is done, and the answer with this status repeats the request's credential.
+    Repeat(u16),
+    /// Nothing is done; it is to come again after so many seconds.
+    After(u64),
     /// It is done, and the connection breaks off without an answer.
     DoneUntold,
     /// Nothing is done, and the connection breaks off without an answer.
@@ -136,6 +140,11 @@ fn serve(stream: TcpStream, inner: &Mutex<Inner>) {
             }
             Some((status, body))
         }
+        Say::Repeat(status) => {
+            let message = heard.headers.get("authorization").cloned().unwrap_or_default();
+            Some((status, json!({"error": {"message": message}}).to_string()))
+        }
+        Say::After(_) => Some((429, json!({"error": {"message": "scripted"}}).to_string())),
         Say::Broken => None,
         Say::Yes | Say::DoneUntold | Say::DoneSlowly(_) => Some(lock().answer(&heard)),
     };
@@ -146,7 +155,11 @@ fn serve(stream: TcpStream, inner: &Mutex<Inner>) {
     }
     if let Some((status, body)) = answer {
         let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nconnection: close\r\n");
-        let reply = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let after = match say {
+            Say::After(seconds) => format!("retry-after: {seconds}\r\n"),
+            _ => String::new(),
+        };
+        let reply = format!("{head}{after}content-length: {}\r\n\r\n{body}", body.len());
         let _ = (&stream).write_all(reply.as_bytes());
     }
 }

@@ -20,6 +20,9 @@ const DELETE: Sql = Sql::One("DELETE FROM identity_members WHERE tenant = $1 AND
 const DELETE_ALL: Sql = Sql::One("DELETE FROM identity_members WHERE tenant = $1");
 const COUNT: Sql = Sql::One("SELECT CAST(COUNT(*) AS BIGINT) FROM identity_members WHERE tenant = $1");
 const OWNERS: Sql = Sql::One("SELECT id, status FROM identity_members WHERE tenant = $1 AND role = $2");
+const OWNERS_ADDRESSES: Sql = Sql::One(
+    "SELECT email FROM identity_members WHERE tenant = $1 AND role = $2 AND status = $3 ORDER BY id LIMIT $4",
+);
 const ONE: Sql = Sql::One(
     "SELECT id, email, role, status, revision, created_at, updated_at, role_project, role_name FROM identity_members \
      WHERE tenant = $1 AND id = $2",
@@ -93,6 +96,12 @@ pub(crate) fn owners(tx: &mut TenantTx) -> Result<Vec<(MemberId, MemberStatus)>,
     rows.iter().map(|row| Ok((row.get::<MemberId>(0)?, status(row, 1)?))).collect()
 }
 
+/// Where owners who have accepted get their letters, the first by id.
+pub(crate) fn owners_addresses(tx: &mut TenantTx, limit: u32) -> Result<Vec<Email>, Error> {
+    let params = params![json_text(&Role::Owner)?, MemberStatus::Active.word(), limit];
+    tx.query(&OWNERS_ADDRESSES, &params)?.iter().map(|row| address(row, 0)).collect()
+}
+
 pub(crate) fn one(tx: &mut TenantTx, id: MemberId) -> Result<Option<Member>, Error> {
     tx.query_opt(&ONE, &params![id])?.map(|row| read(&row)).transpose()
 }
@@ -119,7 +128,7 @@ pub(crate) fn of_person(
 fn read(row: &Row) -> Result<Member, Error> {
     Ok(Member {
         id: row.get::<MemberId>(0)?,
-        email: Email::parse(&row.get::<String>(1)?).map_err(|_| unknown("email"))?,
+        email: address(row, 1)?,
         role: serde_json::from_str(&row.get::<String>(2)?).map_err(|_| unknown("role"))?,
         status: status(row, 3)?,
         revision: row.get::<i64>(4)?,
@@ -127,6 +136,10 @@ fn read(row: &Row) -> Result<Member, Error> {
         updated_at: row.get::<Timestamp>(6)?,
         role_name: named_role(row, (7, 8))?,
     })
+}
+
+fn address(row: &Row, index: usize) -> Result<Email, Error> {
+    Email::parse(&row.get::<String>(index)?).map_err(|_| unknown("email"))
 }
 
 fn status(row: &Row, index: usize) -> Result<MemberStatus, Error> {

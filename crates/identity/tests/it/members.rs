@@ -147,3 +147,33 @@ async fn z3_members_of_another_tenant_are_as_good_as_none() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn letters_go_to_owners_who_have_accepted() {
+    use ports::{Memberships as _, Owners as _};
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let members = identity::Members::new(app.places.clone(), app.app.store.shared_clock());
+        for (email, role) in
+            [("ada@acme.example", "owner"), ("bob@acme.example", "admin"), ("eve@acme.example", "owner")]
+        {
+            let body = serde_json::json!({"email": email, "role": role});
+            let made = operator.post("/api/v1/tenants/acme/members", body).await.ok(201);
+            if email.starts_with("eve") {
+                continue;
+            }
+            let id = base::MemberId::parse(made["id"].as_str().unwrap()).unwrap();
+            let (members, acme, email) = (members.clone(), app.acme, base::Email::parse(email).unwrap());
+            let accept = move |tx: &mut db::SystemTx<'_>| members.accept(tx, acme, id, &email);
+            assert!(app.app.store.db.write_system(&app.app.store.system(), accept).await.unwrap());
+        }
+        for (tenant, expected) in [(app.acme, vec!["ada@acme.example"]), (app.globex, vec![])] {
+            let members = members.clone();
+            let system = app.app.store.system();
+            let read = app.app.store.db.read_system(&system, move |tx| members.owners(tx, tenant));
+            let told: Vec<String> = read.await.unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!(told, expected);
+        }
+    })
+    .await;
+}

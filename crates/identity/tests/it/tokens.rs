@@ -372,6 +372,26 @@ async fn a9_an_ended_session_ends_its_tokens_in_every_process() {
 }
 
 #[tokio::test]
+async fn a9_a_removed_client_takes_its_tokens_along_in_every_process() {
+    apps(|app| async move {
+        let (other, seen, _) = second(&app).await;
+        let (id, kept) = (base::ClientId::from_uuid_bytes([6; 16]), base::ClientId::from_uuid_bytes([7; 16]));
+        let of = |id| sign(&app, &changed(&app, json!({"client": id, "scope": "read:keys"})));
+        let (token, mine) = (of(id), of(kept));
+        let valid = |verdict| matches!(verdict, TokenVerdict::Valid(_));
+        assert!(valid(other.tokens.check(app.development, &token)));
+        let (store, revocations) = (&app.app.store, Arc::clone(&app.revocations));
+        store.db.write_system(&store.system(), move |tx| revocations.client(tx, id)).await.unwrap();
+        is_refused(&app, &token, "its client was removed").await;
+        is_refused(&app, &of(id), "signed a moment later").await;
+        assert!(valid(app.tokens.check(app.development, &mine)), "another client's goes on");
+        seen.refresh().await.unwrap();
+        assert!(!valid(other.tokens.check(app.development, &token)), "another process knows");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a9_what_a_user_had_until_now_is_cut_and_what_comes_after_is_good() {
     apps(|app| async move {
         let (store, tenant) = (&app.app.store, app.acme);
@@ -501,7 +521,8 @@ async fn a19_a_token_beyond_all_bounds_is_refused_unread() {
 #[tokio::test]
 async fn an_applications_token_may_at_the_api_what_its_scope_names() {
     apps(|app| async move {
-        let of = |scope: &str| client(&app, json!({"role": "owner", "client": "cli_1", "scope": scope}));
+        let id = base::ClientId::from_uuid_bytes([6; 16]);
+        let of = |scope: &str| client(&app, json!({"role": "owner", "client": id, "scope": scope}));
         let keys = "/api/v1/tenants/acme/keys";
         of("openid profile email").get(keys).await.problem(&codes::FORBIDDEN);
         of("openid read:keys").get(keys).await.ok(200);

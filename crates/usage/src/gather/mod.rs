@@ -8,6 +8,8 @@ mod decide;
 mod notice;
 mod work;
 
+pub(crate) use notice::{REACHED, level};
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -15,9 +17,9 @@ use authority::SystemCtx;
 use base::{Amount, EnvironmentId, ReservationId, TenantId, Timestamp};
 use db::{Db, SystemTx};
 use parking_lot::Mutex;
-use ports::Mailer;
 use tokio::sync::oneshot;
 
+use crate::Letters;
 use crate::book::{Book, Counter};
 use crate::error::Error;
 use crate::metrics::Counters;
@@ -157,7 +159,7 @@ struct Inner {
     db: Db,
     ctx: SystemCtx,
     book: Arc<Book>,
-    mailer: Option<Arc<dyn Mailer>>,
+    letters: Option<Letters>,
     counters: Counters,
     state: Mutex<State>,
 }
@@ -167,9 +169,9 @@ struct Inner {
 pub(crate) struct Gather(Arc<Inner>);
 
 impl Gather {
-    pub(crate) fn new(db: Db, book: Arc<Book>, mailer: Option<Arc<dyn Mailer>>, counters: Counters) -> Self {
+    pub(crate) fn new(db: Db, book: Arc<Book>, letters: Option<Letters>, counters: Counters) -> Self {
         let ctx = SystemCtx::because("count usage");
-        Self(Arc::new(Inner { db, ctx, book, mailer, counters, state: Mutex::default() }))
+        Self(Arc::new(Inner { db, ctx, book, letters, counters, state: Mutex::default() }))
     }
 
     /// Asks, and waits until what became of it is durable.
@@ -198,7 +200,7 @@ impl Gather {
         let inner = &self.0;
         let now = inner.db.store_now();
         let batch = Batch { now, asks: vec![ask.clone()], known: HashSet::new() };
-        let mut answers = work::run(tx, &batch, &inner.book, inner.mailer.as_deref())?;
+        let mut answers = work::run(tx, &batch, &inner.book, inner.letters.as_ref())?;
         answers.pop().unwrap_or(Err(Error::Busy))
     }
 }
@@ -242,10 +244,10 @@ impl Inner {
     fn post(self: &Arc<Self>, batch: Batch, replies: Vec<oneshot::Sender<Answer>>) {
         let batch = Arc::new(batch);
         let (inner, posted) = (Arc::clone(self), Arc::clone(&batch));
-        let (book, mailer) = (Arc::clone(&self.book), self.mailer.clone());
+        let (book, letters) = (Arc::clone(&self.book), self.letters.clone());
         self.db.post_hot(
             &self.ctx,
-            move |tx| work::run(tx, &posted, &book, mailer.as_deref()),
+            move |tx| work::run(tx, &posted, &book, letters.as_ref()),
             move |outcome| {
                 inner.settle(&batch, replies, outcome);
                 inner.kick();

@@ -1,13 +1,15 @@
 //! What people and other capabilities are told of a batch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base::{Amount, EnvironmentId, MeterName, TenantId, Timestamp};
 use db::{NewEvent, SystemTx};
-use ports::{Mail, Mailer, MeterPeriod};
+use ports::{Mail, MeterPeriod};
 use serde_json::json;
 
 use super::Batch;
+use crate::Letters;
 use crate::book::{Account, Book};
 use crate::error::Error;
 use crate::model::calendar::CounterKey;
@@ -17,18 +19,24 @@ use crate::store::ledger::{Added, TotalKey};
 
 /// Percent of a limit at which people are warned, and at which they are told that it is reached.
 const WARNED: i64 = 80;
-const REACHED: i64 = 100;
+pub(crate) const REACHED: i64 = 100;
 
-/// Tells of limits that were nearly or wholly reached, once a period; of a gauge once each time that it rises so far.
+/// Tells of limits that were nearly or wholly reached, once a period; of a gauge once each time that it rises so far. A tenant
+/// that has just been forgotten is read again: what is not told now may never be.
 pub(super) fn tell(
     tx: &mut SystemTx<'_>,
-    batch: &Batch,
-    book: &Book,
-    mailer: Option<&dyn Mailer>,
+    (batch, book): (&Batch, &Book),
+    letters: Option<&Letters>,
     changed: &[(CounterKey, Standing)],
 ) -> Result<(), Error> {
     for (key, standing) in changed {
-        let Some(account) = book.peek(key.environment, key.tenant) else { continue };
+        let account = match book.peek(key.environment, key.tenant) {
+            Some(account) => account,
+            None => match book.read(tx, key.environment, key.tenant)? {
+                Some(account) => Arc::new(account),
+                None => continue,
+            },
+        };
         let Some(limit) = account.limit(&key.meter).filter(|limit| limit.notify) else { continue };
         let Some(max) = limit.max.filter(|_| account.calendar.span(limit.period, batch.now) == key.span)
         else {
@@ -42,14 +50,14 @@ pub(super) fn tell(
             counters::noticed(tx, key, (level, max))?;
         }
         if level > told {
-            notice(tx, mailer, &account, key, Notice { level, used: standing.used, max })?;
+            notice(tx, letters, &account, key, Notice { level, used: standing.used, max })?;
         }
     }
     Ok(())
 }
 
 /// How much of a limit is used, in the steps that people are told of.
-fn level(used: Amount, max: Amount) -> i64 {
+pub(crate) fn level(used: Amount, max: Amount) -> i64 {
     if used <= Amount::ZERO {
         return 0;
     }
@@ -69,7 +77,7 @@ struct Notice {
 
 fn notice(
     tx: &mut SystemTx<'_>,
-    mailer: Option<&dyn Mailer>,
+    letters: Option<&Letters>,
     account: &Account,
     key: &CounterKey,
     notice: Notice,
@@ -91,9 +99,14 @@ fn notice(
     let event =
         NewEvent { kind, subject, environment: Some(key.environment), before: None, after: Some(after) };
     tx.emit(Some(key.tenant), event)?;
-    if let Some(mailer) = mailer {
+    let Some(Letters { mailer, owners }) = letters else { return Ok(()) };
+    let mut addresses = owners.owners(tx, key.tenant)?;
+    if addresses.is_empty() {
+        addresses.push(account.terms.email.clone());
+    }
+    for to in addresses {
         let letter = Mail {
-            to: account.terms.email.clone(),
+            to,
             kind: mail_kind,
             subject: format!("{}: {level} % of {} used", account.terms.slug, key.meter),
             text: text(account, &key.meter, (used, max), resets_at),

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use base::{Amount, EnvironmentId, ReservationId, TenantId, Timestamp};
+use base::{Amount, EnvironmentId, MeterName, ReservationId, TenantId, Timestamp};
 use db::SystemTx;
-use ports::Mailer;
 
 use super::notice;
 use super::{Answer, Ask, Batch, LAPSE_MAX, Stand, Told};
+use crate::Letters;
 use crate::book::Book;
 use crate::error::Error;
 use crate::model::calendar::{CounterKey, bucket};
@@ -42,7 +42,7 @@ pub(super) fn run(
     tx: &mut SystemTx<'_>,
     batch: &Batch,
     book: &Book,
-    mailer: Option<&dyn Mailer>,
+    letters: Option<&Letters>,
 ) -> Result<Vec<Answer>, Error> {
     let mut desk = Desk { now: batch.now, ..Desk::default() };
     let heads = take_heads(tx, batch)?;
@@ -59,7 +59,7 @@ pub(super) fn run(
     reservations::end(tx, &ended, desk.now)?;
     let totals = sums(&desk.entries, &fresh);
     let standings = desk.write_sums(tx, &totals)?;
-    notice::tell(tx, batch, book, mailer, &standings)?;
+    notice::tell(tx, (batch, book), letters, &used(&standings, &totals))?;
     notice::recorded(tx, &totals)?;
     desk.complete(&mut answers, batch, &fresh, &standings);
     if batch.asks.iter().any(|ask| matches!(ask, Ask::Lapse)) {
@@ -224,6 +224,17 @@ impl Desk {
             }
         }
     }
+}
+
+/// Of the counters that stand otherwise than before, those of which anything was used.
+fn used(
+    standings: &[(CounterKey, Standing)],
+    totals: &BTreeMap<TotalKey, Added>,
+) -> Vec<(CounterKey, Standing)> {
+    let meters: BTreeSet<(TenantId, EnvironmentId, &MeterName)> =
+        totals.keys().map(|(tenant, environment, meter, _)| (*tenant, *environment, meter)).collect();
+    let was_used = |key: &CounterKey| meters.contains(&(key.tenant, key.environment, &key.meter));
+    standings.iter().filter(|(key, _)| was_used(key)).cloned().collect()
 }
 
 /// What new entries add to the totals.

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use base::{Amount, EnvironmentId, MeterName, TenantId};
+use base::{Amount, Email, EnvironmentId, MeterName, TenantId};
 use db::{Event, SystemTx};
-use ports::{Grace, Mail, Mailer, MeterLimit, MeterPeriod, PlanLimits, PlanMeter};
+use ports::{Grace, Mail, Mailer, MeterLimit, MeterPeriod, Owners, PlanLimits, PlanMeter};
 use telemetry::Metrics;
 use testkit::{Client, Parts, Places, Store, TestApp};
 pub(crate) use testkit::{amount, at, slug};
@@ -16,6 +16,8 @@ use usage::{Built, Counting, Deps, Engine, Ledger};
 pub(crate) struct World {
     plans: Mutex<Vec<PlanMeter>>,
     pub(crate) mails: Mutex<Vec<Mail>>,
+    /// Owners of whichever tenant.
+    pub(crate) owners: Mutex<Vec<Email>>,
 }
 
 impl World {
@@ -42,6 +44,12 @@ impl PlanLimits for World {
     }
 }
 
+impl Owners for World {
+    fn owners(&self, _: &mut SystemTx, _: TenantId) -> Result<Vec<Email>, db::Error> {
+        Ok(self.owners.lock().unwrap().clone())
+    }
+}
+
 impl Mailer for World {
     fn send(&self, _: &mut SystemTx, mail: Mail) -> Result<(), db::Error> {
         self.mails.lock().unwrap().push(mail);
@@ -59,7 +67,7 @@ pub(crate) fn build(store: &Store, places: &Arc<Places>, world: &Arc<World>) -> 
         terms: places.clone(),
         tenants: places.clone(),
         environments: places.clone(),
-        mailer: Some(world.clone()),
+        letters: Some(usage::Letters { mailer: world.clone(), owners: world.clone() }),
         metrics: Metrics::new(),
     })
 }

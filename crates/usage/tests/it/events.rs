@@ -271,3 +271,34 @@ async fn people_are_told_once_a_period_that_a_limit_is_near_and_reached() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn each_owner_is_told_of_a_limit_even_when_the_tenant_was_just_forgotten() {
+    apps(|app| async move {
+        let owners = ["ada@acme.example", "grace@acme.example"];
+        *app.world.owners.lock().unwrap() =
+            owners.iter().map(|owner| base::Email::parse(owner).unwrap()).collect();
+        let who = app.acme_in();
+        let now = app.app.store.db.store_now();
+        let report = |id: &str, value: u64| {
+            let told = [(id.to_owned(), name("minutes"), Amount::whole(value), now)];
+            let engine = app.engine.clone();
+            async move { engine.reporter(who, &told).await.unwrap() }
+        };
+        // The counter has its row.
+        let first = report("a", 10).await;
+        let ask = report("b", 890).await;
+        for ask in [first, ask] {
+            // As when a plan changes between the check and the batch.
+            app.engine.forget();
+            let system = app.app.store.system();
+            app.app.store.db.write_system(&system, move |tx| ask(tx)).await.unwrap();
+        }
+        let told: Vec<String> = {
+            let mails = app.world.mails.lock().unwrap();
+            mails.iter().map(|mail| format!("{} {}", mail.kind, mail.to)).collect()
+        };
+        assert_eq!(told, owners.map(|owner| format!("quota_warning {owner}")));
+    })
+    .await;
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base::{Amount, codes};
+use ports::TenantHealth as _;
 use ports::{
     Change, Grace, LimitCensus as _, MeterLimit, MeterPeriod, OverLimit, PlannedLimit, SectionApply as _,
     TenantTermsOf,
@@ -130,6 +131,33 @@ async fn the_census_tells_who_would_be_over_a_limit() {
         assert_eq!(over("pro", 2).await.count, 0);
         app.app.operator().put(LIMIT, json!({ "max": 100 })).await.ok(200);
         assert_eq!(over("free", 2).await.count, 1, "acme has a limit of its own");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenants_health_tells_of_limits_that_are_nearly_or_wholly_used() {
+    apps(|app| async move {
+        let service = app.service();
+        let (environment, acme) = app.acme_in();
+        let signs = || {
+            let engine = app.engine.clone();
+            async move {
+                let signs = engine.signs(environment, acme).await.unwrap();
+                signs.into_iter().map(|sign| (sign.is_urgent, sign.text)).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(signs().await, []);
+        let event = |id: &str, meter: &str, value: u64| json!({ "id": id, "meter": meter, "value": value, "tenant": "acme" });
+        let events = [event("a", "minutes", 800), event("b", "runs", 12)];
+        service.post("/api/v1/usage/events", json!({ "events": events })).await.ok(202);
+        service.put("/api/v1/usage/gauges/agents", json!({ "value": 5, "tenant": "acme" })).await.ok(200);
+        let expected = [
+            (true, "5 of 5 of the limit of `agents` are used; more is refused until some is given back."),
+            (false, "800 of 1000 of the limit of `minutes` are used; it begins anew at 2026-02-01T00:00:00Z."),
+            (false, "12 of 10 of the limit of `runs` are used; it begins anew at 2026-01-02T00:00:00Z."),
+        ];
+        assert_eq!(signs().await, expected.map(|(urgent, text)| (urgent, text.to_owned())));
     })
     .await;
 }

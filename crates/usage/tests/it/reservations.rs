@@ -289,3 +289,22 @@ async fn f37_what_is_begun_and_dropped_leaves_sums_equal_to_the_ledger() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn n8_what_is_held_has_an_end_where_events_have_taken_away() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        operator.put("/api/v1/tenants/acme/limits/agents", json!({ "max": null })).await.ok(200);
+        let less =
+            json!({ "id": "less", "meter": "agents", "value": -9_000_000_000_000_i64, "tenant": "acme" });
+        app.service().post("/api/v1/usage/events", json!({ "events": [less] })).await.ok(202);
+        let who = app.acme_in();
+        app.engine.hold(who, &name("agents"), Amount::MAX, MINUTE).await.unwrap();
+        let more = app.engine.hold(who, &name("agents"), Amount::MAX, MINUTE).await;
+        assert!(matches!(more, Err(Error::Exceeded { .. })), "{more:?}");
+        // Nobody else's asks fail with it.
+        app.engine.hold(who, &name("minutes"), Amount::ONE, MINUTE).await.unwrap();
+        app.sums_equal_the_ledger().await;
+    })
+    .await;
+}
