@@ -114,6 +114,26 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Of its columns as its database tells them: name, printed type, and place in the primary key.
+    pub(crate) fn of(
+        table: &str,
+        told: impl Iterator<Item = Result<(String, String, Option<i64>), Error>>,
+    ) -> Result<Self, Error> {
+        let (mut columns, mut key) = (Vec::new(), Vec::new());
+        for one in told {
+            let (name, printed, place) = one?;
+            let kind = ColumnKind::of(&printed).ok_or_else(|| {
+                Error::Statement(format!("{table}.{name} is {printed}, which is not portable"))
+            })?;
+            if let Some(place) = place {
+                key.push((place, name.clone()));
+            }
+            columns.push(Column { name, kind });
+        }
+        key.sort();
+        Ok(Self { columns, key: key.into_iter().map(|(_, name)| name).collect() })
+    }
+
     /// The statement that reads it whole. Names come from our own migrations.
     pub(crate) fn select(&self, table: &str) -> String {
         let columns: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();

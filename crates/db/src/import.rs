@@ -13,7 +13,8 @@ use serde_json::Value as Json;
 use vault::Vault;
 
 use crate::export::{
-    Column, ExportReport, FORMAT, Header, TableCount, TableHead, digest_line, finish, manifest, value,
+    Column, ExportReport, FORMAT, Header, LEFT_OUT, TableCount, TableHead, digest_line, finish, manifest,
+    value,
 };
 use crate::migrate::{OWN, prefix, steps, tables_in_order};
 use crate::{Error, Location, MigrationSet, OpenError, Options, Value, open, postgres, sqlite};
@@ -68,17 +69,22 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// Takes out what migrations put in: the export has it too.
     fn clear(&mut self, tables: &[&'static str]) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(loader) => loader.clear(tables),
-            Self::Postgres(loader) => loader.clear(tables),
+        for table in tables.iter().filter(|table| !LEFT_OUT.contains(table)).rev() {
+            let statement = format!("DELETE FROM {table}");
+            match self {
+                Self::Sqlite(loader) => loader.run(&statement)?,
+                Self::Postgres(loader) => loader.run(&statement)?,
+            }
         }
+        Ok(())
     }
 
-    fn insert(&mut self, table: &str, columns: &[Column], rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    fn insert(&mut self, table: &str, columns: &[Column], rows: &[Vec<Value>]) -> Result<(), Error> {
         match self {
-            Self::Sqlite(loader) => loader.insert(table, columns, &rows),
-            Self::Postgres(loader) => loader.insert(table, columns, &rows),
+            Self::Sqlite(loader) => loader.insert(&insert_into(table, columns, '?'), rows),
+            Self::Postgres(loader) => loader.insert(&insert_into(table, columns, '$'), rows),
         }
     }
 
@@ -88,6 +94,13 @@ impl Target {
             Self::Postgres(loader) => loader.commit(),
         }
     }
+}
+
+/// The statement that inserts a row; `sign` is how its parameters begin.
+fn insert_into(table: &str, columns: &[Column], sign: char) -> String {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let places: Vec<String> = (1..=columns.len()).map(|place| format!("{sign}{place}")).collect();
+    format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "))
 }
 
 fn run<R: Read>(options: Options, source: R) -> Result<ExportReport, ImportError> {
@@ -158,7 +171,8 @@ fn load_table<R: BufRead>(
         let line = lines.expect()?;
         let is_row = line.starts_with('[');
         if !batch.is_empty() && (!is_row || batch.len() >= ROWS_AT_ONCE) {
-            target.insert(&head.table, &head.columns, std::mem::take(&mut batch))?;
+            target.insert(&head.table, &head.columns, &batch)?;
+            batch.clear();
         }
         if !is_row {
             let count = TableCount { table: head.table.clone(), rows, sha256: finish(digest) };

@@ -9,7 +9,7 @@ use super::connect::{MIGRATION_ANSWER_MAX as LIMIT, Wire, config};
 use super::migrate::applied;
 use super::roles::rows;
 use super::session::decode;
-use crate::export::{Column, ColumnKind, LEFT_OUT, Table};
+use crate::export::Table;
 use crate::migrate::Applied;
 use crate::{Error, OpenError, Value};
 
@@ -43,19 +43,8 @@ impl Snapshot {
              FROM pg_attribute a
              WHERE a.attrelid = '{table}'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         );
-        let (mut columns, mut key) = (Vec::new(), Vec::new());
-        for row in rows(&mut self.wire, &text)? {
-            let (name, printed, place): (String, String, Option<i64>) = (row.get(0), row.get(1), row.get(2));
-            let kind = ColumnKind::of(&printed).ok_or_else(|| {
-                Error::Statement(format!("{table}.{name} is {printed}, which is not portable"))
-            })?;
-            if let Some(place) = place {
-                key.push((place, name.clone()));
-            }
-            columns.push(Column { name, kind });
-        }
-        key.sort();
-        Ok(Table { columns, key: key.into_iter().map(|(_, name)| name).collect() })
+        let told = rows(&mut self.wire, &text)?;
+        Table::of(table, told.iter().map(|row| Ok((row.get(0), row.get(1), row.get(2)))))
     }
 
     pub(crate) fn rows(
@@ -91,26 +80,15 @@ impl Loader {
         Ok(Self { wire })
     }
 
-    /// Takes out what migrations put in: the export has it too.
-    pub(crate) fn clear(&mut self, tables: &[&'static str]) -> Result<(), Error> {
-        for table in tables.iter().filter(|table| !LEFT_OUT.contains(table)).rev() {
-            self.wire.batch(&format!("DELETE FROM {table}"), LIMIT)?;
-        }
-        Ok(())
+    pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
+        Ok(self.wire.batch(statement, LIMIT)?)
     }
 
-    pub(crate) fn insert(
-        &mut self,
-        table: &str,
-        columns: &[Column],
-        rows: &[Vec<Value>],
-    ) -> Result<(), Error> {
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
-        let text = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
+    /// Runs an insert once for each row.
+    pub(crate) fn insert(&mut self, text: &str, rows: &[Vec<Value>]) -> Result<(), Error> {
         let Wire { client, link, .. } = &mut self.wire;
         let client = &*client;
-        let statement = link.drive(client.prepare(&text), LIMIT)?;
+        let statement = link.drive(client.prepare(text), LIMIT)?;
         let statement = &statement;
         let inserts = rows.iter().map(|row| async move {
             let params: Vec<&(dyn ToSql + Sync)> =

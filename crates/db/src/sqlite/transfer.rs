@@ -8,7 +8,7 @@ use super::error::failure;
 use super::migrate::applied;
 use super::open_connection;
 use super::session::{Role, value};
-use crate::export::{Column, ColumnKind, Table};
+use crate::export::Table;
 use crate::lock::Lock;
 use crate::migrate::Applied;
 use crate::{Error, OpenError, Options, Value};
@@ -39,22 +39,11 @@ impl Snapshot {
             .map_err(told)?;
         let rows = statement
             .query_map([table], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+                // 0 is no place in the key.
+                Ok((row.get(0)?, row.get(1)?, Some(row.get(2)?).filter(|place| *place > 0)))
             })
             .map_err(told)?;
-        let (mut columns, mut key) = (Vec::new(), Vec::new());
-        for row in rows {
-            let (name, printed, place) = row.map_err(told)?;
-            let kind = ColumnKind::of(&printed).ok_or_else(|| {
-                Error::Statement(format!("{table}.{name} is {printed}, which is not portable"))
-            })?;
-            if place > 0 {
-                key.push((place, name.clone()));
-            }
-            columns.push(Column { name, kind });
-        }
-        key.sort();
-        Ok(Table { columns, key: key.into_iter().map(|(_, name)| name).collect() })
+        Table::of(table, rows.map(|row| row.map_err(told)))
     }
 
     pub(crate) fn rows(
@@ -89,24 +78,13 @@ impl Loader {
         Ok(Self { connection, _lock: lock })
     }
 
-    /// Takes out what migrations put in: the export has it too.
-    pub(crate) fn clear(&mut self, tables: &[&'static str]) -> Result<(), Error> {
-        for table in tables.iter().filter(|table| !crate::export::LEFT_OUT.contains(table)).rev() {
-            self.connection.execute_batch(&format!("DELETE FROM {table}")).map_err(told)?;
-        }
-        Ok(())
+    pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
+        self.connection.execute_batch(statement).map_err(told)
     }
 
-    pub(crate) fn insert(
-        &mut self,
-        table: &str,
-        columns: &[Column],
-        rows: &[Vec<Value>],
-    ) -> Result<(), Error> {
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
-        let text = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
-        let mut statement = self.connection.prepare_cached(&text).map_err(told)?;
+    /// Runs an insert once for each row.
+    pub(crate) fn insert(&mut self, text: &str, rows: &[Vec<Value>]) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(text).map_err(told)?;
         for row in rows {
             statement.execute(params_from_iter(row)).map_err(told)?;
         }
