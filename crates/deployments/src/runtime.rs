@@ -67,6 +67,13 @@ impl Runtime {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// Notes that nothing is to be heard of what was not taken over: a replica, or something else.
+    pub(crate) fn gave_up(&self, name: &str) {
+        if let Ok(replica) = ReplicaId::parse(name) {
+            self.heard_of(replica);
+        }
+    }
+
     /// Notes that it is known of a replica whether it can have requests.
     pub(crate) fn heard_of(&self, replica: ReplicaId) {
         self.unheard.send_if_modified(|unheard| unheard.as_mut().is_some_and(|ids| ids.remove(&replica)));

@@ -189,9 +189,10 @@ impl Adoptable {
         self.0.retain(|service, processes| {
             let known = rows.iter().any(|row| row.id.to_string() == *service);
             if !known {
-                let ended =
-                    processes.drain(..).map(|(one, _)| end(work.keeper.clone(), one.name, Duration::ZERO));
-                ended.for_each(|end| work.hands.add(end));
+                for (one, tag) in processes.drain(..) {
+                    work.rt.gave_up(&tag.replica);
+                    work.hands.add(end(work.keeper.clone(), one.name, Duration::ZERO));
+                }
             }
             known
         });

@@ -35,6 +35,8 @@ pub(crate) struct Ground {
     pub(crate) service_url: String,
     /// Where the listeners are.
     pub(crate) places: Places,
+    /// Their sockets, for the next process on this data folder.
+    pub(crate) held: Arc<lifecycle::HeldSockets>,
     /// By which the gateway is known to the server behind it.
     pub(crate) vouch: Secret<String>,
 }
@@ -102,7 +104,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
     });
     let accounts::Built { module: people, accounts } = people(ground, &shared);
     let deployments::Built { module: deployments, handle: services } = runtime(ground, &shared);
-    let usage::Built { module: usage, meters, ledger, .. } = counting(ground, &shared);
+    let usage::Built { module: usage, meters, ledger, engine } = counting(ground, &shared);
     let gateway::Built { module: gateway_module, gateway } =
         data_path(ground, &shared, &identity, &services, meters);
     let logs = logs::build(logs::Deps { logs: ground.logs.clone(), tenants: shared.tenants.clone() });
@@ -124,7 +126,7 @@ pub(crate) async fn build(ground: &Ground) -> Result<Built, CliError> {
         people,
         copies(ground),
     ];
-    modules.insert(0, tenancy(ground, &shared, &modules));
+    modules.insert(0, tenancy(ground, &shared, &modules, engine));
     modules.push(cleanup::module(db, clock));
     let hands = workers::Hands {
         engine: shared.queues.clone(),
@@ -189,12 +191,10 @@ impl Shared {
 /// Services and their processes.
 fn runtime(ground: &Ground, shared: &Shared) -> deployments::Built {
     let Ground { settings, db, clock, random, metrics, logs, service_url, .. } = ground;
+    let (data_dir, project_dir) = (settings.data_dir.clone(), settings.project_dir.clone());
+    let config = deployments::Config::new(data_dir, project_dir, service_url.clone());
     deployments::build(
-        deployments::Config::new(
-            settings.data_dir.clone(),
-            settings.project_dir.clone(),
-            service_url.clone(),
-        ),
+        deployments::Config { sockets: ground.held.clone(), ..config },
         deployments::Deps {
             db: db.clone(),
             clock: clock.clone(),
@@ -255,7 +255,10 @@ fn counting(ground: &Ground, shared: &Shared) -> usage::Built {
         terms: Arc::new(tenants::Terms),
         tenants: shared.tenants.clone(),
         environments: shared.environments.clone(),
-        mailer: Some(Arc::new(accounts::Outbox::new(clock.clone(), random.clone()))),
+        letters: Some(usage::Letters {
+            mailer: Arc::new(accounts::Outbox::new(clock.clone(), random.clone())),
+            owners: Arc::new(identity::Members::new(Arc::new(tenants::Places), clock.clone())),
+        }),
         metrics: metrics.clone(),
     })
 }
@@ -389,7 +392,7 @@ fn copies(ground: &Ground) -> Module {
 }
 
 /// Tenants come last: they apply every capability's section, and remove every capability's rows of a tenant.
-fn tenancy(ground: &Ground, shared: &Shared, others: &[Module]) -> Module {
+fn tenancy(ground: &Ground, shared: &Shared, others: &[Module], usage: usage::Engine) -> Module {
     let Ground { db, clock, random, .. } = ground;
     let own = tenants::own_sections(clock);
     let sections = others.iter().flat_map(|m| m.sections.iter().cloned());
@@ -402,7 +405,7 @@ fn tenancy(ground: &Ground, shared: &Shared, others: &[Module]) -> Module {
         enqueue: Arc::new(shared.queues.clone()),
         rows: others.iter().flat_map(|m| m.tenant_rows.iter().cloned()).collect(),
         dns: outbound::Dns::system(random.clone()),
-        health: vec![Arc::new(shared.queues.clone())],
+        health: vec![Arc::new(shared.queues.clone()), Arc::new(usage)],
         sections: own.into_iter().chain(sections).collect(),
         schemas: capabilities::sections(),
     })

@@ -14,6 +14,7 @@ mod member;
 mod platform;
 mod roles;
 mod service_port;
+mod sockets;
 mod status;
 mod store;
 mod surface;

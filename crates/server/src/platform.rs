@@ -1,7 +1,7 @@
 //! One running Switchyard: from settings to sockets, and its orderly end.
 
 use std::io::IsTerminal;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::health::{self, Seeing, StoreFigures};
 use crate::links::Places;
 use crate::member::{self, MembersOnly};
 use crate::roles::Roles;
+use crate::sockets::Sockets;
 use crate::{service_port, status, store};
 
 /// How long the last lines of the log may take to get out.
@@ -44,16 +45,6 @@ pub(crate) struct Platform {
     _listeners: Listeners,
 }
 
-/// The sockets, bound before anything runs.
-struct Sockets {
-    control: TcpListener,
-    /// None where no API is served.
-    service: Option<TcpListener>,
-    gateway: Vec<TcpListener>,
-    /// Behind the gateway; None where there is no gateway.
-    member: Option<TcpListener>,
-}
-
 impl Platform {
     /// Starts the chosen roles and comes back when they are ready.
     ///
@@ -68,7 +59,8 @@ impl Platform {
         let clock = SystemClock::shared();
         let random = SystemRandom::shared();
         let (db, vault) = store::open(settings, &clock, &random).await?;
-        let sockets = bind(settings, roles)?;
+        let sockets = Sockets::bind(settings, roles).await?;
+        let held = Arc::new(sockets.held()?);
         let metrics = Metrics::new();
         let logs = logs::Logs::new(&settings.data_dir, logs::Config::default(), clock.clone(), &metrics);
         let log = start_log(settings, &clock, roles.has_api().then_some(&logs), output);
@@ -88,6 +80,7 @@ impl Platform {
             metrics: metrics.clone(),
             logs,
             places,
+            held,
             service_url: service_port::url(service_addr),
         };
         let built = build::build(&ground).await?;
@@ -174,12 +167,9 @@ impl Platform {
     /// What was cut after the grace period, or by the signal.
     pub(crate) async fn stop(&self) -> Result<(), CliError> {
         self.readiness.stopping();
-        let stopped = tokio::select! {
-            stopped = self.supervisor.stop(self.grace) => stopped.map_err(|cut| failed("stop", &cut)),
-            () = self.asked_to_stop() => Err(CliError::failure("stop: cut short by another signal")),
-        };
+        let stopped = self.supervisor.stop_unless(self.grace, self.asked_to_stop()).await;
         self.flush();
-        stopped
+        stopped.map_err(|cut| failed("stop", &cut))
     }
 
     fn flush(&self) {
@@ -214,6 +204,7 @@ impl Starting<'_> {
         let readiness = Readiness::new();
         readiness.expect("store");
         self.start_store();
+        self.close_sockets_at_the_end();
         let control = local(&sockets.control)?;
         let gateway_addr = sockets.gateway.first().map(local).transpose()?;
         let mut addresses = vec![("control", control)];
@@ -231,6 +222,7 @@ impl Starting<'_> {
         routes.push(health::routes(seeing));
         let of_modules: Vec<Routes> =
             modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))).collect();
+        let taken_over = services.clone();
         if self.roles.has_api() {
             routes.push(status::routes(services, environments.clone(), named));
             routes.extend(of_modules.iter().cloned());
@@ -264,6 +256,9 @@ impl Starting<'_> {
             self.listen("member", member_server.behind_gateway(self.ground.vouch.clone()), socket);
         }
         self.start_tasks(modules);
+        if self.roles.runtime && self.roles.gateway {
+            taken_over.taken_over().await;
+        }
         self.start_gateway(&gateway, sockets.gateway).await?;
         readiness.set("store", Ok(()));
         let listeners = Listeners::new(&self.settings.data_dir);
@@ -300,6 +295,19 @@ impl Starting<'_> {
             tracing::warn!(%error, "the first owner's link is not made");
             None
         })
+    }
+
+    /// Who stops for good refuses connections at once: the keeper's hold on the sockets would let them wait. Who leaves to a
+    /// successor lets them wait.
+    fn close_sockets_at_the_end(&self) {
+        let (held, stop) = (self.ground.held.clone(), self.supervisor.stop_of(TaskKind::Listener));
+        self.supervisor.spawn(TaskKind::Listener, "listeners.close", async move {
+            stop.stopped().await;
+            if !stop.is_leaving() {
+                held.close();
+            }
+            Ok(())
+        });
     }
 
     fn start_store(&self) {
@@ -350,26 +358,6 @@ impl Starting<'_> {
         }
         gateway.start(sockets, self.supervisor).await.map_err(|e| failed("start the gateway", &e))
     }
-}
-
-fn bind(settings: &ServerSettings, roles: Roles) -> Result<Sockets, CliError> {
-    let socket = |e: lifecycle::BindError| CliError::failure(e.to_string());
-    let control =
-        lifecycle::bind_tcp(settings.control_addr, "control API", "control_addr").map_err(socket)?;
-    let service = match roles.has_api() {
-        true => Some(service_port::bind(settings.service_addr, &settings.data_dir).map_err(socket)?),
-        false => None,
-    };
-    let threads = match usize::from(settings.gateway_threads) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    let threads = if roles.gateway { threads } else { 0 };
-    let gateway = lifecycle::bind_reuseport(settings.gateway_addr, threads, "gateway", "gateway_addr");
-    let behind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let member = roles.gateway.then(|| lifecycle::bind_tcp(behind, "member surface", "gateway_addr"));
-    let member = member.transpose().map_err(socket)?;
-    Ok(Sockets { control, service, gateway: gateway.map_err(socket)?, member })
 }
 
 fn local(socket: &TcpListener) -> Result<SocketAddr, CliError> {

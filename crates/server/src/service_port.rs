@@ -8,18 +8,25 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-use lifecycle::BindError;
+use lifecycle::{BindError, InheritedSockets};
 
 /// The file's name in the data folder; it holds the port in decimal.
 const FILE: &str = "service.port";
 
-/// What the socket is for, in errors.
-const PURPOSE: &str = "service API";
+/// What the socket is for, in errors and on its way to the next process.
+pub(crate) const PURPOSE: &str = "service API";
 /// The key of the settings.
 const KEY: &str = "service_addr";
 
-/// Binds the service API's socket, at the port of before where any port will do.
-pub(crate) fn bind(address: SocketAddr, data_dir: &Path) -> Result<TcpListener, BindError> {
+/// Binds the service API's socket, at the port of before where any port will do; or takes over the one of before.
+pub(crate) fn bind(
+    address: SocketAddr,
+    data_dir: &Path,
+    inherited: &mut InheritedSockets,
+) -> Result<TcpListener, BindError> {
+    if let Some(socket) = inherited.take(PURPOSE, address).pop() {
+        return Ok(keep(address, socket, data_dir));
+    }
     let kept = if address.port() == 0 { read(data_dir) } else { None };
     let Some(port) = kept else {
         let socket = lifecycle::bind_tcp(address, PURPOSE, KEY)?;
@@ -74,6 +81,10 @@ fn write(data_dir: &Path, port: u16) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bind(address: SocketAddr, data_dir: &Path) -> Result<TcpListener, BindError> {
+        super::bind(address, data_dir, &mut InheritedSockets::default())
+    }
 
     fn any() -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 0))

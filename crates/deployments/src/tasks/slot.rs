@@ -628,6 +628,7 @@ fn address(port: u16) -> SocketAddr {
 /// by themselves; builds and the like have nobody waiting for them.
 pub(super) async fn end_adopted(work: &Work, adopted: Vec<(Listed, Tag)>) {
     let ended = adopted.into_iter().map(|(listed, tag)| {
+        work.rt.gave_up(&tag.replica);
         let grace = if tag.port == 0 { Duration::ZERO } else { work.rt.config.grace };
         end(work.keeper.clone(), listed.name, grace)
     });

@@ -1,11 +1,13 @@
 //! The verbs that run the platform itself.
 
+mod detached;
 mod down;
 mod follow;
 mod maintain;
 mod running;
 mod serve;
 mod up;
+mod upgrade;
 
 use module::{Session, Verb};
 
@@ -14,6 +16,7 @@ pub(crate) fn all() -> Vec<Verb> {
     vec![
         up::VERB,
         down::VERB,
+        upgrade::VERB,
         crate::status::VERB,
         serve::VERB,
         maintain::MIGRATE,

@@ -5,10 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifecycle::Listeners;
-use module::Session;
+use module::{CliError, Session};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process that says it listens may take to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longer than any grace period that can be set.
+const STOP_TIME_MAX: Duration = Duration::from_secs(11 * 60);
+/// How often a process that stops is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The process that owns a data folder.
 #[derive(Debug)]
@@ -37,4 +43,37 @@ pub(crate) fn holder(data_dir: &Path) -> Option<u32> {
 /// Whether a process is there and is not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+/// Sends the process that holds a data folder's lock a signal.
+///
+/// # Errors
+/// It is another user's, or there is none.
+pub(crate) fn tell(pid: u32, signal: Signal) -> Result<(), CliError> {
+    let target = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let target = target.ok_or_else(|| CliError::failure(format!("the lock file names no process: {pid}")))?;
+    kill_process(target, signal).map_err(|error| {
+        CliError::failure(format!("stop process {pid}: {error}"))
+            .next("Run it as the user who started Switchyard.")
+    })
+}
+
+/// Waits until a process that was told to stop is gone, and shows what for.
+///
+/// # Errors
+/// It is still there when any grace period is over.
+pub(crate) async fn gone(session: &Session, pid: u32, what_for: &str) -> Result<(), CliError> {
+    let progress = session.progress(None, what_for);
+    let gone = tokio::time::timeout(STOP_TIME_MAX, async {
+        while is_alive(pid) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    })
+    .await;
+    progress.finish();
+    gone.map_err(|_| {
+        CliError::failure(format!("process {pid} does not stop")).next(format!(
+            "`switchyard logs` may tell why; `kill -9 {pid}` ends it, and loses nothing acknowledged."
+        ))
+    })
 }

@@ -1,30 +1,19 @@
 //! `switchyard up`: runs the project of this folder, or deploys to the Switchyard that already runs it.
 
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
-
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use config::ProjectFile;
-use module::{CliError, ControlClient, EXIT_FAILURE, EXIT_USAGE, Session, Verb, VerbFuture};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use module::{CliError, ControlClient, Session, Verb, VerbFuture};
 
+use super::detached::{self, READY};
 use super::{follow, running};
 use crate::capabilities;
+use crate::error::failed;
 use crate::platform::Platform;
 use crate::roles::Roles;
 use crate::store;
 
-/// What a detached Switchyard prints goes to this file of the data folder.
-const UP_LOG: &str = "up.log";
-/// How often the file is looked at while the detached process starts.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Undoes `--detach`: how the detached process is told that it is the one.
 const FOREGROUND: &str = "foreground";
-/// How a line begins that tells programs why it failed.
-const ERROR_FOR_PROGRAMS: &str = "{\"error\":";
-/// The line that ends a start.
-const READY: &str = "Ready.";
 
 /// The verb.
 pub(crate) const VERB: Verb = Verb { name: "up", command, run };
@@ -119,68 +108,11 @@ async fn deploy(
 
 /// Starts this command anew without `-d`, in a process group of its own, and shows what it prints until it is ready.
 async fn detach(session: &Session) -> Result<(), CliError> {
-    let doing = |what: &str, error: &std::io::Error| CliError::failure(format!("{what}: {error}"));
     store::make_folder(&session.data_dir)?;
-    let path = session.data_dir.join(UP_LOG);
-    let log = std::fs::File::create(&path).map_err(|e| doing("make the file for its output", &e))?;
-    let errors = log.try_clone().map_err(|e| doing("make the file for its output", &e))?;
-    let binary = std::env::current_exe().map_err(|e| doing("find this binary", &e))?;
+    let binary = std::env::current_exe().map_err(|e| failed("find this binary", &e))?;
     let mut command = tokio::process::Command::new(binary);
     command.args(std::env::args_os().skip(1)).arg(format!("--{FOREGROUND}"));
-    command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
-    let mut child = command.spawn().map_err(|e| doing("start the platform", &e))?;
-    watch(session, &path, &mut child).await
-}
-
-/// Passes on what the detached process prints, until it is ready or gone.
-async fn watch(session: &Session, path: &Path, child: &mut tokio::process::Child) -> Result<(), CliError> {
-    let mut shown = 0;
-    loop {
-        let ended = child.try_wait().map_err(|e| CliError::failure(format!("watch the platform: {e}")))?;
-        let text = read_from(path, shown).await;
-        // Only whole lines: the rest comes the next time.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        for line in text[..whole].lines() {
-            if line.starts_with(READY) {
-                session.line(format!("{READY} It runs in the background; `switchyard down` stops it."));
-                return Ok(());
-            }
-            // Its own log stays in the file; `switchyard logs` reads it.
-            if !line.starts_with('{') || line.starts_with(ERROR_FOR_PROGRAMS) {
-                session.output.note(line);
-            }
-        }
-        shown += whole as u64;
-        if let Some(status) = ended {
-            return Err(not_started(session, status, path));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// The detached process has ended instead of being ready. An exit code of its own means that it has said why, which stands
-/// above; it becomes this process's.
-fn not_started(session: &Session, status: ExitStatus, path: &Path) -> CliError {
-    let own = status.code().and_then(|code| u8::try_from(code).ok());
-    match own.filter(|code| [EXIT_FAILURE, EXIT_USAGE].contains(code)) {
-        Some(exit) => {
-            session
-                .output
-                .note(format!("Nothing is left running. All that was printed is in {}.", path.display()));
-            CliError { exit, ..CliError::failure("") }
-        }
-        None => CliError::failure(format!("the platform ended before it was ready ({status})"))
-            .next(format!("What it printed is above, and in {}.", path.display())),
-    }
-}
-
-async fn read_from(path: &Path, offset: u64) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(mut file) = tokio::fs::File::open(path).await
-        && file.seek(std::io::SeekFrom::Start(offset)).await.is_ok()
-    {
-        // What cannot be read now is read the next time.
-        let _ = file.read_to_end(&mut bytes).await;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    detached::start(session, command).await.map_err(|unready| unready.into_error(session))?;
+    session.line(format!("{READY} It runs in the background; `switchyard down` stops it."));
+    Ok(())
 }

@@ -185,8 +185,13 @@ impl Project {
 
     /// Stops with SIGTERM and gives the exit code.
     pub fn stop(&mut self) -> Option<i32> {
+        signal(self.pid(), "TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended and gives the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("switchyard runs");
-        signal(child.id(), "TERM");
         child.wait().expect("reap switchyard").code()
     }
 
