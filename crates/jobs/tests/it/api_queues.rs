@@ -103,7 +103,7 @@ async fn who_may_is_asked_of_everybody() {
         service.delete("/api/v1/queues/mail").await.problem(&codes::FORBIDDEN);
         app.app.nobody().get(RUNS).await.problem(&codes::UNAUTHENTICATED);
         // A service of one environment has no other.
-        let elsewhere = app.app.service(app.world.environments[1].id, None);
+        let elsewhere = app.app.service(app.places.named("production"), None);
         elsewhere.get(RUNS).await.problem(&codes::QUEUE_UNKNOWN);
     })
     .await;
