@@ -11,17 +11,16 @@ use std::time::Duration;
 
 use authority::key_format::{self, KeyKind};
 use base::{
-    Clock as _, DeploymentId, EnvironmentId, HostName, ProjectId, SharedClock, SharedRandom, Slug,
-    SystemClock, SystemRandom, TenantId, UserId,
+    Clock as _, DeploymentId, EnvironmentId, ProjectId, SharedClock, SystemClock, SystemRandom, TenantId,
+    UserId,
 };
 use db::{Db, Location, Options, SystemTx};
 use identity::{ACCESS_TOKEN_TYP, AUDIENCE, ISSUER, Revocations, Signer, Tokens};
 use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, ServiceIdentities, ServiceIdentity, SigningAlgorithm,
-    TenantDirectory, TenantOf, TenantPlace, TenantRecord, TokenCheck as _, TokenSigner, TokenVerdict,
-    Unavailable,
+    ServiceIdentities, ServiceIdentity, SigningAlgorithm, TokenCheck as _, TokenSigner, TokenVerdict,
 };
 use serde_json::{Value, json};
+use testkit::Places;
 use vault::{MasterKey, Vault};
 
 use crate::Plan;
@@ -96,14 +95,15 @@ fn in_a_loop(plan: Plan) -> Result<Table, String> {
 struct Ours {
     tokens: Arc<Tokens>,
     signer: Arc<Signer>,
-    world: Arc<World>,
+    project: ProjectId,
+    environment: EnvironmentId,
+    tenant: TenantId,
     clock: SystemClock,
 }
 
 impl Ours {
     async fn open(folder: &Path) -> Result<Ours, String> {
         let random = SystemRandom::shared();
-        let world = Arc::new(World::new(&random)?);
         let key: String = random.array::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
         let master = MasterKey::parse(&key, "bench").map_err(|error| error.to_string())?;
         let vault = Vault::new(master, random.clone());
@@ -115,20 +115,23 @@ impl Ours {
         let failed = |error: db::Error| format!("load the keys: {error}");
         let signer = Signer::load(&db, clock.clone(), &random).await.map_err(failed)?;
         let revocations = Revocations::load(&db, clock.clone()).await.map_err(failed)?;
+        let places = Places::empty(clock.clone(), random.clone()).with("development", "localhost");
+        let places = Arc::new(places);
+        let (project, environment, tenant) = (places.project(), places.environment(), places.tenant("acme"));
         let built = identity::build(identity::Deps {
             db,
             clock,
             random,
-            tenants: world.clone(),
-            environments: world.clone(),
-            services: world.clone(),
+            tenants: places.clone(),
+            environments: places.clone(),
+            services: Arc::new(NoServices),
             signer: signer.clone(),
             revocations,
-            places: world.clone(),
+            places: places.clone(),
             invitations: None,
             external: None,
         });
-        Ok(Ours { tokens: built.tokens, signer, world, clock: SystemClock::new() })
+        Ok(Ours { tokens: built.tokens, signer, project, environment, tenant, clock: SystemClock::new() })
     }
 
     /// Tokens of different users, as sign-in makes them.
@@ -138,7 +141,7 @@ impl Ours {
         let token = |number: usize| {
             let claims = json!({
                 "iss": ISSUER, "aud": AUDIENCE, "sub": UserId::new(&self.clock, &*random),
-                "project": self.world.project, "tenant": self.world.tenant, "role": "developer",
+                "project": self.project, "tenant": self.tenant, "role": "developer",
                 "email": format!("user{number}@example.com"), "name": "", "iat": now, "iat_us": 0, "exp": now + 900,
             });
             TokenSigner::sign(&*self.signer, SigningAlgorithm::EdDsa, ACCESS_TOKEN_TYP, &claims)
@@ -148,7 +151,7 @@ impl Ours {
     }
 
     fn check(&self, token: &str) -> Result<(), String> {
-        match black_box(self.tokens.check(self.world.environment, token)) {
+        match black_box(self.tokens.check(self.environment, token)) {
             TokenVerdict::Valid(_) => Ok(()),
             other => Err(format!("a good token is {other:?}")),
         }
@@ -188,11 +191,12 @@ impl Ours {
         let make = |_| key_format::encode(KeyKind::Live, &random.array());
         let keys: Vec<String> = (0..CREDENTIALS).map(make).collect();
         let known: HashMap<[u8; 32], usize> =
-            keys.iter().enumerate().map(|(number, key)| (identity::hash(key), number)).collect();
+            keys.iter().enumerate().map(|(number, key)| (key_format::hash(key.as_bytes()), number)).collect();
         let (began, mut count) = (self.clock.monotonic(), 0_usize);
         while self.clock.monotonic() - began < span {
             for key in &keys {
-                let found = key_format::check(key).ok().and_then(|_| known.get(&identity::hash(key)));
+                let found =
+                    key_format::check(key).ok().and_then(|_| known.get(&key_format::hash(key.as_bytes())));
                 black_box(found);
             }
             count += keys.len();
@@ -302,77 +306,10 @@ fn drive(
     }
 }
 
-/// One environment with one tenant.
-struct World {
-    project: ProjectId,
-    environment: EnvironmentId,
-    tenant: TenantId,
-    environments: Arc<Vec<EnvironmentRecord>>,
-}
+/// No service has a deployment here.
+struct NoServices;
 
-impl World {
-    fn new(random: &SharedRandom) -> Result<World, String> {
-        let clock = SystemClock::new();
-        let slug = |text: &str| Slug::parse(text).map_err(|error| error.to_string());
-        let (project, id) = (ProjectId::new(&clock, &**random), EnvironmentId::new(&clock, &**random));
-        let environment = EnvironmentRecord {
-            id,
-            project,
-            project_slug: slug("bench")?,
-            slug: slug("development")?,
-            base_domain: HostName::parse("localhost").map_err(|error| error.to_string())?,
-            resolve: Vec::new(),
-            default_plan: slug("free")?,
-        };
-        let tenant = TenantId::new(&clock, &**random);
-        Ok(World { project, environment: id, tenant, environments: Arc::new(vec![environment]) })
-    }
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.to_vec()
-    }
-
-    fn shared(&self) -> Arc<Vec<EnvironmentRecord>> {
-        Arc::clone(&self.environments)
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
-}
-
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-}
-
-impl TenantOf for World {
-    fn tenant_of(&self, _: &mut SystemTx, _: TenantId) -> Result<Option<TenantPlace>, db::Error> {
-        Ok(None)
-    }
-}
-
-impl ServiceIdentities for World {
+impl ServiceIdentities for NoServices {
     fn of_deployment(&self, _: &mut SystemTx, _: DeploymentId) -> Result<Option<ServiceIdentity>, db::Error> {
         Ok(None)
     }

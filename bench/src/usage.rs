@@ -1,7 +1,6 @@
 //! `bench usage`: reservations of many clients, on one tenant and on a thousand, exact at the end; events over HTTP; races for the last
 //! unit of a quota (`--races N`).
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::{
-    Amount, Clock as _, Email, EnvironmentId, MeterName, ProjectId, Secret, SharedRandom, Slug, SystemClock,
-    SystemRandom, TenantId, Timestamp,
+    Amount, Clock as _, EnvironmentId, MeterName, Secret, Slug, SystemClock, SystemRandom, TenantId,
+    Timestamp,
 };
 use db::{Db, Location, Options, SystemTx};
-use ports::{
-    BoxFuture, EnvironmentDirectory, EnvironmentRecord, Grace, MeterLimit, MeterPeriod, PlanLimits,
-    PlanMeter, TenantDirectory, TenantRecord, TenantStatus, TenantTerms, TenantTermsOf, Unavailable,
-    UsageLedger as _,
-};
+use ports::{Grace, MeterLimit, MeterPeriod, PlanLimits, PlanMeter, UsageLedger as _};
 use serde_json::json;
 use telemetry::Metrics;
+use testkit::Places;
 use tokio::task::JoinSet;
 use usage::{Built, Deps, Engine, Error, Ledger};
 use vault::{MasterKey, Vault};
@@ -43,95 +39,27 @@ const HOLD: Duration = Duration::from_secs(600);
 const PROJECT: &str = "schema = 1\n[project]\nname = \"bench\"\n[tenants]\nresolve = [\"subdomain\"]\n\
     base_domain = \"localhost\"\ndefault_plan = \"pro\"\n[meters.units]\nunit = \"units\"\n";
 
-/// A thousand tenants on one plan.
-struct World {
-    environment: EnvironmentId,
-    terms: HashMap<TenantId, TenantTerms>,
-    tenants: Vec<TenantId>,
-}
+/// The one plan.
+struct Limits;
 
-impl World {
-    fn new(random: &SharedRandom) -> Result<World, String> {
-        let clock = SystemClock::new();
-        let environment = EnvironmentId::new(&clock, &**random);
-        let project = ProjectId::new(&clock, &**random);
-        let slug = |text: &str| Slug::parse(text).map_err(|error| error.to_string());
-        let (mut terms, mut tenants) = (HashMap::new(), Vec::new());
-        for number in 0..TENANTS {
-            let id = TenantId::new(&clock, &**random);
-            let email = Email::parse(&format!("a{number}@example.com")).map_err(|error| error.to_string())?;
-            let one = TenantTerms {
-                id,
-                project,
-                slug: slug(&format!("t{number}"))?,
-                plan: slug("pro")?,
-                status: TenantStatus::Active,
-                time_zone: "UTC".to_owned(),
-                billing_anchor_day: 1,
-                email,
-            };
-            terms.insert(id, one);
-            tenants.push(id);
-        }
-        Ok(World { environment, terms, tenants })
-    }
-}
-
-impl TenantTermsOf for World {
-    fn terms(&self, _: &mut SystemTx, tenant: TenantId) -> Result<Option<TenantTerms>, db::Error> {
-        Ok(self.terms.get(&tenant).cloned())
-    }
-}
-
-impl PlanLimits for World {
+impl PlanLimits for Limits {
     fn limits(&self, _: &mut SystemTx, _: EnvironmentId) -> Result<Vec<PlanMeter>, db::Error> {
         let limit = |name: &str, max: u64, period| {
             let limit =
                 MeterLimit { max: Some(Amount::whole(max)), period, grace: Grace::Hard, notify: false };
-            Some(PlanMeter { plan: Slug::parse("pro").ok()?, meter: MeterName::parse(name).ok()?, limit })
+            Some(PlanMeter { plan: Slug::parse("free").ok()?, meter: MeterName::parse(name).ok()?, limit })
         };
         let all = [limit("units", 1_000_000_000, MeterPeriod::Month), limit("seats", 1, MeterPeriod::None)];
         Ok(all.into_iter().flatten().collect())
     }
 }
 
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-}
-
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        Vec::new()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        None
-    }
-}
-
 /// Usage over one store.
 struct Bench {
     name: &'static str,
-    world: Arc<World>,
+    environment: EnvironmentId,
+    /// A thousand on one plan.
+    tenants: Arc<Vec<TenantId>>,
     engine: Engine,
     ledger: Arc<Ledger>,
     units: MeterName,
@@ -228,37 +156,41 @@ async fn open(name: &'static str, location: Location) -> Result<Bench, String> {
     let sets = vec![usage::MANIFEST.migrations];
     let options = Options::new(location, SystemClock::shared(), random.clone(), vault, sets);
     let db = Db::open(options).await.map_err(|error| format!("open the store: {error:?}"))?;
-    let world = Arc::new(World::new(&random)?);
+    let places = Places::empty(SystemClock::shared(), random.clone()).with("development", "localhost");
+    let places = Arc::new(places);
+    let tenants: Vec<TenantId> = (0..TENANTS).map(|number| places.tenant(&format!("t{number}"))).collect();
     let Built { engine, ledger, .. } = usage::build(Deps {
         db,
         clock: SystemClock::shared(),
         random,
-        plans: Arc::clone(&world) as Arc<dyn PlanLimits>,
-        terms: Arc::clone(&world) as Arc<dyn TenantTermsOf>,
-        tenants: Arc::clone(&world) as Arc<dyn TenantDirectory>,
-        environments: Arc::clone(&world) as Arc<dyn EnvironmentDirectory>,
-        mailer: None,
+        plans: Arc::new(Limits),
+        terms: places.clone(),
+        tenants: places.clone(),
+        environments: places.clone(),
+        letters: None,
         metrics: Metrics::new(),
     });
     let meter = |name: &str| MeterName::parse(name).map_err(|error| error.to_string());
-    Ok(Bench { name, world, engine, ledger, units: meter("units")?, seats: meter("seats")? })
+    let (environment, tenants) = (places.environment(), Arc::new(tenants));
+    Ok(Bench { name, environment, tenants, engine, ledger, units: meter("units")?, seats: meter("seats")? })
 }
 
 impl Bench {
     /// Reservations a second that are made and committed; fails when the ledger does not say the same at the end.
-    async fn reserve(&self, tenants: usize, span: Duration) -> Result<f64, String> {
+    async fn reserve(&self, among: usize, span: Duration) -> Result<f64, String> {
         let before = self.total().await?;
         let (clock, next) = (SystemClock::shared(), Arc::new(AtomicU64::new(0)));
         let began = clock.monotonic();
         let client = || {
-            let (engine, world, units) = (self.engine.clone(), Arc::clone(&self.world), self.units.clone());
-            let (clock, next) = (clock.clone(), Arc::clone(&next));
+            let (engine, tenants, units) =
+                (self.engine.clone(), Arc::clone(&self.tenants), self.units.clone());
+            let (clock, next, environment) = (clock.clone(), Arc::clone(&next), self.environment);
             async move {
                 let mut count = 0_u64;
                 while clock.monotonic() - began < span {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let index = usize::try_from(number % tenants as u64).unwrap_or(0);
-                    let who = (world.environment, world.tenants[index]);
+                    let index = usize::try_from(number % among as u64).unwrap_or(0);
+                    let who = (environment, tenants[index]);
                     let held = engine
                         .hold(who, &units, Amount::ONE, HOLD)
                         .await
@@ -282,7 +214,7 @@ impl Bench {
     /// The sum of all tenants.
     async fn total(&self) -> Result<Amount, String> {
         let until = Timestamp::from_micros(i64::MAX);
-        let totals = self.ledger.totals(self.world.environment, Timestamp::EPOCH, until).await;
+        let totals = self.ledger.totals(self.environment, Timestamp::EPOCH, until).await;
         let mut sum = Amount::ZERO;
         for total in totals.map_err(|error| error.to_string())? {
             sum = sum.checked_add(total.value).ok_or("the sum is too large")?;
@@ -295,7 +227,7 @@ impl Bench {
 async fn run_races(bench: &Bench, round: usize, races: usize) -> Result<(), String> {
     let clock = SystemClock::new();
     let began = clock.monotonic();
-    let who = (bench.world.environment, bench.world.tenants[round]);
+    let who = (bench.environment, bench.tenants[round]);
     for race in 0..races {
         let runner = || {
             let (engine, seats) = (bench.engine.clone(), bench.seats.clone());
