@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{EnvironmentId, ProjectId, Slug, TenantId, Timestamp};
+use base::{EnvironmentId, Timestamp};
 use jobs::{Ack, ClaimRequest, Claimed, Engine, JobStatus, QueueKey, QueueSettings, Scope};
-use ports::{BoxFuture, TenantDirectory, TenantRecord, Unavailable};
 use schedules::model::{CatchUp, Definition, ManagedBy, Overlap, Zones};
 use schedules::ops::{Wanted, change};
 use schedules::{Scheduler, Tools};
 use serde_json::{Value, json};
 use telemetry::Metrics;
-use testkit::Store;
+use testkit::{Places, Store, slug};
 
 use crate::harness::{Project, eventually};
 use crate::moving::BARE;
@@ -24,36 +23,6 @@ struct Bench {
     tools: Tools,
     queue: QueueKey,
     environment: EnvironmentId,
-}
-
-/// No tenants at all.
-struct Nobody;
-
-impl TenantDirectory for Nobody {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-}
-
-fn slug(text: &str) -> Slug {
-    Slug::parse(text).expect("a slug")
 }
 
 impl Bench {
@@ -84,7 +53,8 @@ impl Bench {
 
     fn scheduler(&self) -> Scheduler {
         let (clock, metrics) = (self.store.shared_clock(), Metrics::new());
-        let deps = schedules::Deps { tools: self.tools.clone(), clock, tenants: Arc::new(Nobody), metrics };
+        let nobody = Places::of(&self.store);
+        let deps = schedules::Deps { tools: self.tools.clone(), clock, tenants: nobody, metrics };
         schedules::scheduler(deps)
     }
 
