@@ -31,9 +31,11 @@ pub(super) fn run_login(matches: ArgMatches, session: Session) -> VerbFuture {
         let given = |name: &str| matches.get_one::<String>(name).cloned();
         let email = match given("email") {
             Some(email) => email,
-            None => session.ask("Mail address: ")?,
+            None => session.ask("Mail address: ").map_err(|error| error.next("Give it with --email."))?,
         };
-        let password = session.ask_secret("Password: ")?;
+        let password = session
+            .ask_secret("Password: ")
+            .map_err(|error| error.next("Without a terminal it is read from standard input."))?;
         let mut body = json!({ "email": email, "password": password.expose() });
         for name in ["code", "tenant"] {
             if let Some(value) = given(name) {
