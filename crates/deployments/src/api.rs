@@ -5,7 +5,7 @@ use crate::ops::{self, NewDeployment};
 use crate::runtime::Runtime;
 use crate::source::{self, Scope};
 use crate::store::{self, DeploymentRow};
-use crate::views::{self, DeploymentView, ServiceView};
+use crate::views::{self, DeploymentView, PushSecretView, ServiceView};
 use authority::permissions;
 use base::{DeploymentId, EnvironmentId, Page, codes};
 use schemars::JsonSchema;
@@ -19,6 +19,7 @@ const SERVICE: &str = "/api/v1/services/{s}";
 const DEPLOYMENTS: &str = "/api/v1/services/{s}/deployments";
 const SCALE: &str = "/api/v1/services/{s}/scale";
 const RESTART: &str = "/api/v1/services/{s}/restart";
+const PUSH_SECRET: &str = "/api/v1/services/{s}/push-secret";
 const ALL_DEPLOYMENTS: &str = "/api/v1/deployments";
 const DEPLOYMENT: &str = "/api/v1/deployments/{d}";
 const ROLLBACK: &str = "/api/v1/deployments/{d}/rollback";
@@ -46,6 +47,18 @@ fn of_services(runtime: &Arc<Runtime>) -> Routes {
             Spec::get(SERVICE, permissions::SERVICES_READ).summary("Get a service").in_environment(),
             state(),
             get_service,
+        )
+        .route(
+            Spec::get(PUSH_SECRET, permissions::SERVICES_WRITE)
+                .summary("Show the push secret of a service")
+                .details(
+                    "By which it knows that a job comes from Switchyard. Replicas have it as SWITCHYARD_PUSH_SECRET; a \
+                     service that runs elsewhere (`urls`) is given it by hand.",
+                )
+                .codes(&[&codes::SEALED])
+                .in_environment(),
+            state(),
+            push_secret,
         )
         .route(
             Spec::post(SCALE, permissions::SERVICES_WRITE)
@@ -173,6 +186,15 @@ async fn get_service(state: Arc<State>, call: Call) -> Result<Reply<ServiceView>
     let view = views::service(&state, known);
     let revision = view.revision;
     Ok(Reply::ok(view).etag(revision))
+}
+
+async fn push_secret(state: Arc<State>, call: Call) -> Result<Reply<PushSecretView>, Problem> {
+    let environment = call.environment()?.id;
+    let ctx = call.caller.system_ctx("show the push secret of a service")?;
+    let name = call.path.get("s")?.to_owned();
+    let row = state.db.read_system(&ctx, move |tx| store::service(tx, environment, &name)).await?;
+    let secret = state.processes.push_secret(row.id).ok_or_else(|| Problem::new(&codes::SEALED))?;
+    Ok(Reply::ok(PushSecretView { push_secret: secret.expose().clone() }))
 }
 
 async fn list_deployments(

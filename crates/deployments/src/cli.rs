@@ -1,7 +1,7 @@
 //! Verbs about services and deployments.
 
-use crate::views::{DeploymentView, ServiceView};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use crate::views::{DeploymentView, PushSecretView, ServiceView};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,11 @@ fn services_command() -> Command {
     Command::new("services")
         .about("List services, or show one with its replicas")
         .arg(service_argument().required(false))
+        .arg(
+            Arg::new("push-secret").long("push-secret").action(ArgAction::SetTrue).requires("service").help(
+                "Show what the service verifies pushed jobs with, to give it to one that runs elsewhere",
+            ),
+        )
 }
 
 fn services(matches: ArgMatches, session: Session) -> VerbFuture {
@@ -35,6 +40,10 @@ fn services(matches: ArgMatches, session: Session) -> VerbFuture {
             None => {
                 let services: Vec<ServiceView> = session.client.all("/api/v1/services").await?;
                 session.show(&services, |services| services_table(services));
+            }
+            Some(name) if matches.get_flag("push-secret") => {
+                let shown: PushSecretView = session.client.get(&path(name, "/push-secret")).await?;
+                session.show(&shown, |shown| Table::of_one([("push secret", &shown.push_secret)]));
             }
             Some(name) => {
                 let service: ServiceView = session.client.get(&path(name, "")).await?;

@@ -5,7 +5,7 @@ use crate::keeper::protocol::Launch;
 use crate::model::ProcessSpec;
 use crate::section::volume_variable;
 use crate::store::DeploymentRow;
-use base::{DeploymentId, SharedRandom};
+use base::{DeploymentId, Secret, ServiceId, SharedRandom};
 use parking_lot::Mutex;
 use ports::ServiceTokens;
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +119,11 @@ impl Processes {
         Self { inherited, inherited_by_builds, folders, callback, ports: Mutex::default(), random }
     }
 
+    /// By what a service knows that a job comes from Switchyard; `None` while the store is sealed.
+    pub(crate) fn push_secret(&self, service: ServiceId) -> Option<Secret<String>> {
+        self.callback.tokens.push_secret(service)
+    }
+
     /// A replica of a deployment.
     pub(crate) fn replica(&self, row: &DeploymentRow, names: &Names<'_>, process: &str, port: u16) -> Launch {
         let mut env = self.common(row, names, process);
@@ -190,7 +195,7 @@ impl Processes {
         if let Some(token) = self.callback.tokens.mint(row.id) {
             env.insert("SWITCHYARD_TOKEN".to_owned(), token.expose().clone());
         }
-        if let Some(secret) = self.callback.tokens.push_secret(row.service) {
+        if let Some(secret) = self.push_secret(row.service) {
             env.insert("SWITCHYARD_PUSH_SECRET".to_owned(), secret.expose().clone());
         }
         env

@@ -76,6 +76,13 @@ pub struct ServiceView {
     pub updated_at: Timestamp,
 }
 
+/// What a service verifies jobs with that are pushed to it.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PushSecretView {
+    /// As Standard Webhooks writes it, `whsec_` and base64: what `SWITCHYARD_PUSH_SECRET` is to a replica.
+    pub push_secret: String,
+}
+
 /// The newest deployment of a service.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LatestView {

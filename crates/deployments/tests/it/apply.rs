@@ -45,6 +45,10 @@ async fn what_runs_elsewhere_has_no_deployments() {
         post("scale", json!({"replicas": 2})).await.problem(&base::codes::CONFLICT);
         post("restart", json!({})).await.problem(&base::codes::CONFLICT);
         world.client.get("/api/v1/services/other").await.problem(&base::codes::NOT_FOUND);
+        // What is pushed to it is signed as for any other, and it can be told by what.
+        let shown = world.client.get("/api/v1/services/legacy/push-secret").await.ok(200);
+        assert!(shown["push_secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{shown}");
+        world.client.get("/api/v1/services/other/push-secret").await.problem(&base::codes::NOT_FOUND);
         let unknown = "/api/v1/deployments/dep_01jd0000000000000000000000";
         world.client.get(unknown).await.problem(&base::codes::NOT_FOUND);
         world.client.post(&format!("{unknown}/rollback"), json!({})).await.problem(&base::codes::NOT_FOUND);
