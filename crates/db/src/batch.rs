@@ -6,7 +6,7 @@
 
 use base::Timestamp;
 
-use crate::Error;
+use crate::{Error, Row, Sql, Value};
 
 /// Rows in one batch. Ten times what a transaction of 50 ms takes; a mistake, not a load, reaches it.
 pub const BATCH_ROWS_MAX: usize = 65_536;
@@ -114,6 +114,49 @@ impl<'a> Rows<'a> {
             return Err(Error::Statement(format!("a batch has at most {BATCH_ROWS_MAX} rows")));
         }
         Ok(())
+    }
+}
+
+/// One of several statements that go to the store together: see [`crate::SystemTx::at_once`].
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// As [`crate::SystemTx::many`]; answered with [`Told::Hits`].
+    Change(&'a Many, &'a Rows<'a>),
+    /// As [`crate::SystemTx::query_many`]; answered with [`Told::Found`].
+    Find(&'a Many, &'a Rows<'a>),
+    /// As [`crate::SystemTx::query`]; answered with [`Told::Rows`].
+    Query(&'a Sql, &'a [Value]),
+}
+
+/// What an [`Ask`] was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// Which rows of the batch changed something.
+    Hits(Hits),
+    /// Rows, each with the ordinal (from 0) of the row of the batch that it was found for, in that order.
+    Found(Vec<(usize, Row)>),
+    /// The rows of a query.
+    Rows(Vec<Row>),
+}
+
+impl Told {
+    /// The hits; [`Error::Decode`] of another answer.
+    pub fn hits(self) -> Result<Hits, Error> {
+        if let Self::Hits(hits) = self { Ok(hits) } else { Err(Self::other()) }
+    }
+
+    /// What was found; [`Error::Decode`] of another answer.
+    pub fn found(self) -> Result<Vec<(usize, Row)>, Error> {
+        if let Self::Found(found) = self { Ok(found) } else { Err(Self::other()) }
+    }
+
+    /// The rows; [`Error::Decode`] of another answer.
+    pub fn rows(self) -> Result<Vec<Row>, Error> {
+        if let Self::Rows(rows) = self { Ok(rows) } else { Err(Self::other()) }
+    }
+
+    fn other() -> Error {
+        Error::Decode("a statement is answered as another would be".into())
     }
 }
 

@@ -32,6 +32,14 @@ impl Engine {
         }
     }
 
+    /// Clears away rows that are gone, where they stay until somebody does.
+    pub(crate) fn vacuum(&self, tables: &'static [&'static str]) {
+        match self {
+            Self::Sqlite(_) => {}
+            Self::Postgres(engine) => engine.vacuum(tables),
+        }
+    }
+
     pub(crate) fn send_write(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
         match self {
             Self::Sqlite(engine) => engine.send_write(job),

@@ -53,7 +53,7 @@ mod store;
 mod tx;
 mod value;
 
-pub use batch::{BATCH_ROWS_MAX, Column, Hits, Many, Param, Rows};
+pub use batch::{Ask, BATCH_ROWS_MAX, Column, Hits, Many, Param, Rows, Told};
 pub use config::{FaultPoint, Location, Options};
 pub use error::{Error, OpenError};
 pub use events::{Anchor, AnchorError, Event, EventFilter, EventLog, FirstBad, NewEvent, VerifyReport};

@@ -1,6 +1,6 @@
 //! One open transaction on either database: the thin enum that all statements pass.
 
-use crate::{Error, Hits, Kind, Many, Row, Rows, Sql, Value, postgres, sqlite};
+use crate::{Ask, Error, Hits, Kind, Many, Row, Rows, Sql, Told, Value, postgres, sqlite};
 
 /// A connection with a transaction open on it.
 pub(crate) enum Session {
@@ -116,6 +116,25 @@ impl Session {
             Self::Sqlite(session) => session.query_many(many.sqlite, rows),
             Self::Postgres(session) => session.query_many(many, rows),
         }
+    }
+
+    /// Runs several statements, on PostgreSQL in one round trip, with the commit in it when they are the `last`.
+    pub(crate) fn at_once(&mut self, asks: &[Ask<'_>], last: bool) -> Result<Vec<Told>, Error> {
+        self.refuse_after_failure()?;
+        for ask in asks {
+            if let Ask::Change(many, rows) | Ask::Find(many, rows) = ask {
+                self.refuse_misfit(many, rows)?;
+            }
+        }
+        if let Self::Postgres(session) = self {
+            return session.at_once(asks, last);
+        }
+        let each = |ask: &Ask<'_>| match ask {
+            Ask::Change(many, rows) => self.many(many, rows).map(Told::Hits),
+            Ask::Find(many, rows) => self.query_many(many, rows).map(Told::Found),
+            Ask::Query(sql, params) => self.query(sql, None, params).map(Told::Rows),
+        };
+        asks.iter().map(each).collect()
     }
 
     /// Rows that do not fit their statement fail the transaction, as the statement would.

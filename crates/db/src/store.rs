@@ -293,6 +293,12 @@ impl Db {
         }
     }
 
+    /// Has rows of these tables that were changed or removed cleared away, soon and in the background: for tables that fill
+    /// and empty faster than PostgreSQL looks after them by itself (once a minute). Nothing on SQLite, which keeps none.
+    pub fn vacuum(&self, tables: &'static [&'static str]) {
+        self.0.engine.vacuum(tables);
+    }
+
     /// Writes every table as compressed NDJSON to `sink`, from one consistent snapshot, and gives the sink back.
     /// Format: see `export`. Takes as long as the store is large; nobody waits for it.
     ///

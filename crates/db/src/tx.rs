@@ -8,8 +8,8 @@ use base::{EventId, TenantId, Timestamp};
 use crate::session::Session;
 use crate::shared::{Effects, Shared};
 use crate::{
-    Epoch, Error, Hits, Kind, Many, NewEvent, Remembered, Row, Rows, Sql, Value, events, idempotency, keys,
-    lease,
+    Ask, Epoch, Error, Hits, Kind, Many, NewEvent, Remembered, Row, Rows, Sql, Told, Value, events,
+    idempotency, keys, lease,
 };
 
 /// The tenant column of rows that belong to the installation itself, in tables that hold both.
@@ -207,6 +207,23 @@ impl<'a> SystemTx<'a> {
     /// As [`SystemTx::many`].
     pub fn query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Error> {
         self.core.session.query_many(many, rows)
+    }
+
+    /// Runs several statements in their order, none of which needs another's answer: on PostgreSQL in one round trip.
+    ///
+    /// # Errors
+    /// As [`SystemTx::many`]; the first statement that fails fails all.
+    pub fn at_once(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Told>, Error> {
+        self.core.session.at_once(asks, false)
+    }
+
+    /// [`SystemTx::at_once`] for the last statements of a transaction: on PostgreSQL the commit goes with them. The
+    /// closure must ask nothing more, and an error that it makes of the answers undoes nothing.
+    ///
+    /// # Errors
+    /// As [`SystemTx::at_once`].
+    pub fn at_last(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Told>, Error> {
+        self.core.session.at_once(asks, true)
     }
 
     /// Runs `effect` once this transaction is durable, before its caller is answered; never when it is undone or repeated.

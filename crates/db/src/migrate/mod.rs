@@ -11,7 +11,7 @@ mod text;
 
 pub(crate) use own::OWN;
 pub(crate) use plan::{Applied, Step, plan, prefix, steps, tables_in_order, tenant_tables};
-pub(crate) use text::{changes_rows, statements, to_postgres};
+pub(crate) use text::{changes_rows, is_storage, statements, to_postgres};
 
 /// One step of a capability's schema. Applied once, in order, in a transaction of its own; never edited afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -68,6 +68,12 @@ pub(crate) fn to_postgres(statement: &str) -> String {
     out
 }
 
+/// Whether a statement sets storage parameters of a table (`ALTER TABLE … SET (…)`): PostgreSQL alone has them.
+pub(crate) fn is_storage(statement: &str) -> bool {
+    let words: Vec<&str> = statement.split_whitespace().take(5).collect();
+    matches!(words.as_slice(), ["ALTER", "TABLE", _, "SET", rest] if rest.starts_with('('))
+}
+
 /// Whether a statement reads or changes rows, rather than the schema.
 pub(crate) fn changes_rows(statement: &str) -> bool {
     let first = statement.split_whitespace().next().unwrap_or("");
@@ -82,6 +88,12 @@ mod tests {
     fn statements_are_split_outside_quotes_and_comments() {
         let text = "-- a; b\nCREATE TABLE t (a TEXT DEFAULT ';'); -- c;\nINSERT INTO t VALUES ('--');\n";
         assert_eq!(statements(text), ["CREATE TABLE t (a TEXT DEFAULT ';')", "INSERT INTO t VALUES ('--')"]);
+    }
+
+    #[test]
+    fn storage_parameters_are_told_from_columns() {
+        assert!(is_storage("ALTER TABLE t SET (fillfactor = 90)"));
+        assert!(!is_storage("ALTER TABLE t RENAME COLUMN a TO b") && !is_storage("UPDATE t SET (a) = (1)"));
     }
 
     #[test]

@@ -125,6 +125,19 @@ impl Link {
         self.closed
     }
 
+    /// Whether the connection still stands, as far as this side was told: what came in meanwhile is heard.
+    pub(crate) fn is_live(&mut self) -> bool {
+        let Self { runtime, connection, closed, heard } = self;
+        if !*closed {
+            *closed = runtime.block_on(async {
+                // Lets the runtime look at the socket.
+                tokio::task::yield_now().await;
+                poll_fn(|cx| Poll::Ready(moved(connection, heard, cx))).await
+            });
+        }
+        !*closed
+    }
+
     /// Moves the connection until `answer` is there. Past `limit`, or when the connection ends, it is closed for good.
     pub(crate) fn drive<T>(
         &mut self,
@@ -215,8 +228,19 @@ fn moved(
     }
 }
 
-fn lost() -> Failure {
+pub(crate) fn lost() -> Failure {
     Failure::new(Error::Unavailable("the connection to PostgreSQL is lost".into()), Reach::Connection)
+}
+
+/// A commit that was not answered may have happened: it must not be repeated.
+pub(crate) fn uncertain(failure: Failure) -> Failure {
+    match failure {
+        Failure { reach: Reach::Connection | Reach::Group, .. } => Failure::new(
+            Error::Unavailable("the connection was lost while the change was committed".into()),
+            Reach::Group,
+        ),
+        other => other,
+    }
 }
 
 fn unavailable(why: &str) -> Failure {

@@ -1,27 +1,36 @@
 //! The lanes, their queue, and the thread that listens for new events and signals.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio_postgres::Config;
 
 use super::Roles;
-use super::connect::ANSWER_SLACK;
+use super::connect::{ANSWER_SLACK, Wire};
 use super::lane::{Lane, Ticket};
 use super::listen::Listener;
 use super::session::Access;
 use crate::events::Head;
 use crate::job::Job;
 use crate::queue::{Queue, Refused};
+use crate::session::Failure;
 use crate::shared::Shared;
 use crate::{Error, OpenError, Options, Status};
+
+/// For clearing one table: what takes longer is left to the server, which takes it slowly.
+const VACUUM_ANSWER_MAX: Duration = Duration::from_secs(120);
 
 pub(crate) struct Engine {
     queue: Arc<Queue<Ticket>>,
     status: Arc<RwLock<Status>>,
     listening: Arc<tokio::sync::Notify>,
     threads: Vec<JoinHandle<()>>,
+    config: Config,
+    /// Whether rows that are gone are being cleared away.
+    vacuuming: Arc<AtomicBool>,
     pub(crate) roles: Arc<Roles>,
 }
 
@@ -38,6 +47,8 @@ impl Engine {
             status: Arc::new(RwLock::new(Status::Ok)),
             listening: shared.signals.nudge.clone().unwrap_or_default(),
             threads: Vec::new(),
+            config: config.clone(),
+            vacuuming: Arc::default(),
             roles: Arc::new(roles),
         };
         for _ in 0..options.lanes.max(1) {
@@ -88,12 +99,42 @@ impl Engine {
         self.send(job, Access::Read)
     }
 
+    /// Clears away rows of these tables that are gone, in the background; nothing happens while it is being done already.
+    /// On a thread of its own, for nobody waits for it and nothing is lost when the process ends meanwhile.
+    pub(crate) fn vacuum(&self, tables: &'static [&'static str]) {
+        if self.vacuuming.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (config, busy) = (self.config.clone(), self.vacuuming.clone());
+        let run = move || {
+            if let Err(failure) = vacuum(&config, tables) {
+                tracing::debug!(error = %failure.error, "rows that are gone are not cleared away");
+            }
+            busy.store(false, Ordering::Release);
+        };
+        if lifecycle::thread("db-vacuum", run).is_err() {
+            self.vacuuming.store(false, Ordering::Release);
+        }
+    }
+
     fn send(&self, job: Box<dyn Job>, access: Access) -> Result<(), Refused<Box<dyn Job>>> {
         self.queue.push(Ticket { job, access }).map_err(|refused| match refused {
             Refused::Full(ticket) => Refused::Full(ticket.job),
             Refused::Closed(ticket) => Refused::Closed(ticket.job),
         })
     }
+}
+
+/// By the owner of the tables. A table that the server, or another process, is at already is left out, and none is made
+/// shorter: that would lock everybody out.
+fn vacuum(config: &Config, tables: &[&str]) -> Result<(), Failure> {
+    let mut wire = Wire::connect(config, VACUUM_ANSWER_MAX)?;
+    let timeout = VACUUM_ANSWER_MAX.as_millis();
+    wire.batch(&format!("SET statement_timeout = {timeout}"), VACUUM_ANSWER_MAX)?;
+    tables.iter().try_for_each(|table| {
+        let text = format!("VACUUM (SKIP_LOCKED, TRUNCATE FALSE, INDEX_CLEANUP ON) {table}");
+        wire.batch(&text, VACUUM_ANSWER_MAX + ANSWER_SLACK)
+    })
 }
 
 impl Drop for Engine {

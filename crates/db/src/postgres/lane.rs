@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use tokio_postgres::Config;
 
 use super::Roles;
-use super::connect::Wire;
+use super::connect::{Wire, uncertain};
 use super::session::{Access, Session as Connected};
 use crate::job::{Job, Verdict, settle};
 use crate::queue::Queue;
@@ -147,16 +147,5 @@ impl Lane {
         let longest = PAUSE_FIRST.saturating_mul(1 << repeats.min(10)).min(PAUSE_MAX);
         let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
         std::thread::sleep(Duration::from_micros(self.shared.random.below(micros.max(1))));
-    }
-}
-
-/// A commit that was not answered may have happened: it must not be repeated.
-fn uncertain(failure: Failure) -> Failure {
-    match failure {
-        Failure { reach: Reach::Connection | Reach::Group, .. } => Failure::new(
-            Error::Unavailable("the connection was lost while the change was committed".into()),
-            Reach::Group,
-        ),
-        other => other,
     }
 }

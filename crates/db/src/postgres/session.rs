@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all, join3};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::Roles;
-use super::connect::Wire;
+use super::connect::{Wire, lost, uncertain};
 use super::error::failure;
 use super::values::{Array, Column};
 use crate::job::Scope;
 use crate::session::{Failure, Reach};
-use crate::{Error, Hits, Many, Row, Rows, Value};
+use crate::{Ask, Error, Hits, Kind, Many, Row, Rows, Told, Value};
 
 /// Statements kept prepared by each connection: more than all that the product has.
 const STATEMENTS_MAX: usize = 512;
+
+/// Statements that go out together: their answers wait in the driver until the last is there.
+const ROUND_MAX: usize = 24;
 
 /// Plans of a hot transaction: a table that fills and empties within minutes has statistics that say nothing, and a plan
 /// that reads it whole is a hundred times slower than one by key.
@@ -37,12 +40,22 @@ pub(crate) struct Session {
     /// What opens the transaction; goes out together with its first statement.
     prologue: Option<String>,
     access: Access,
+    /// What the commit was answered that went out with the last statements.
+    committed: Option<Result<(), Failure>>,
     pub(crate) failure: Option<Failure>,
 }
 
 impl Session {
     pub(crate) fn new(wire: Wire, roles: Arc<Roles>) -> Self {
-        Self { wire, roles, statements: HashMap::new(), prologue: None, access: Access::Read, failure: None }
+        Self {
+            wire,
+            roles,
+            statements: HashMap::new(),
+            prologue: None,
+            access: Access::Read,
+            committed: None,
+            failure: None,
+        }
     }
 
     pub(crate) fn wire(&mut self) -> &mut Wire {
@@ -71,11 +84,15 @@ impl Session {
         };
         self.prologue = Some(format!("BEGIN ISOLATION LEVEL {isolation}; {role}"));
         self.access = access;
+        self.committed = None;
         self.failure = None;
     }
 
     /// Ends the transaction.
     pub(crate) fn end(&mut self, how: &str) -> Result<(), Failure> {
+        if let Some(committed) = self.committed.take() {
+            return committed;
+        }
         // Nothing was asked, so nothing was begun.
         if self.prologue.take().is_some() {
             return Ok(());
@@ -120,23 +137,98 @@ impl Session {
         self.told(result)
     }
 
+    /// Several statements in one round trip, or a few when there are many; the commit goes with the last.
+    pub(crate) fn at_once(&mut self, asks: &[Ask<'_>], last: bool) -> Result<Vec<Told>, Error> {
+        let mut told = Vec::with_capacity(asks.len());
+        let mut rounds = asks.chunks(ROUND_MAX).peekable();
+        while let Some(round) = rounds.next() {
+            let commits = last && rounds.peek().is_none();
+            let result = self.round(round, commits);
+            told.extend(self.told(result)?);
+        }
+        Ok(told)
+    }
+
+    fn round(&mut self, asks: &[Ask<'_>], commits: bool) -> Result<Vec<Told>, Failure> {
+        let mut statements = Vec::with_capacity(asks.len());
+        for ask in asks {
+            statements.push(match ask {
+                Ask::Change(_, rows) | Ask::Find(_, rows) if rows.is_empty() => None,
+                Ask::Change(many, _) | Ask::Find(many, _) => {
+                    Some(self.statement(many.postgres, many.columns.len())?)
+                }
+                Ask::Query(sql, params) => Some(self.statement(sql.text(Kind::Postgres), params.len())?),
+            });
+        }
+        // A connection that died while it was idle is found out before anything is sent: a commit on its way is not repeated.
+        if commits && !self.wire.link.is_live() {
+            return Err(lost());
+        }
+        let got = self.converse(asks, &statements, commits)?;
+        asks.iter().zip(got).map(|(ask, got)| told(ask, got)).collect()
+    }
+
+    /// Sends the statements, those that are none left out, and the commit. The first failure counts: those after it only
+    /// say that there was one.
+    fn converse(
+        &mut self,
+        asks: &[Ask<'_>],
+        statements: &[Option<Statement>],
+        commits: bool,
+    ) -> Result<Vec<Got>, Failure> {
+        let arrays: Vec<Vec<Array<'_>>> = asks
+            .iter()
+            .map(|ask| match ask {
+                Ask::Change(many, rows) | Ask::Find(many, rows) => arrays(many, rows),
+                Ask::Query(..) => Vec::new(),
+            })
+            .collect();
+        let params: Vec<Vec<&(dyn ToSql + Sync)>> = asks
+            .iter()
+            .zip(&arrays)
+            .map(|(ask, arrays)| match ask {
+                Ask::Query(_, params) => borrowed(None, params),
+                Ask::Change(..) | Ask::Find(..) => arrays.iter().map(|array| array as _).collect(),
+            })
+            .collect();
+        let prologue = self.prologue.take();
+        let Wire { client, link, answer_max } = &mut self.wire;
+        let client = &*client;
+        // All are polled in their order, so they go out in it, and the connection moves them together.
+        let asked = join_all(statements.iter().zip(&params).map(|(statement, params)| ask(client, statement, params)));
+        let end = async { if commits { client.batch_execute("COMMIT").await } else { Ok(()) } };
+        let answer = async { Ok(join3(begin(client, prologue), asked, end).await) };
+        let (began, got, ended) = match link.drive(answer, *answer_max) {
+            Ok(answered) => answered,
+            Err(failure) if commits => {
+                let failure = uncertain(failure);
+                self.committed = Some(Err(failure.clone()));
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+        };
+        if commits {
+            self.committed = Some(ended.map_err(|error| failure(&error)));
+        }
+        let answers = began.and_then(|()| got.into_iter().collect::<Result<Vec<_>, _>>());
+        answers.map_err(|error| match failure(&error) {
+            // The server did not say that it failed.
+            lost if commits && error.as_db_error().is_none() => uncertain(lost),
+            failure => failure,
+        })
+    }
+
     fn try_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Hits, Failure> {
         let statement = self.statement(many.postgres, many.columns.len())?;
         let arrays = arrays(many, rows);
         let params: Vec<&(dyn ToSql + Sync)> =
             arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        if statement.columns().is_empty() {
-            return match usize::try_from(self.run_execute(&statement, &params)?) {
-                Ok(0) => Ok(Hits::none(rows.len())),
-                Ok(count) if count == rows.len() => Ok(Hits::every(count)),
-                _ => Err(misfit("a batch that hits some of its rows must end in RETURNING u.ord")),
-            };
-        }
-        let mut hits = Hits::none(rows.len());
-        for row in &self.run_query(&statement, &params)? {
-            hits.set(ordinal(row, rows)?);
-        }
-        Ok(hits)
+        let got = if statement.columns().is_empty() {
+            Got::Count(self.run_execute(&statement, &params)?)
+        } else {
+            Got::Rows(self.run_query(&statement, &params)?)
+        };
+        hits(&got, rows)
     }
 
     fn try_query_many(&mut self, many: &Many, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Failure> {
@@ -144,15 +236,7 @@ impl Session {
         let arrays = arrays(many, rows);
         let params: Vec<&(dyn ToSql + Sync)> =
             arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        let found = self.run_query(&statement, &params)?;
-        let mut answer = Vec::with_capacity(found.len());
-        for row in &found {
-            let Row(mut values) = decode(row)?;
-            values.remove(0);
-            answer.push((ordinal(row, rows)?, Row(values)));
-        }
-        answer.sort_by_key(|(ordinal, _)| *ordinal);
-        Ok(answer)
+        found(&self.run_query(&statement, &params)?, rows)
     }
 
     fn try_query(
@@ -251,6 +335,67 @@ async fn begin(
         Some(text) => client.batch_execute(&text).await,
         None => Ok(()),
     }
+}
+
+/// What the server answered, as the driver has it.
+enum Got {
+    Count(u64),
+    Rows(Vec<tokio_postgres::Row>),
+}
+
+/// Asks one of several statements; one that is none is answered with nothing.
+async fn ask(
+    client: &tokio_postgres::Client,
+    statement: &Option<Statement>,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Got, tokio_postgres::Error> {
+    match statement {
+        None => Ok(Got::Count(0)),
+        Some(statement) if statement.columns().is_empty() => {
+            client.execute(statement, params).await.map(Got::Count)
+        }
+        Some(statement) => client.query(statement, params).await.map(Got::Rows),
+    }
+}
+
+fn told(ask: &Ask<'_>, got: Got) -> Result<Told, Failure> {
+    match (ask, got) {
+        (Ask::Change(_, rows), got) => hits(&got, rows).map(Told::Hits),
+        (Ask::Find(_, rows), Got::Rows(got)) => found(&got, rows).map(Told::Found),
+        (Ask::Find(..), Got::Count(_)) => Ok(Told::Found(Vec::new())),
+        (Ask::Query(..), Got::Rows(got)) => {
+            got.iter().map(decode).collect::<Result<_, _>>().map(Told::Rows)
+        }
+        (Ask::Query(..), Got::Count(_)) => Ok(Told::Rows(Vec::new())),
+    }
+}
+
+/// Which rows of a batch a statement hit.
+fn hits(got: &Got, rows: &Rows<'_>) -> Result<Hits, Failure> {
+    match got {
+        Got::Count(0) => Ok(Hits::none(rows.len())),
+        Got::Count(count) if usize::try_from(*count) == Ok(rows.len()) => Ok(Hits::every(rows.len())),
+        Got::Count(_) => Err(misfit("a batch that hits some of its rows must end in RETURNING u.ord")),
+        Got::Rows(found) => {
+            let mut hits = Hits::none(rows.len());
+            for row in found {
+                hits.set(ordinal(row, rows)?);
+            }
+            Ok(hits)
+        }
+    }
+}
+
+/// What a query over a batch found, in the order of its rows.
+fn found(found: &[tokio_postgres::Row], rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Failure> {
+    let mut answer = Vec::with_capacity(found.len());
+    for row in found {
+        let Row(mut values) = decode(row)?;
+        values.remove(0);
+        answer.push((ordinal(row, rows)?, Row(values)));
+    }
+    answer.sort_by_key(|(ordinal, _)| *ordinal);
+    Ok(answer)
 }
 
 fn arrays<'a>(many: &Many, rows: &'a Rows<'a>) -> Vec<Array<'a>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::snapshot;
-use crate::migrate::{Applied, Step, plan, statements};
+use crate::migrate::{Applied, Step, is_storage, plan, statements};
 use crate::{Error, OpenError, Options};
 
 const BOOTSTRAP: &str = "CREATE TABLE IF NOT EXISTS sy_migrations (
@@ -57,7 +57,7 @@ pub(crate) fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite:
 fn apply(connection: &mut Connection, options: &Options, step: &Step) -> Result<(), rusqlite::Error> {
     // Dropped before its commit it rolls back: then nothing of the migration is there, and its row neither.
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    for statement in statements(step.migration.sql) {
+    for statement in statements(step.migration.sql).into_iter().filter(|statement| !is_storage(statement)) {
         options.reached("migrate.statement");
         transaction.execute_batch(&statement)?;
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::Secret;
 use db::{
-    BATCH_ROWS_MAX, Column, Db, Error, Kind, Location, Many, Migration, MigrationSet, Options, Param, Rows,
+    Ask, BATCH_ROWS_MAX, Column, Db, Error, Kind, Location, Many, Migration, MigrationSet, Options, Param, Rows,
     Sql, SystemTx, import, params,
 };
 use testkit::{Store, stores};
@@ -200,6 +200,56 @@ async fn a_row_that_fails_fails_its_batch_and_what_does_not_fit_is_refused() {
             .await;
         assert!(matches!(endless, Err(Error::Statement(_))), "{endless:?}");
         assert_eq!(count(db).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn statements_that_go_together_are_answered_in_their_order_and_commit_with_the_last() {
+    const FIND: Sql = Sql::One("SELECT CAST(count(*) AS BIGINT) FROM batch_items WHERE state = $1");
+    stores(&[SET], |store| async move {
+        let once = |tx: &mut SystemTx<'_>, last: bool, twice: bool| {
+            let known = ids(0..3);
+            let mut fresh = Rows::new(2, 3);
+            known.iter().for_each(|id| fresh.push([Param::from(id), true.into()]));
+            let claimed = ids([1, 7, 2].into_iter());
+            let (claims, ready) = (rows(&claimed), params![2_i64]);
+            let mut asks = vec![
+                Ask::Change(&ADD_STRICT, &fresh),
+                Ask::Change(&CLAIM, &claims),
+                Ask::Find(&READ, &claims),
+                Ask::Query(&FIND, &ready),
+            ];
+            if twice {
+                asks.push(Ask::Change(&ADD_STRICT, &fresh));
+            }
+            // More than go out in one round.
+            asks.extend(std::iter::repeat_n(Ask::Query(&FIND, &ready), 40));
+            if last { tx.at_last(&asks) } else { tx.at_once(&asks) }
+        };
+        let ctx = store.system();
+        for last in [false, true] {
+            let refused = store.db.write_hot(&ctx, move |tx| once(tx, last, true)).await;
+            assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
+            assert_eq!(count(&store.db).await, 0, "one that fails undoes all");
+        }
+        let told = store.db.write_hot(&ctx, move |tx| once(tx, true, false)).await.expect("write");
+        assert_eq!((count(&store.db).await, told.len()), (3, 44));
+        let mut told = told.into_iter();
+        assert!(told.next().expect("the first").hits().expect("hits").all());
+        let hits = told.next().expect("the second").hits().expect("hits");
+        assert_eq!([0, 1, 2].map(|index| hits.is_hit(index)), [true, false, true]);
+        let found = told.next().expect("the third").found().expect("rows");
+        assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 2]);
+        let counted = told.next().expect("the fourth").rows().expect("rows");
+        assert_eq!(counted[0].get::<i64>(0), Ok(2));
+        let before = store.db.stats();
+        let undone = store.db.write_hot(&ctx, move |tx| {
+            tx.at_once(&[])?;
+            Err::<(), _>(Error::Busy)
+        });
+        assert_eq!(undone.await, Err(Error::Busy));
+        assert_eq!(store.db.stats().commits, before.commits);
     })
     .await;
 }

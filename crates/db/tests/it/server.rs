@@ -324,3 +324,31 @@ async fn the_stores_clock_is_the_servers() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_connection_that_died_idle_costs_no_commit_that_goes_with_its_statements() {
+    let place = Place::new(Kind::Postgres);
+    let db = Db::open(Options { lanes: 1, ..place.options() }).await.expect("open");
+    let (client, _driver) = client(&place.database.as_ref().expect("a database").url()).await;
+    const ONE: Sql = Sql::One("SELECT 1::bigint");
+    let once = |tx: &mut db::SystemTx<'_>| tx.at_last(&[db::Ask::Query(&ONE, &[])]);
+    db.write_hot(&crate::place::system(), once).await.expect("the first");
+    let others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                  WHERE datname = current_database() AND application_name = 'switchyard'";
+    client.query(others, &[]).await.expect("end the connections");
+    let told = db.write_hot(&crate::place::system(), once).await.expect("on another connection");
+    assert_eq!(told.len(), 1);
+}
+
+#[tokio::test]
+async fn rows_that_are_gone_are_cleared_away_when_asked() {
+    let place = Place::new(Kind::Postgres);
+    let db = place.open().await;
+    let (client, _driver) = client(&place.database.as_ref().expect("a database").url()).await;
+    const COUNT: &str = "SELECT coalesce(sum(vacuum_count), 0)::text FROM pg_stat_user_tables WHERE relname = 'notes_notes'";
+    assert_eq!(strings(&client, COUNT).await, ["0"]);
+    db.vacuum(&["notes_notes"]);
+    while strings(&client, COUNT).await == ["0"] {
+        tokio::task::yield_now().await;
+    }
+}
