@@ -89,7 +89,8 @@ impl Inner {
 
 impl Memory {
     fn follow(&mut self, change: Change, now: Timestamp) {
-        let Change { id, queue: number, tenant, bytes, attempt, fence, from, to, why } = change;
+        let Change { id, queue: number, tenant, bytes, priority, key, attempt, fence, from, to, why } =
+            change;
         if from == Some(State::Running) {
             let counts = !matches!(why, Some(Why::Released));
             self.end_running(id, fence, now, counts);
@@ -99,6 +100,7 @@ impl Memory {
         let Some(queue) = self.queue(slot) else { return };
         let lane = queue.lane(tenant);
         let of = &mut queue.lanes[lane as usize];
+        let mut starved = false;
         if let Some((sum, sum_of)) = match from {
             Some(State::Ready) => Some((&mut queue.ready, &mut of.ready)),
             Some(State::Later) => Some((&mut queue.later, &mut of.later)),
@@ -109,6 +111,10 @@ impl Memory {
             *sum_of = sum_of.saturating_sub(1);
             queue.bytes = queue.bytes.saturating_sub(bytes);
             of.bytes = of.bytes.saturating_sub(bytes);
+        }
+        if from == Some(State::Ready) {
+            of.window.forget(priority, key.as_ref(), id);
+            starved = of.window.is_starved();
         }
         if let Some((sum, sum_of)) = match to {
             To::Ready(_) => Some((&mut queue.ready, &mut of.ready)),
@@ -121,16 +127,24 @@ impl Memory {
             queue.bytes += bytes;
             of.bytes += bytes;
         }
+        if from == Some(State::Ready) {
+            queue.sync_level(lane, priority);
+        }
+        let is_gone = matches!(to, To::Ended { .. } | To::Away);
         self.tell(slot, lane, id, attempt, from, &to, why.as_ref(), now);
         match to {
             To::Ready(entry) => {
                 if let Some(queue) = self.queue(slot) {
-                    queue.offer(lane, *entry, window_max);
+                    starved |= queue.offer(lane, *entry, window_max);
                 }
             }
             To::Later(at) => self.due_by(at),
             To::Blocked | To::Away => {}
             To::Ended { status, result, error } => self.watched(id, status, now, result.as_ref(), error),
+        }
+        self.gone += u64::from(is_gone);
+        if starved && self.low.last() != Some(&(slot, lane)) {
+            self.low.push((slot, lane));
         }
     }
 

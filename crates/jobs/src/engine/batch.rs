@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use base::Timestamp;
-use db::{Hits, Param, Row, Rows, SystemTx};
+use db::{Hits, Param, Rows, SystemTx};
 
 use super::Inner;
 use super::events::About;
@@ -17,19 +17,22 @@ use super::queue::Running;
 use super::window::Entry;
 use crate::model::state::{State, flags};
 use crate::store::live::{self, JobRow};
-use crate::store::{done, queues};
 use crate::{Claimed, Error, EventKind, JobStatus, Payload};
 
 /// What the store made of a plan.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    acks: Vec<bool>,
-    beats: Vec<Option<i64>>,
-    claims: Option<Hits>,
-    bodies: HashMap<usize, Payload>,
+    pub(super) acks: Vec<bool>,
+    pub(super) beats: Vec<Option<i64>>,
+    pub(super) claims: Option<Hits>,
+    /// Claims that others' jobs leave no room for. Empty: none.
+    pub(super) refused: Vec<bool>,
+    pub(super) bodies: HashMap<usize, Payload>,
     /// What ran of queues with limits before this batch, in all processes.
-    active: Vec<Active>,
-    refills: Vec<Vec<JobRow>>,
+    pub(super) active: Vec<Active>,
+    /// Claims are refused because two processes take themselves for the only one.
+    pub(super) is_contested: bool,
+    pub(super) refills: Vec<Vec<JobRow>>,
 }
 
 impl Inner {
@@ -56,7 +59,7 @@ impl Inner {
         let (inner, done_plan) = (self.clone(), plan.clone());
         self.db.post_hot(
             &self.ctx,
-            move |tx| run(tx, &plan),
+            move |tx| super::run::run(tx, &plan),
             move |outcome| {
                 inner.settle(&done_plan, callers, outcome);
                 inner.kick();
@@ -79,12 +82,18 @@ impl Inner {
             memory.apply_inserts(plan);
             memory.apply_acks(plan, &outcome.acks, now);
             memory.apply_beats(plan, &outcome.beats);
+            if outcome.is_contested {
+                memory.contest();
+            }
             let claimed = memory.apply_claims(plan, &outcome, callers.claims);
             memory.apply_refills(plan, std::mem::take(&mut outcome.refills));
             memory.ring.news.notify_waiters();
             claimed
         };
         self.announce(plan);
+        if outcome.is_contested {
+            self.claim_with_others();
+        }
         if std::mem::take(&mut self.memory.lock().wakes) {
             self.timer.notify_one();
         }
@@ -152,27 +161,6 @@ impl Inner {
     }
 }
 
-/// Does a plan. May run again.
-fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
-    insert(tx, plan.inserts.iter())?;
-    let acks = ack(tx, &plan.acks, plan.now)?;
-    let mut beats = vec![None; plan.beats.len()];
-    let mut rows = Rows::new(3, plan.beats.len());
-    for beat in &plan.beats {
-        rows.push([Param::Blob(beat.id.as_bytes()), Param::Int(beat.fence), Param::Int(beat.until)]);
-    }
-    for (index, row) in live::beat(tx, &rows)? {
-        beats[index] = Some(row.get(0)?);
-    }
-    let (claims, bodies, active) = claim(tx, plan)?;
-    let refills = plan
-        .refills
-        .iter()
-        .map(|refill| live::window(tx, refill.queue, &refill.tenant, refill.after, refill.limit))
-        .collect::<Result<_, _>>()?;
-    Ok(Outcome { acks, beats, claims, bodies, active, refills })
-}
-
 /// Writes new jobs, large payloads apart.
 pub(crate) fn insert<'a>(
     tx: &mut SystemTx<'_>,
@@ -196,7 +184,7 @@ pub(crate) fn insert<'a>(
 }
 
 /// A new job as the store takes it.
-fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
+pub(super) fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
     [
         Param::Blob(row.id.as_bytes()),
         Param::Int(row.queue),
@@ -215,101 +203,13 @@ fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] 
     ]
 }
 
-fn ack(tx: &mut SystemTx<'_>, acks: &[AckRow], now: Timestamp) -> Result<Vec<bool>, Error> {
-    let mut hit = vec![false; acks.len()];
-    let kept: Vec<usize> = (0..acks.len()).filter(|index| acks[*index].keep_until.is_some()).collect();
-    let gone: Vec<usize> = (0..acks.len()).filter(|index| acks[*index].keep_until.is_none()).collect();
-    let bare = |of: &[usize]| {
-        let mut rows = Rows::new(2, of.len());
-        for index in of {
-            rows.push([Param::Blob(acks[*index].id.as_bytes()), Param::Int(acks[*index].fence)]);
-        }
-        rows
-    };
-    if !kept.is_empty() {
-        let mut rows = Rows::new(5, kept.len());
-        for index in &kept {
-            let AckRow { id, fence, keep_until, result } = &acks[*index];
-            rows.push([
-                Param::Blob(id.as_bytes()),
-                Param::Int(*fence),
-                Param::Int(now.micros()),
-                keep_until.map_or(Param::Null, Param::Int),
-                result.as_ref().map_or(Param::Null, |result| Param::Text(result.as_str())),
-            ]);
-        }
-        let hits = done::keep(tx, &rows, &bare(&kept))?;
-        kept.iter().enumerate().for_each(|(at, index)| hit[*index] = hits.is_hit(at));
-    }
-    if !gone.is_empty() {
-        let hits = live::gone(tx, &bare(&gone))?;
-        gone.iter().enumerate().for_each(|(at, index)| hit[*index] = hits.is_hit(at));
-    }
-    Ok(hit)
+/// A running job as the store finds it.
+pub(super) fn bare_params(ack: &AckRow) -> [Param<'_>; 2] {
+    [Param::Blob(ack.id.as_bytes()), Param::Int(ack.fence)]
 }
 
 /// What runs of a queue, by tenant.
-type Active = (i64, Vec<(String, u64)>);
-
-/// Hits of the claims, payloads that were read, and what runs of queues with limits.
-type ClaimsOutcome = (Option<Hits>, HashMap<usize, Payload>, Vec<Active>);
-
-fn claim(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<ClaimsOutcome, Error> {
-    if plan.claims.is_empty() {
-        return Ok((None, HashMap::new(), Vec::new()));
-    }
-    let (allowed, active) = within_limits(tx, plan)?;
-    let mut rows = Rows::new(5, plan.claims.len());
-    for (claim, allowed) in plan.claims.iter().zip(&allowed) {
-        let entry = &claim.picked.entry;
-        // No job has this fence, so that one beyond a limit is a miss like any other.
-        let fence = if *allowed { entry.fence } else { -1 };
-        rows.push([
-            Param::Blob(entry.id.as_bytes()),
-            Param::Int(fence),
-            Param::Int(claim.until),
-            Param::Int(plan.now.micros()),
-            claim.worker.as_deref().map_or(Param::Null, Param::Text),
-        ]);
-    }
-    let hits = live::claim(tx, &rows)?;
-    let unread: Vec<usize> = (0..plan.claims.len())
-        .filter(|index| hits.is_hit(*index) && plan.claims[*index].picked.entry.payload.is_none())
-        .collect();
-    let mut rows = Rows::new(1, unread.len());
-    unread.iter().for_each(|index| rows.push([Param::Blob(plan.claims[*index].picked.entry.id.as_bytes())]));
-    let body = |(at, row): (usize, Row)| {
-        let text: Option<String> = row.get(0)?;
-        Ok((unread[at], text.map_or_else(Payload::null, Payload::from_json)))
-    };
-    let bodies = live::bodies(tx, &rows)?.into_iter().map(body).collect::<Result<_, Error>>()?;
-    Ok((Some(hits), bodies, active))
-}
-
-/// Which claims are within limits that all processes count together. Each queue is kept from the others meanwhile.
-fn within_limits(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<(Vec<bool>, Vec<Active>), Error> {
-    let mut allowed = vec![true; plan.claims.len()];
-    let mut found = Vec::with_capacity(plan.locks.len());
-    for lock in &plan.locks {
-        queues::lock(tx, lock.queue)?;
-        let active = live::active(tx, lock.queue)?;
-        let mut total: u64 = active.iter().map(|(_, count)| count).sum();
-        let mut each: HashMap<&str, u64> =
-            active.iter().map(|(tenant, count)| (tenant.as_str(), *count)).collect();
-        for (claim, allowed) in
-            plan.claims.iter().zip(&mut allowed).filter(|(claim, _)| claim.slot == lock.slot)
-        {
-            let own = each.entry(&claim.tenant).or_default();
-            *allowed = total < lock.concurrency && *own < lock.per_tenant;
-            if *allowed {
-                total += 1;
-                *own += 1;
-            }
-        }
-        found.push((lock.queue, active));
-    }
-    Ok((allowed, found))
-}
+pub(super) type Active = (i64, Vec<(String, u64)>);
 
 impl Memory {
     fn apply_inserts(&mut self, plan: &Plan) {
@@ -332,8 +232,10 @@ impl Memory {
             queue.metrics.added.inc();
             let key = queue.key.clone();
             let tenant = lane.tenant;
-            if row.state == State::Ready {
-                queue.offer(row.lane, new_entry(row, short), window_max);
+            let starved =
+                row.state == State::Ready && queue.offer(row.lane, new_entry(row, short), window_max);
+            if starved && self.low.last() != Some(&(row.slot, row.lane)) {
+                self.low.push((row.slot, row.lane));
             }
             let about = About { queue: &key, job: Some(row.id), tenant, attempt: 0 };
             self.ring.push(EventKind::Added, plan.now, about);
@@ -341,6 +243,7 @@ impl Memory {
     }
 
     fn apply_acks(&mut self, plan: &Plan, hits: &[bool], now: Timestamp) {
+        self.gone += plan.acks.len() as u64;
         for (ack, hit) in plan.acks.iter().zip(hits) {
             if *hit {
                 self.complete(ack, now);
@@ -393,7 +296,7 @@ impl Memory {
         calls: Vec<ClaimCall>,
     ) -> Vec<(super::queue::Waiter, Vec<Claimed>)> {
         let Some(hits) = &outcome.claims else { return Vec::new() };
-        let share = self.processes;
+        let (share, is_shared) = (self.processes, self.is_shared);
         // What is proposed here is counted here and not in what was found.
         outcome.active.iter().for_each(|(number, active)| self.set_elsewhere(*number, active, plan));
         let mut answers = Vec::with_capacity(calls.len());
@@ -402,13 +305,16 @@ impl Memory {
             let mut jobs = Vec::with_capacity(rows);
             for at in index..index + rows {
                 let claim = &plan.claims[at];
+                self.answered(claim);
                 if hits.is_hit(at) {
                     jobs.extend(self.begin(claim, outcome.bodies.get(&at), plan.now));
                 } else if let Some(queue) = self.queue(slot) {
-                    // Somebody was faster, it was cancelled, or others run as many as may. Reading tells which.
                     queue.unpick(&claim.picked, share);
-                    if !plan.locks.is_empty() {
-                        self.distrust(slot, claim.picked.lane);
+                    if outcome.refused.get(at).is_some_and(|refused| *refused) {
+                        queue.put_back(&claim.picked);
+                    } else if is_shared {
+                        // Somebody was faster, or removed it: whoever did so knows of more here, and others do not.
+                        self.reread(slot, claim.picked.lane);
                     }
                 }
             }
@@ -420,6 +326,15 @@ impl Memory {
             }
         }
         answers
+    }
+
+    /// The store has said what became of a proposed job.
+    fn answered(&mut self, claim: &ClaimRow) {
+        if self.is_shared
+            && let Some(queue) = self.queue(claim.slot)
+        {
+            queue.lanes[claim.picked.lane as usize].window.answered(claim.picked.entry.id);
+        }
     }
 
     /// What other processes run of a queue: all that was found before this batch, less what runs here.
@@ -539,11 +454,10 @@ impl Memory {
             }
         }
         for claim in &plan.claims {
+            self.answered(claim);
             if let Some(queue) = self.queue(claim.slot) {
                 queue.unpick(&claim.picked, share);
-                let lane = claim.picked.lane;
-                queue.lanes[lane as usize].window.put_back(claim.picked.entry.clone());
-                queue.sync_level(lane, claim.picked.entry.priority);
+                queue.put_back(&claim.picked);
             }
         }
         for refill in &plan.refills {

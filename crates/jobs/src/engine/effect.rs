@@ -1,5 +1,7 @@
 //! What a transaction did to jobs, for memory to follow once it is durable.
 
+use std::sync::Arc;
+
 use base::{JobId, TenantId, Timestamp};
 
 use super::window::Entry;
@@ -38,6 +40,9 @@ pub(crate) struct Change {
     pub(crate) queue: i64,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) bytes: u64,
+    /// Where it stood in its tenant's window: with no key when it was not ready.
+    pub(crate) priority: u8,
+    pub(crate) key: Option<Arc<str>>,
     pub(crate) attempt: u32,
     pub(crate) fence: i64,
     /// `None`: it is new, or came back from its end.

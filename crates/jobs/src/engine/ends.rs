@@ -379,6 +379,8 @@ pub(crate) fn change(row: &JobRow, from: Option<State>, to: To, why: Option<Why>
         queue: row.queue,
         tenant: tenant_of(&row.tenant)?,
         bytes: row.bytes,
+        priority: row.priority,
+        key: row.key.as_deref().filter(|_| from == Some(State::Ready)).map(Into::into),
         attempt: row.attempt,
         fence: row.fence,
         from,

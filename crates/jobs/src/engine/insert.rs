@@ -387,6 +387,8 @@ fn added(row: &NewRow, tenant: Option<TenantId>) -> Effect {
         queue: row.queue,
         tenant,
         bytes: row.payload.len() as u64,
+        priority: row.priority,
+        key: row.key.clone(),
         attempt: 0,
         fence: 0,
         from: None,

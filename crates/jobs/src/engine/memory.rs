@@ -70,6 +70,14 @@ pub(crate) struct Memory {
     pub(crate) processes: u32,
     /// Other processes may have the store open: limits of concurrency are counted there.
     pub(crate) is_shared: bool,
+    /// This process among those on the store.
+    pub(crate) name: Arc<str>,
+    /// Its name, while it claims without counting what others run.
+    pub(crate) alone: Option<Arc<str>>,
+    /// Nothing is claimed until another process's name is out of the way.
+    pub(crate) is_contested: bool,
+    /// Jobs that ended or were removed since their rows were last cleared away.
+    pub(crate) gone: u64,
     pub(crate) metrics: JobMetrics,
 }
 
@@ -99,6 +107,10 @@ impl Memory {
             is_short: false,
             processes: 1,
             is_shared: false,
+            name: format!("{:016x}", random.u64()).into(),
+            alone: None,
+            is_contested: false,
+            gone: 0,
             metrics,
         }
     }
@@ -237,6 +249,17 @@ impl Memory {
         if let Some(queue) = self.queue(slot) {
             queue.lanes[lane as usize].window.distrust();
             self.low.push((slot, lane));
+        }
+    }
+
+    /// Reads a lane's window anew: it holds jobs that are not ready any more.
+    pub(crate) fn reread(&mut self, slot: usize, lane: LaneId) {
+        if let Some(queue) = self.queue(slot) {
+            queue.lanes[lane as usize].window.reset();
+            queue.sync_lane(lane);
+            if self.low.last() != Some(&(slot, lane)) {
+                self.low.push((slot, lane));
+            }
         }
     }
 

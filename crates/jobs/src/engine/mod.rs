@@ -5,6 +5,7 @@
 //! do what takes more than one statement, `many` what is about many jobs, `queues` what is about queues. `timed` does what
 //! time brings, `tenants` knows plans and suspensions, `events` tells, `port` serves other capabilities.
 
+mod alone;
 mod apply;
 mod batch;
 mod calls;
@@ -20,6 +21,7 @@ mod plan;
 mod port;
 mod queue;
 mod queues;
+mod run;
 mod tenants;
 mod timed;
 mod window;
@@ -91,7 +93,9 @@ struct Inner {
     timer: Notify,
     in_flight_max: usize,
     /// This process among those on the store.
-    name: String,
+    name: Arc<str>,
+    /// When it began, monotonic.
+    opened: Duration,
     /// When others were last heard of.
     others: Mutex<HashMap<String, Duration>>,
     /// Whether some unique key holds for a time.
@@ -116,7 +120,8 @@ impl Engine {
         let in_flight_max = if db.kind() == Kind::Sqlite { IN_FLIGHT_SQLITE } else { IN_FLIGHT_POSTGRES };
         let inner = Arc::new(Inner {
             ctx: SystemCtx::because("jobs of all tenants share queues"),
-            name: format!("{:016x}", random.u64()),
+            name: memory.name.clone(),
+            opened: clock.monotonic(),
             memory: Mutex::new(memory),
             timer: Notify::new(),
             in_flight_max,

@@ -147,6 +147,12 @@ impl Queue {
         self.end_active(*lane, entry.key.as_ref());
     }
 
+    /// Puts a job back into its window that could not begin now.
+    pub(crate) fn put_back(&mut self, picked: &Picked) {
+        self.lanes[picked.lane as usize].window.put_back(picked.entry.clone());
+        self.sync_level(picked.lane, picked.entry.priority);
+    }
+
     /// A job runs no more, however it ended: its places are free.
     pub(crate) fn end_running(&mut self, running: &Running, now: Timestamp, counts: bool) {
         let took = u64::try_from(now.micros().saturating_sub(running.started_at)).unwrap_or(0);

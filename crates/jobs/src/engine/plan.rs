@@ -140,6 +140,10 @@ pub(crate) struct Plan {
     pub(crate) refills: Vec<RefillRow>,
     /// Queues whose limits other processes count as well, by number.
     pub(crate) locks: Vec<LockRow>,
+    /// This process.
+    pub(crate) name: Arc<str>,
+    /// The same, where it claims from queues with limits without counting what others run.
+    pub(crate) alone: Option<Arc<str>>,
 }
 
 /// A claim and how many rows of the batch it was given.
@@ -170,7 +174,9 @@ impl Memory {
         let locks = if self.is_shared { self.locks(&claims) } else { Vec::new() };
         let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, bytes: _ } =
             std::mem::take(&mut self.pending);
-        let plan = Plan { now, inserts, acks, beats, claims, refills, locks };
+        let alone = self.alone.clone().filter(|_| !locks.is_empty());
+        let name = self.name.clone();
+        let plan = Plan { now, inserts, acks, beats, claims, refills, locks, name, alone };
         let callers =
             Callers { inserts: insert_calls, acks: ack_calls, beats: beat_calls, claims: claim_calls };
         Some((plan, callers))
@@ -178,6 +184,9 @@ impl Memory {
 
     /// Proposes jobs to claims that wait, in their order.
     fn feed(&mut self, now: Timestamp, claims: &mut Vec<ClaimRow>, calls: &mut Vec<ClaimCall>) {
+        if self.is_contested {
+            return;
+        }
         let mut hungry = std::mem::take(&mut self.hungry);
         hungry.retain(|slot| {
             self.feed_queue(*slot, now, claims, calls);
@@ -195,7 +204,7 @@ impl Memory {
         claims: &mut Vec<ClaimRow>,
         calls: &mut Vec<ClaimCall>,
     ) {
-        let (share, window_max) = (self.processes, self.window_max);
+        let (share, window_max, is_shared) = (self.processes, self.window_max, self.is_shared);
         let Self { low, .. } = self;
         let mut wants = std::mem::take(low);
         let Some(queue) = self.queue(slot) else {
@@ -215,7 +224,11 @@ impl Memory {
                     exhausted |= waiter.tenant.is_none();
                     break;
                 };
-                if queue.lanes[picked.lane as usize].window.wants(window_max / 2) {
+                let window = &mut queue.lanes[picked.lane as usize].window;
+                if is_shared {
+                    window.propose(picked.entry.id);
+                }
+                if window.wants(window_max / 2) {
                     wants.push((slot, picked.lane));
                 }
                 claims.push(claim_row(slot, queue, picked, &waiter, now));

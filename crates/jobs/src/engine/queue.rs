@@ -193,6 +193,11 @@ impl Queue {
         self.ready + self.later + self.blocked + self.coming
     }
 
+    /// Whether running jobs are limited by number.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.settings.concurrency.or(self.settings.per_tenant.concurrency).is_some()
+    }
+
     pub(crate) fn find_lane(&self, tenant: Option<TenantId>) -> Option<LaneId> {
         self.by_tenant.get(&tenant).copied()
     }
@@ -312,8 +317,9 @@ impl Queue {
         }))
     }
 
-    /// Takes a ready job into its lane's window, if it belongs there.
-    pub(crate) fn offer(&mut self, lane: LaneId, entry: Entry, len_max: usize) {
+    /// Takes a ready job into its lane's window, if it belongs there. Answers whether the window is to be filled from the
+    /// store before anything can begin.
+    pub(crate) fn offer(&mut self, lane: LaneId, entry: Entry, len_max: usize) -> bool {
         let level = entry.priority;
         let of = &mut self.lanes[lane as usize];
         let keyed = entry.key.is_some();
@@ -327,6 +333,7 @@ impl Queue {
         if keyed {
             self.unblock_keys(lane);
         }
+        self.lanes[lane as usize].window.is_starved()
     }
 }
 

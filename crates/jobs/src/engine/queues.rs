@@ -174,7 +174,7 @@ impl Engine {
     /// [`Error::QueueUnknown`], [`Error::Store`].
     pub async fn status(&self, key: &QueueKey, scope: Scope) -> Result<QueueStatus, Error> {
         if self.0.db.kind() == Kind::Postgres {
-            self.0.recount(false).await?;
+            self.0.recount().await?;
         }
         let (mut status, number, ask) = self.0.memory_status(key, scope)?;
         let tenant = scope.tenant().map(|tenant| tenant.to_string());

@@ -36,6 +36,9 @@ const FAILED_PAUSE: Duration = Duration::from_millis(500);
 /// A process that was not heard of for so long is gone.
 const ALIVE_FOR: Duration = Duration::from_secs(10);
 
+/// A queue, its tenants with ready jobs, and what all processes run of it by tenant (`None`: nobody else runs any).
+type Found = (i64, Vec<String>, Option<Vec<(String, u64)>>);
+
 impl Engine {
     /// Does timed work until `stop`: what is delayed becomes due, leases end, finished jobs are forgotten, news of other
     /// processes are read. To be run once a process, as a worker.
@@ -130,6 +133,10 @@ impl Inner {
         if over || shared {
             self.expire(now).await?;
         }
+        if self.memory.lock().is_contested {
+            self.claim_with_others();
+        }
+        self.clear_away();
         self.meet_strangers().await;
         self.kick();
         Ok(())
@@ -285,15 +292,15 @@ impl Inner {
             self.write(move |tx, _| Ok(parts::sweep_keys(tx, now)?)).await?;
         }
         if self.db.kind() == Kind::Postgres {
-            self.recount(true).await?;
+            self.recount().await?;
         }
         self.memory.lock().tidy(now);
         Ok(())
     }
 
     /// Counts what other processes changed as well. Without others memory is right.
-    pub(crate) async fn recount(self: &Arc<Self>, even_alone: bool) -> Result<(), Error> {
-        if self.memory.lock().processes < 2 && !even_alone {
+    pub(crate) async fn recount(self: &Arc<Self>) -> Result<(), Error> {
+        if self.memory.lock().processes < 2 {
             return Ok(());
         }
         let counts = self.db.read_system::<_, Error, _>(&self.ctx, |tx| Ok(live::counts(tx)?)).await?;
@@ -314,7 +321,7 @@ impl Inner {
         }
         self.db.signal(QUEUES_TOPIC, &format!("{} alive", self.name));
         let now = self.clock.monotonic();
-        let hungry: Vec<i64> = {
+        let (is_alone, hungry): (bool, Vec<i64>) = {
             let mut memory = self.memory.lock();
             let mut others = self.others.lock();
             others.retain(|_, heard| now.saturating_sub(*heard) < ALIVE_FOR);
@@ -324,7 +331,8 @@ impl Inner {
                 let was_asked = std::mem::take(&mut queue.was_asked);
                 (was_asked || !queue.waiters.is_empty()).then_some(queue.number)
             };
-            memory.all().filter_map(asks).collect()
+            let hungry = memory.all().filter_map(asks).collect();
+            (memory.alone.is_some(), hungry)
         };
         let found = self
             .db
@@ -332,24 +340,29 @@ impl Inner {
                 let mut found = Vec::new();
                 for number in &hungry {
                     let tenants = live::tenants(tx, *number)?;
-                    let active = live::active(tx, *number)?;
+                    let active = if is_alone { None } else { Some(live::active(tx, *number)?) };
                     found.push((*number, tenants, active));
                 }
                 Ok((found, live::next_due(tx)?))
             })
             .await?;
+        self.take_in_others(found.0, found.1);
+        self.look_for_others().await
+    }
+
+    fn take_in_others(&self, found: Vec<Found>, next_due: Option<Timestamp>) {
         let mut memory = self.memory.lock();
-        let (found, next_due) = found;
         if let Some(at) = next_due {
             memory.due_by(at);
         }
         for (number, tenants, active) in found {
-            memory.set_active(number, &active);
+            if let Some(active) = active {
+                memory.set_active(number, &active);
+            }
             for tenant in tenants {
                 memory.hear(number, &tenant);
             }
         }
-        Ok(())
     }
 
     pub(crate) fn signal_ready(&self, queue: i64, tenant: &str) {
@@ -359,7 +372,7 @@ impl Inner {
     fn hear_ready(self: &Arc<Self>, payload: &str) {
         let mut words = payload.split(' ');
         let (from, queue, tenant) = (words.next(), words.next(), words.next());
-        if from == Some(self.name.as_str()) {
+        if from == Some(&*self.name) {
             return;
         }
         {
@@ -375,7 +388,7 @@ impl Inner {
 
     async fn hear_queues(self: &Arc<Self>, payload: &str) {
         let (from, rest) = payload.split_once(' ').unwrap_or((payload, ""));
-        if from == self.name {
+        if *from == *self.name {
             return;
         }
         if rest == "alive" {

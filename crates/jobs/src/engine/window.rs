@@ -4,7 +4,7 @@
 //! low. Without `more` there is nothing beyond. Jobs leave the window when they are proposed to the store; one that the
 //! store refuses was taken or cancelled by somebody else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -69,6 +69,10 @@ pub(crate) struct Window {
     refilling: bool,
     /// The first place of what became ready while a refill read, and was left to the store.
     missed: Option<Place>,
+    /// Jobs that were proposed to the store, which has not answered yet.
+    proposed: HashSet<JobId>,
+    /// What a refill must not bring: it may have read these before they were taken or removed.
+    taken: HashSet<JobId>,
 }
 
 impl Window {
@@ -97,6 +101,11 @@ impl Window {
     /// Whether something may lie in the store that is not here, and nobody is reading it.
     pub(crate) fn wants(&self, below: usize) -> bool {
         self.more && !self.refilling && self.len < below
+    }
+
+    /// Whether all that is ready lies in the store, and nobody is reading it.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.wants(1)
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -148,6 +157,7 @@ impl Window {
     pub(crate) fn begin_refill(&mut self) -> Option<Place> {
         self.refilling = true;
         self.missed = None;
+        self.taken.clone_from(&self.proposed);
         self.end
     }
 
@@ -160,8 +170,9 @@ impl Window {
     pub(crate) fn end_refill(&mut self, found: Vec<Entry>, full: bool) {
         self.refilling = false;
         let missed = self.missed.take();
+        let taken = std::mem::take(&mut self.taken);
         let end = found.last().map(Entry::place).max(self.end);
-        found.into_iter().for_each(|entry| self.put(entry));
+        found.into_iter().filter(|entry| !taken.contains(&entry.id)).for_each(|entry| self.put(entry));
         self.more = full || missed.is_some();
         // What became ready meanwhile mostly lies beyond what was read. If not, reading begins anew.
         self.end = if missed.is_some_and(|place| Some(place) <= end) { None } else { end };
@@ -199,8 +210,43 @@ impl Window {
         self.max = self.max.max(Some(place));
     }
 
+    /// Notes that a job goes to the store while others may be reading there; [`Window::answered`] ends it.
+    pub(crate) fn propose(&mut self, id: JobId) {
+        self.proposed.insert(id);
+        if self.refilling {
+            self.taken.insert(id);
+        }
+    }
+
+    /// The store has said what became of a proposal.
+    pub(crate) fn answered(&mut self, id: JobId) {
+        self.proposed.remove(&id);
+    }
+
+    /// Takes out a job that somebody cancelled, removed or moved away.
+    pub(crate) fn forget(&mut self, priority: u8, key: Option<&Arc<str>>, id: JobId) {
+        if self.refilling {
+            self.taken.insert(id);
+        }
+        let Ok(at) = self.levels.binary_search_by_key(&priority, |(level, _)| *level) else { return };
+        let level = &mut self.levels[at].1;
+        let queue = match key {
+            None => Some(&mut level.plain),
+            Some(key) => level.keyed.get_mut(key),
+        };
+        let Some(queue) = queue else { return };
+        let Ok(known) = queue.binary_search_by_key(&id, |entry| entry.id) else { return };
+        let Some(entry) = queue.remove(known) else { return };
+        if let Some(key) = key.filter(|_| queue.is_empty()) {
+            level.keyed.remove(key);
+        }
+        self.len -= 1;
+        self.bytes -= entry.weight();
+    }
+
     /// Puts a job back that was proposed and not taken.
     pub(crate) fn put_back(&mut self, entry: Entry) {
+        self.taken.remove(&entry.id);
         if self.more && self.end.is_none_or(|end| entry.place() > end) {
             return;
         }
@@ -323,6 +369,27 @@ mod tests {
         assert!(window.is_complete());
         // The same id at two priorities cannot be in the store; here both are kept.
         assert_eq!(drain(&mut window), [6, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn what_was_removed_is_in_no_window_also_when_a_refill_read_it_before() {
+        let mut window = Window::default();
+        (1..=4).for_each(|number| assert!(window.offer(entry(number, 5, None), 4)));
+        window.offer(entry(5, 5, Some("a")), 4);
+        window.offer(entry(6, 5, None), 4);
+        let id = |number: u8| entry(number, 5, None).id;
+        window.forget(5, None, id(2));
+        window.forget(5, None, id(9));
+        window.begin_refill();
+        window.forget(5, None, id(6));
+        let taken = window.pop(5, |_| true).expect("there is one");
+        window.propose(taken.id);
+        window.end_refill(vec![entry(1, 5, None), entry(6, 5, None), entry(7, 5, None)], false);
+        window.answered(taken.id);
+        assert_eq!((taken.id, drain(&mut window)), (id(1), vec![3, 4, 7]));
+        (1..=3).for_each(|number| window.put(entry(number, 5, Some("k"))));
+        (1..=3).for_each(|number| window.forget(5, Some(&"k".into()), id(number)));
+        assert!(!window.has(5) && window.bytes() == 0);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Jobs that have ended and are kept.
 
 use base::{JobId, Timestamp};
-use db::{Column, Error, Hits, Kind, Many, Row, Rows, Sql, SystemTx, params};
+use db::{Column, Error, Many, Row, Rows, Sql, SystemTx, params};
 
-use super::live::{self, JobRow, job_id};
+use super::live::{JobRow, job_id};
 use crate::JobStatus;
 use crate::model::state::{end_number, end_of, flags};
 
@@ -80,8 +80,9 @@ pub(crate) fn read(tx: &mut SystemTx<'_>, id: JobId) -> Result<Option<DoneRow>, 
     found.as_ref().map(DoneRow::read).transpose()
 }
 
-/// On SQLite the row is copied and then removed ([`live::gone`]); on PostgreSQL one statement does both.
-const KEEP: Many = Many {
+/// Ends running jobs well and keeps them: id, fence, finished_at, keep_until, result. On SQLite the row is copied and then
+/// removed ([`super::live::GONE`]); on PostgreSQL one statement does both.
+pub(crate) const KEEP: Many = Many {
     sqlite: "INSERT INTO jobs_done (id, queue, tenant, status, priority, run_at, attempt, attempts, fence, created_at, \
              started_at, finished_at, keep_until, flags, bytes, key, worker, payload, options, result) \
              SELECT id, queue, tenant, 0, priority, run_at, attempt, attempts, fence, created_at, started_at, $3, $4, flags, \
@@ -96,15 +97,6 @@ const KEEP: Many = Many {
                keep_until, flags, bytes, key, worker, payload, options, result FROM gone) SELECT ord FROM gone",
     columns: &[Column::Blob, Column::Int, Column::Int, Column::Int, Column::Text],
 };
-
-/// Ends running jobs well and keeps them: id, fence, finished_at, keep_until, result. `bare` has the first two of each.
-pub(crate) fn keep(tx: &mut SystemTx<'_>, rows: &Rows<'_>, bare: &Rows<'_>) -> Result<Hits, Error> {
-    let hits = tx.many(&KEEP, rows)?;
-    if tx.kind() == Kind::Sqlite {
-        live::gone(tx, bare)?;
-    }
-    Ok(hits)
-}
 
 const ADD: Sql = Sql::One(
     "INSERT INTO jobs_done (id, queue, tenant, status, priority, run_at, attempt, attempts, created_at, started_at, \

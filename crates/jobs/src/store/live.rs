@@ -1,7 +1,7 @@
 //! Jobs that have not ended.
 
 use base::{JobId, Timestamp};
-use db::{Column, Error, Hits, Many, Row, Rows, Sql, SystemTx, params};
+use db::{Column, Error, Hits, Many, Row, Rows, Sql, SystemTx, Value, params};
 
 use crate::model::state::State;
 
@@ -72,7 +72,7 @@ impl JobRow {
     }
 }
 
-fn rows(found: Vec<Row>) -> Result<Vec<JobRow>, Error> {
+pub(crate) fn rows(found: Vec<Row>) -> Result<Vec<JobRow>, Error> {
     found.iter().map(JobRow::read).collect()
 }
 
@@ -105,7 +105,8 @@ const INSERT_COLUMNS: &[Column] = &[
 /// How many columns a new job gives.
 pub(crate) const INSERT_WIDTH: usize = INSERT_COLUMNS.len();
 
-const INSERT: Many = Many {
+/// New jobs: see [`insert`].
+pub(crate) const INSERT: Many = Many {
     sqlite: "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, \
              pending, key, payload, options, attempt, fence) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)",
@@ -125,7 +126,8 @@ pub(crate) fn insert(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<(), Error
     tx.many(&INSERT, rows).map(drop)
 }
 
-const INSERT_BODIES: Many = Many {
+/// Large payloads: id, body.
+pub(crate) const INSERT_BODIES: Many = Many {
     sqlite: "INSERT INTO jobs_payloads (id, body) VALUES ($1, $2)",
     postgres: "INSERT INTO jobs_payloads (id, body) SELECT u.id, u.body \
                FROM UNNEST($1::bytea[], $2::text[]) WITH ORDINALITY AS u(id, body, ord)",
@@ -137,9 +139,10 @@ pub(crate) fn insert_bodies(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<()
     if rows.is_empty() { Ok(()) } else { tx.many(&INSERT_BODIES, rows).map(drop) }
 }
 
+/// Takes ready jobs, each if nobody was faster: id, fence, lease_until, started_at, worker.
 // On PostgreSQL `state + 0` keeps the partial indexes out of batches by id: with statistics of an empty table its planner
 // would walk all ready (or running) jobs and look each up in the batch.
-const CLAIM: Many = Many {
+pub(crate) const CLAIM: Many = Many {
     sqlite: "UPDATE jobs_jobs SET state = 2, fence = fence + 1, attempt = attempt + 1, lease_until = $3, \
              started_at = $4, worker = $5 WHERE id = $1 AND state = 0 AND fence = $2",
     postgres: "UPDATE jobs_jobs j SET state = 2, fence = j.fence + 1, attempt = j.attempt + 1, \
@@ -150,12 +153,21 @@ const CLAIM: Many = Many {
     columns: &[Column::Blob, Column::Int, Column::Int, Column::Int, Column::Text],
 };
 
-/// Takes ready jobs, each if nobody was faster: id, fence, lease_until, started_at, worker.
-pub(crate) fn claim(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Hits, Error> {
-    tx.many(&CLAIM, rows)
-}
+/// [`CLAIM`] by a process that is alone, if it still is: its name is the last column. On PostgreSQL alone.
+pub(crate) const CLAIM_ALONE: Many = Many {
+    sqlite: "UPDATE jobs_jobs SET state = 2, fence = fence + 1, attempt = attempt + 1, lease_until = $3, \
+             started_at = $4, worker = $5 WHERE id = $1 AND state = 0 AND fence = $2 AND $6 <> ''",
+    postgres: "UPDATE jobs_jobs j SET state = 2, fence = j.fence + 1, attempt = j.attempt + 1, \
+               lease_until = u.lease_until, started_at = u.started_at, worker = u.worker \
+               FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) \
+               WITH ORDINALITY AS u(id, fence, lease_until, started_at, worker, alone, ord) \
+               WHERE j.id = u.id AND j.state + 0 = 0 AND j.fence = u.fence \
+               AND u.alone = (SELECT a.name FROM jobs_alone a WHERE a.number = 1) RETURNING u.ord",
+    columns: &[Column::Blob, Column::Int, Column::Int, Column::Int, Column::Text, Column::Text],
+};
 
-const BODIES: Many = Many {
+/// Payloads by id, each with the ordinal of its row.
+pub(crate) const BODIES: Many = Many {
     sqlite: "SELECT coalesce(j.payload, p.body) FROM jobs_jobs j LEFT JOIN jobs_payloads p ON p.id = j.id \
              WHERE j.id = $1",
     postgres: "SELECT u.ord, coalesce(j.payload, p.body) FROM UNNEST($1::bytea[]) WITH ORDINALITY AS u(id, ord) \
@@ -163,12 +175,8 @@ const BODIES: Many = Many {
     columns: &[Column::Blob],
 };
 
-/// Payloads by id, each with the ordinal of its row.
-pub(crate) fn bodies(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Vec<(usize, Row)>, Error> {
-    if rows.is_empty() { Ok(Vec::new()) } else { tx.query_many(&BODIES, rows) }
-}
-
-const BEAT: Many = Many {
+/// Extends leases: id, fence, lease_until. Finds the flags of those that are held.
+pub(crate) const BEAT: Many = Many {
     sqlite: "UPDATE jobs_jobs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 2 RETURNING flags",
     postgres: "UPDATE jobs_jobs j SET lease_until = u.lease_until \
                FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS u(id, fence, lease_until, ord) \
@@ -181,17 +189,13 @@ pub(crate) fn beat(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Vec<(usize,
     if rows.is_empty() { Ok(Vec::new()) } else { tx.query_many(&BEAT, rows) }
 }
 
-const GONE: Many = Many {
+/// Ends running jobs of which nothing is kept: id, fence.
+pub(crate) const GONE: Many = Many {
     sqlite: "DELETE FROM jobs_jobs WHERE id = $1 AND fence = $2 AND state = 2",
     postgres: "DELETE FROM jobs_jobs j USING UNNEST($1::bytea[], $2::bigint[]) WITH ORDINALITY AS u(id, fence, ord) \
                WHERE j.id = u.id AND j.fence = u.fence AND j.state + 0 = 2 RETURNING u.ord",
     columns: &[Column::Blob, Column::Int],
 };
-
-/// Ends running jobs of which nothing is kept: id, fence.
-pub(crate) fn gone(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<Hits, Error> {
-    tx.many(&GONE, rows)
-}
 
 const RESTORE: Sql = Sql::One(
     "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, key, \
@@ -274,27 +278,21 @@ pub(crate) fn child_ended(tx: &mut SystemTx<'_>, parent: JobId, now: Timestamp) 
     Ok(tx.execute(&CHILD_ENDED, &params![parent.as_bytes().as_slice(), now])? > 0)
 }
 
-const WINDOW: Sql = Sql::One(concat!(
+/// The next ready jobs of a tenant in a queue after a place.
+pub(crate) const WINDOW: Sql = Sql::One(concat!(
     "SELECT ",
     columns!(),
     " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
      ORDER BY priority, id LIMIT $5"
 ));
 
-/// The next ready jobs of a tenant in a queue after a place.
-pub(crate) fn window(
-    tx: &mut SystemTx<'_>,
-    queue: i64,
-    tenant: &str,
-    after: Option<(u8, JobId)>,
-    limit: usize,
-) -> Result<Vec<JobRow>, Error> {
+/// The parameters of [`WINDOW`].
+pub(crate) fn window_params(queue: i64, tenant: &str, after: Option<(u8, JobId)>, limit: usize) -> [Value; 5] {
     let (priority, id) = match &after {
         Some((priority, id)) => (i64::from(*priority), id.as_bytes().as_slice()),
         None => (-1, [].as_slice()),
     };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    rows(tx.query(&WINDOW, &params![queue, tenant, priority, id, limit])?)
+    params![queue, tenant, priority, id, i64::try_from(limit).unwrap_or(i64::MAX)]
 }
 
 const DUE: Sql = Sql::One(concat!(
@@ -401,12 +399,18 @@ pub(crate) fn oldest(tx: &mut SystemTx<'_>, queue: i64, tenant: &str) -> Result<
     tx.query_opt(&OLDEST, &params![queue, tenant])?.map(|row| row.get(0)).transpose()
 }
 
-const ACTIVE: Sql =
+/// How many jobs of each tenant run: read by [`active_rows`].
+pub(crate) const ACTIVE: Sql =
     Sql::One("SELECT tenant, count(*) FROM jobs_jobs WHERE state = 2 AND queue = $1 GROUP BY tenant");
 
 /// How many jobs of each tenant run, whoever claimed them.
 pub(crate) fn active(tx: &mut SystemTx<'_>, queue: i64) -> Result<Vec<(String, u64)>, Error> {
-    tx.query(&ACTIVE, &params![queue])?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    active_rows(&tx.query(&ACTIVE, &params![queue])?)
+}
+
+/// What [`ACTIVE`] found.
+pub(crate) fn active_rows(rows: &[Row]) -> Result<Vec<(String, u64)>, Error> {
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
 pub(crate) use columns;

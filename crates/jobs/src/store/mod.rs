@@ -1,5 +1,6 @@
 //! All statements about queues and jobs.
 
+pub(crate) mod alone;
 pub(crate) mod done;
 pub(crate) mod live;
 pub(crate) mod parts;
@@ -14,10 +15,14 @@ const OF_ALL: &str =
 /// The tables.
 pub(crate) const MIGRATIONS: MigrationSet = MigrationSet {
     capability: "jobs",
-    migrations: &[Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/0001_jobs.sql") }],
+    migrations: &[
+        Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/0001_jobs.sql") },
+        Migration { number: 2, name: "alone", sql: include_str!("../../migrations/0002_alone.sql") },
+    ],
     tenant_tables: &[],
     system_tables: &[
         ("jobs_queues", "queues belong to an environment; many tenants fill one"),
+        ("jobs_alone", "one row: which process claims alone"),
         ("jobs_jobs", OF_ALL),
         ("jobs_payloads", OF_ALL),
         ("jobs_done", OF_ALL),

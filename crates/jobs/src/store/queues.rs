@@ -118,13 +118,8 @@ pub(crate) fn remove(tx: &mut SystemTx<'_>, number: i64) -> Result<(), Error> {
     tx.execute(&REMOVE, &params![number]).map(drop)
 }
 
-const LOCK: Sql = Sql::Split {
-    // One process, one writer: nobody else counts meanwhile.
+/// Keeps other processes from claiming of this queue until the transaction ends. On SQLite nobody else is there.
+pub(crate) const LOCK: Sql = Sql::Split {
     sqlite: "SELECT number FROM jobs_queues WHERE number = $1",
     postgres: "SELECT number FROM jobs_queues WHERE number = $1 FOR UPDATE",
 };
-
-/// Keeps other processes from claiming of this queue until the transaction ends.
-pub(crate) fn lock(tx: &mut SystemTx<'_>, number: i64) -> Result<(), Error> {
-    tx.query(&LOCK, &params![number]).map(drop)
-}

@@ -162,3 +162,49 @@ async fn a_list_that_searches_goes_on_where_it_stopped() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_drained_lies_in_no_claims_way() {
+    let settings = QueueSettings { concurrency: Some(1_000), ..QueueSettings::default() };
+    yards(settings, |yard| async move {
+        let tenants: Vec<_> = (0..4).map(|_| yard.tenant()).collect();
+        let of = |n: usize| Draft { tenant: Some(tenants[n % 4]), ..draft(n) };
+        for page in 0..6 {
+            yard.add((page * 1_000..(page + 1) * 1_000).map(of).collect()).await;
+        }
+        while yard.engine.drain(&yard.queue, yard.all).await.unwrap().more {}
+        assert_eq!(yard.status().await.waiting, 0);
+        yard.add((0..8).map(of).collect()).await;
+        let before = yard.store.db.stats();
+        for _ in 0..8 {
+            let job = yard.claim_one().await;
+            yard.done(&job).await.unwrap();
+        }
+        let after = yard.store.db.stats();
+        // A transaction for each claim and each end, and a few to read the windows: not one for each job that is gone.
+        let rounds = after.commits - before.commits;
+        assert!(rounds <= 16 + 2 * 4, "{rounds} transactions for 8 jobs");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_that_starts_anew_is_filled_without_being_asked() {
+    yards(QueueSettings::default(), |yard| async move {
+        yard.add((0..600).map(draft).collect()).await;
+        // All of them come before those that are there, and are more than a window takes.
+        for page in 0..4 {
+            let first = |n: usize| Draft { priority: Some(0), ..draft(n) };
+            yard.add((page * 400..(page + 1) * 400).map(first).collect()).await;
+        }
+        let mut seen = 0;
+        while seen < 2_200 {
+            let claimed = yard.claim(100).await;
+            assert!(!claimed.is_empty(), "{seen} of 2,200 came out");
+            let acks = claimed.iter().map(|job| jobs::Ack { id: job.id, fence: job.fence, result: None });
+            seen += claimed.len();
+            yard.engine.complete(yard.all, acks.collect(), None).await.unwrap();
+        }
+    })
+    .await;
+}

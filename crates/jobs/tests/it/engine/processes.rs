@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use base::{EnvironmentId, ManualClock};
-use db::{Db, Kind, Options, SystemTx};
+use db::{Db, Kind, Options, Sql, SystemTx};
 use jobs::{Claimed, Deps, Draft, Engine, JobStatus, Limits, QueueKey, QueueSettings, Scope};
 use lifecycle::Stop;
 use ports::{Enqueue, EnqueueError, NewJob, QueueRef};
@@ -163,6 +163,53 @@ async fn two_processes_keep_one_limit() {
             assert!(held.iter().filter(|job| job.tenant == Some(tenant)).count() <= 3);
         }
         run.abort();
+    })
+    .await;
+}
+
+/// The name of the process that claims without counting what others run.
+async fn alone(store: &Store) -> String {
+    const NAME: Sql = Sql::One("SELECT name FROM jobs_alone WHERE number = 1");
+    let read = |tx: &mut SystemTx<'_>| tx.query_opt(&NAME, &[])?.map_or(Ok(String::new()), |row| row.get(0));
+    store.db.read_system::<String, db::Error, _>(&store.system(), read).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_takes_itself_for_the_only_one_keeps_the_limit_that_others_count() {
+    let settings = QueueSettings { concurrency: Some(5), ..QueueSettings::default() };
+    yards(settings, |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        // Neither hears of the other: nobody runs their timed work but this test.
+        let other = super::open(&yard.store).await;
+        yard.pass(secs(4)).await;
+        let name = alone(&yard.store).await;
+        assert!(!name.is_empty(), "who hears of nobody claims alone");
+        yard.add((0..40).map(draft).collect()).await;
+        let mut held = yard.claim(3).await;
+        assert_eq!((held.len(), alone(&yard.store).await), (3, name.clone()));
+        other.tick().await.unwrap();
+        let theirs = other.claim(yard.request(10)).await.unwrap();
+        assert_eq!(theirs.len(), 2, "whoever comes counts what the first runs");
+        assert_ne!(alone(&yard.store).await, name);
+        assert!(yard.claim(10).await.is_empty(), "and the first counts from then on");
+        for job in held.drain(..2) {
+            yard.done(&job).await.unwrap();
+        }
+        held.extend(yard.claim(10).await);
+        assert_eq!(held.len(), 3);
+        // What a process left running takes its places until it ends, also where nobody else claims any more.
+        drop(other);
+        yard.pass(secs(12)).await;
+        assert_ne!(alone(&yard.store).await, "");
+        assert!(yard.claim(10).await.is_empty());
+        for job in &theirs {
+            yard.done(job).await.unwrap();
+        }
+        yard.pass(secs(1)).await;
+        held.extend(yard.claim(10).await);
+        assert_eq!(held.len(), 5);
     })
     .await;
 }
