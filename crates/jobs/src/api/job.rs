@@ -22,26 +22,28 @@ impl State {
         Ok((call.path.id("j")?, scope))
     }
 
-    /// The accounts on which a caller looks for a job that people ask for: an operator also among the installation's own.
-    fn accounts<B, Q>(call: &Call<B, Q>, scope: Scope) -> Vec<Scope> {
-        if call.caller.is_operator() && scope.tenant().is_none() {
-            vec![scope, Scope::Environment(None)]
-        } else {
-            vec![scope]
+    /// Does something to a job that people ask for. An operator finds it among the installation's own as well.
+    async fn on_each_account<B, Q, T, F>(
+        call: &Call<B, Q>,
+        scope: Scope,
+        ask: impl Fn(Scope) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match ask(scope).await {
+            Err(Error::NotFound) if call.caller.is_operator() && scope.tenant().is_none() => {
+                Ok(ask(Scope::Environment(None)).await?)
+            }
+            answer => Ok(answer?),
         }
     }
 }
 
 pub(crate) async fn get(state: Arc<State>, call: Call) -> Result<Reply<Detail>, Problem> {
     let (id, scope) = state.job(&call).await?;
-    let mut refused = Error::NotFound;
-    for account in State::accounts(&call, scope) {
-        match state.engine.get(account, id).await {
-            Ok(detail) => return Ok(Reply::ok(detail.into())),
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused.into())
+    let found = State::on_each_account(&call, scope, |account| state.engine.get(account, id)).await?;
+    Ok(Reply::ok(found.into()))
 }
 
 pub(crate) async fn wait(state: Arc<State>, call: Call<(), WaitQuery>) -> Result<Reply<Detail>, Problem> {
@@ -56,26 +58,12 @@ pub(crate) async fn wait(state: Arc<State>, call: Call<(), WaitQuery>) -> Result
 
 pub(crate) async fn cancel(state: Arc<State>, call: Call) -> Result<Reply<Job>, Problem> {
     let (id, scope) = state.job(&call).await?;
-    let mut refused = Error::NotFound;
-    for account in State::accounts(&call, scope) {
-        match state.engine.cancel(account, id).await {
-            Ok(view) => return Ok(Reply::ok(view.into())),
-            Err(Error::NotFound) => {}
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused.into())
+    let found = State::on_each_account(&call, scope, |account| state.engine.cancel(account, id)).await?;
+    Ok(Reply::ok(found.into()))
 }
 
 pub(crate) async fn retry(state: Arc<State>, call: Call) -> Result<Reply<Job>, Problem> {
     let (id, scope) = state.job(&call).await?;
-    let mut refused = Error::NotFound;
-    for account in State::accounts(&call, scope) {
-        match state.engine.retry(account, id).await {
-            Ok(view) => return Ok(Reply::ok(view.into())),
-            Err(Error::NotFound) => {}
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused.into())
+    let found = State::on_each_account(&call, scope, |account| state.engine.retry(account, id)).await?;
+    Ok(Reply::ok(found.into()))
 }
