@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::permissions;
-use base::{Cursor, Page, PageRequest, TenantId, Timestamp, codes};
+use base::{Page, TenantId, Timestamp, codes};
 use db::{Anchor, AnchorError, Db, EventFilter, VerifyReport};
 use ports::TenantDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use web::{Call, Problem, Reply, Routes, Spec, Surface};
+use web::{Call, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use crate::model::EventView;
 
@@ -55,16 +55,9 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
 
 /// Which events to list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct EventQuery {
-    /// At most so many entries, 1 to 500; 50 when nothing is said.
-    #[serde(default)]
-    #[schemars(with = "u32", range(min = 1, max = 500))]
-    limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    #[schemars(with = "Cursor")]
-    cursor: Option<Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// Only this kind, or with `.*` at its end all that begin so: `tenant.*`.
     #[serde(default)]
     #[schemars(with = "String", length(max = 100), regex(pattern = r"^[a-z_]+([.][a-z_]+)*([.][*])?$"))]
@@ -88,11 +81,6 @@ pub(crate) struct EventQuery {
 }
 
 impl EventQuery {
-    fn page(&self) -> Result<PageRequest, Problem> {
-        PageRequest::new(self.limit, self.cursor.clone())
-            .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))
-    }
-
     fn filter(&self, tenant: Option<TenantId>) -> EventFilter {
         EventFilter {
             kind: self.kind.clone(),
@@ -177,7 +165,7 @@ impl State {
 }
 
 async fn list(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Page<EventView>>, Problem> {
-    let page = call.query.page()?;
+    let page = call.query.page.page();
     let named = match &call.query.tenant {
         // An erased tenant has no row any more, but its events are still the operators' to see.
         Some(name) if call.caller.is_operator() && TenantId::parse(name).is_ok() => {
@@ -198,7 +186,7 @@ async fn list(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Pag
 
 async fn of_tenant(state: Arc<State>, call: Call<(), EventQuery>) -> Result<Reply<Page<EventView>>, Problem> {
     let ctx = call.tenant_ctx(&*state.tenants).await?;
-    let page = call.query.page()?;
+    let page = call.query.page.page();
     if let Some(name) = &call.query.tenant
         && state.named(&call, name).await? != ctx.tenant()
     {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use authority::{Role, permissions};
-use base::{Cursor, Email, Page, PageRequest, TenantId, Timestamp, UserId, codes};
+use base::{Email, Page, TenantId, Timestamp, UserId, codes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use web::{Call, Problem, Reply, Routes, Spec};
+use web::{Call, PageQuery, Problem, Reply, Routes, Spec};
 
 use super::own::{SessionView, SessionsView};
 use super::{State, etag_of, name_of};
@@ -139,16 +139,9 @@ enum Of {
 
 /// Which users to list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// At most so many entries, 1 to 500; 50 when nothing is said.
-    #[serde(default)]
-    #[schemars(with = "u32", range(min = 1, max = 500))]
-    limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    #[schemars(with = "Cursor")]
-    cursor: Option<Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// `operators` or `project`.
     #[serde(default)]
     of: Of,
@@ -156,16 +149,9 @@ struct ListQuery {
 
 /// Which letters to list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct OutboxQuery {
-    /// At most so many entries, 1 to 500; 50 when nothing is said.
-    #[serde(default)]
-    #[schemars(with = "u32", range(min = 1, max = 500))]
-    limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    #[schemars(with = "Cursor")]
-    cursor: Option<Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// Those to this address alone.
     #[serde(default)]
     #[schemars(with = "Email")]
@@ -223,14 +209,9 @@ pub struct LetterView {
     pub created_at: Timestamp,
 }
 
-fn page_of(limit: Option<u32>, cursor: Option<Cursor>) -> Result<PageRequest, Problem> {
-    PageRequest::new(limit, cursor)
-        .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))
-}
-
 async fn list(state: Arc<State>, call: Call<(), ListQuery>) -> Result<Reply<Page<UserView>>, Problem> {
     let ctx = call.caller.system_ctx("list users")?;
-    let page = page_of(call.query.limit, call.query.cursor.clone())?;
+    let page = call.query.page.page();
     let realm = match call.query.of {
         Of::Operators => Realm::Operators,
         Of::Project => Realm::Project(call.environment()?.project),
@@ -338,7 +319,7 @@ async fn end_sessions(state: Arc<State>, call: Call) -> Result<Reply<()>, Proble
 
 async fn outbox(state: Arc<State>, call: Call<(), OutboxQuery>) -> Result<Reply<Page<LetterView>>, Problem> {
     let ctx = call.caller.system_ctx("read the outbox")?;
-    let page = page_of(call.query.limit, call.query.cursor.clone())?;
+    let page = call.query.page.page();
     let (request, to) = (page.clone(), call.query.to);
     let read = state.accounts.db.read_system(&ctx, move |tx| {
         store::outbox::page(tx, to.as_ref(), request.after().unwrap_or_default(), request.fetch())

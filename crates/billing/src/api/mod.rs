@@ -6,7 +6,7 @@ mod views;
 use std::sync::Arc;
 
 use authority::{SystemCtx, permissions};
-use base::{Cursor, EnvironmentId, Page, PageRequest, Secret, Slug, codes};
+use base::{EnvironmentId, Page, Secret, Slug, codes};
 use http::StatusCode;
 use ports::{ExternalIds, ManagedBy, UsageLedger};
 use web::{Call, ETag, PageQuery, Problem, Reply, Routes, Spec};
@@ -161,11 +161,6 @@ fn name<B, Q>(call: &Call<B, Q>) -> Result<Slug, Problem> {
     call.path.parse("s", Slug::parse)
 }
 
-fn page_of(limit: Option<u32>, cursor: Option<Cursor>) -> Result<PageRequest, Problem> {
-    PageRequest::new(limit, cursor)
-        .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))
-}
-
 impl State {
     /// A sink with what is not accepted.
     async fn view(&self, ctx: &SystemCtx, sink: Sink) -> Result<Reply<SinkView>, Problem> {
@@ -290,8 +285,8 @@ async fn list_deliveries(
 ) -> Result<Reply<Page<DeliveryView>>, Problem> {
     let ctx = call.caller.system_ctx("list what a billing sink was sent")?;
     let (environment, name) = (place(&call)?, name(&call)?);
-    let DeliveriesQuery { limit, cursor, state: wanted } = call.query;
-    let page = page_of(limit, cursor)?;
+    let DeliveriesQuery { page, state: wanted } = call.query;
+    let page = page.page();
     let after: i64 = match page.after() {
         None => 0,
         Some(text) => text

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use web::{Call, Problem, Reply};
 
 use super::views::{AtSinkView, LineView, ReconciliationQuery, ReconciliationView};
-use super::{State, name, page_of, place};
+use super::{State, name, place};
 use crate::error::Error;
 use crate::model::{Kind, Period, Secrets, Sink, reported_float};
 use crate::ops;
@@ -35,7 +35,7 @@ pub(crate) async fn report(
     let query = call.query;
     let wrong = |place: &str, text: String| Problem::new(&codes::BAD_REQUEST).fault(place, text);
     let period = Period::parse(&query.period).map_err(|error| wrong("/query/period", error.to_string()))?;
-    let page = page_of(query.limit, query.cursor)?;
+    let page = query.page.page();
     let (sink, period, lines) = {
         let read = state.tools.db.read_system(&ctx, move |tx| -> Result<_, Error> {
             let sink = ops::get(tx, environment, &name)?;

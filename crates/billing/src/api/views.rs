@@ -6,6 +6,7 @@ use base::{Amount, Cursor, MeterName, SinkId, Slug, TenantId, Timestamp};
 use ports::ManagedBy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use web::PageQuery;
 
 use crate::model::{Api, Definition, Delivery, Grain, Kind, MeterMap, Settlement, Sink, State, Status};
 use crate::ops::reconcile::Line;
@@ -286,15 +287,9 @@ pub(crate) struct Removal {
 
 /// Which deliveries are listed.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct DeliveriesQuery {
-    /// At most so many.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 500))]
-    pub(crate) limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    pub(crate) cursor: Option<Cursor>,
+    #[serde(flatten)]
+    pub(crate) page: PageQuery,
     /// Those in this state; all when nothing is said. Accepted ones are kept for 42 days.
     #[serde(default)]
     pub(crate) state: Option<State>,
@@ -302,18 +297,12 @@ pub(crate) struct DeliveriesQuery {
 
 /// What is compared.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ReconciliationQuery {
     /// A month (`2026-11`) or a day (`2026-11-20`) of UTC.
     #[schemars(length(min = 7, max = 10))]
     pub(crate) period: String,
-    /// At most so many lines.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 500))]
-    pub(crate) limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    pub(crate) cursor: Option<Cursor>,
+    #[serde(flatten)]
+    pub(crate) page: PageQuery,
     /// Of this tenant alone: its id.
     #[serde(default)]
     pub(crate) tenant: Option<TenantId>,

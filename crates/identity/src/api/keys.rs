@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use authority::{Pattern, Role, permissions};
-use base::{
-    Cidr, Cursor, EnvironmentId, HumanDuration, KeyId, Page, PageRequest, Slug, TenantId, Timestamp, codes,
-};
+use base::{Cidr, EnvironmentId, HumanDuration, KeyId, Page, Slug, TenantId, Timestamp, codes};
 use ports::EnvironmentRecord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use web::{Call, Problem, Reply, Routes, Spec, Surface};
+use web::{Call, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
 use crate::error::Error;
@@ -158,16 +156,9 @@ impl NewKeyView {
 
 /// Which keys to list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
-    /// At most so many entries, 1 to 500; 50 when nothing is said.
-    #[serde(default)]
-    #[schemars(with = "u32", range(min = 1, max = 500))]
-    limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    #[schemars(with = "Cursor")]
-    cursor: Option<Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// Whether to list revoked ones too.
     #[serde(default)]
     revoked: bool,
@@ -213,8 +204,7 @@ pub struct RotateKey {
 async fn list(state: Arc<State>, call: Call<(), ListQuery>) -> Result<Reply<Page<KeyView>>, Problem> {
     let ctx = call.tenant_ctx(&*state.tenants).await?;
     let environment = call.environment()?.id;
-    let page = PageRequest::new(call.query.limit, call.query.cursor.clone())
-        .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))?;
+    let page = call.query.page.page();
     let (request, revoked) = (page.clone(), call.query.revoked);
     let read = state.db.read(&ctx, move |tx| {
         rows::page(tx, environment, revoked, request.after().unwrap_or_default(), request.fetch())

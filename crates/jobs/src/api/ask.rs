@@ -1,6 +1,6 @@
 //! What workers and people ask of jobs that there are.
 
-use base::{Cursor, HumanDuration, JobId, Slug, Timestamp};
+use base::{HumanDuration, JobId, Slug, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{HotBody, PageQuery};
@@ -292,13 +292,9 @@ pub struct EventsQuery {
 /// Which queues are listed.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct QueuesQuery {
-    /// At most so many.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 500))]
-    pub limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    pub cursor: Option<Cursor>,
+    /// Limit and cursor.
+    #[serde(flatten)]
+    pub page: PageQuery,
     /// The installation's own queues instead of the environment's; for operators.
     #[serde(default)]
     pub built_in: bool,

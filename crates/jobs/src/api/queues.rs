@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base::{Page, PageRequest, Slug, codes};
+use base::{Page, Slug, codes};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,15 +46,14 @@ pub(crate) async fn list(
     call: Call<(), QueuesQuery>,
 ) -> Result<Reply<Page<Queue>>, Problem> {
     let scope = state.scope(&call).await?;
-    let QueuesQuery { limit, cursor, built_in } = call.query.clone();
-    let scope = if built_in {
+    let QueuesQuery { page, built_in } = &call.query;
+    let scope = if *built_in {
         call.caller.system_ctx("list the installation's own queues")?;
         Scope::Environment(None)
     } else {
         scope
     };
-    let page = PageRequest::new(limit, cursor)
-        .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))?;
+    let page = page.page();
     let after = page.after().unwrap_or_default();
     let all = state.engine.queues(scope.environment());
     let rest = all.into_iter().filter(|view| view.key.name.as_str() > after).take(page.fetch() as usize);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Page, ScheduleId, Slug};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use web::{Call, Problem, Reply};
+use web::{Call, PageQuery, Problem, Reply};
 
 use super::views::{FiringView, FiringsView, PreviewSchedule, PreviewView, ScheduleView};
 use super::{State, Which, name, place};
@@ -15,22 +15,12 @@ use crate::ops;
 
 /// The query of the list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
-    /// At most so many entries.
-    #[serde(default = "limit_default")]
-    #[schemars(range(min = 1, max = 500))]
-    limit: u32,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    cursor: Option<base::Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// The installation's own, instead of the environment's.
     #[serde(default)]
     built_in: bool,
-}
-
-fn limit_default() -> u32 {
-    base::LIMIT_DEFAULT
 }
 
 pub(crate) async fn list(
@@ -38,8 +28,7 @@ pub(crate) async fn list(
     call: Call<(), ListQuery>,
 ) -> Result<Reply<Page<ScheduleView>>, Problem> {
     let (environment, ctx) = place(&call, call.query.built_in, "list schedules")?;
-    let page = base::PageRequest::new(Some(call.query.limit), call.query.cursor.clone());
-    let page = page.map_err(Problem::internal)?;
+    let page = call.query.page.page();
     let after = page.after().unwrap_or_default().to_owned();
     let fetch = page.fetch();
     let read = state.tools.db.read_system(&ctx, move |tx| ops::list(tx, environment, &after, fetch));

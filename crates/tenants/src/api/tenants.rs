@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use authority::permissions;
-use base::{Cursor, Email, Page, PageRequest, ProjectId, Rate, Slug, TenantId, Timestamp, codes};
+use base::{Email, Page, ProjectId, Rate, Slug, TenantId, Timestamp, codes};
 use ports::EnvironmentDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use web::{Call, Problem, Reply, Routes, Spec, Surface};
+use web::{Call, PageQuery, Problem, Reply, Routes, Spec, Surface};
 
 use super::State;
 use crate::error::Error;
@@ -142,16 +142,9 @@ impl From<Tenant> for TenantView {
 
 /// Which tenants to list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
-    /// At most so many entries, 1 to 500; 50 when nothing is said.
-    #[serde(default)]
-    #[schemars(with = "u32", range(min = 1, max = 500))]
-    limit: Option<u32>,
-    /// Where to go on: `next_cursor` of the page before.
-    #[serde(default)]
-    #[schemars(with = "Cursor")]
-    cursor: Option<Cursor>,
+    #[serde(flatten)]
+    page: PageQuery,
     /// Only those of this status.
     #[serde(default)]
     #[schemars(with = "Status")]
@@ -290,8 +283,7 @@ impl From<PatchTenant> for ops::tenants::Change {
 
 async fn list(state: Arc<State>, call: Call<(), ListQuery>) -> Result<Reply<Page<TenantView>>, Problem> {
     let query = call.query.clone();
-    let page = PageRequest::new(query.limit, query.cursor)
-        .map_err(|error| Problem::new(&codes::BAD_REQUEST).fault("/query/limit", error.to_string()))?;
+    let page = query.page.page();
     let filter = Filter { status: query.status, plan: query.plan, search: query.q };
     if let Some(own) = call.caller.tenant_id() {
         let ctx = call.caller.tenant_ctx(own)?;
@@ -410,15 +402,23 @@ async fn delete(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let ctx = call.caller.system_ctx("delete a tenant")?;
     let project = call.environment.as_ref().map(|environment| environment.project);
     let name = call.path.get("t")?.to_owned();
-    let if_match = call.if_match.clone();
-    let shared = Arc::clone(&state);
-    state
-        .db
-        .write_system(&ctx, move |tx| {
-            let tenant = ops::tenants::resolve(tx, project, &name)?;
+    let tenant = state.db.read_system(&ctx, move |tx| ops::tenants::resolve(tx, project, &name)).await?.id;
+    // What there may be millions of goes first, a part at a time; a call that ends before it is done is made again.
+    loop {
+        let (shared, if_match) = (Arc::clone(&state), call.if_match.clone());
+        let part = state.db.write_system(&ctx, move |tx| {
             let accepts = |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-            ops::tenants::delete(tx, shared.sources.clock.now(), &shared.rows, tenant.id, accepts)
-        })
-        .await?;
+            ops::tenants::delete_part(tx, &shared.rows, tenant, accepts)
+        });
+        if !part.await? {
+            break;
+        }
+    }
+    let (shared, if_match) = (Arc::clone(&state), call.if_match.clone());
+    let rest = state.db.write_system(&ctx, move |tx| {
+        let accepts = |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
+        ops::tenants::delete(tx, shared.sources.clock.now(), &shared.rows, tenant, accepts)
+    });
+    rest.await?;
     Ok(Reply::no_content())
 }
