@@ -1,8 +1,8 @@
 //! `switchyard audit`.
 
 use base::{HumanDuration, Page, SystemClock, Timestamp};
-use clap::{Arg, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use clap::{ArgMatches, Command};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, option, when};
 
 use crate::api::VerifyView;
 use crate::model::{CSV_HEAD, EventView, csv_line, ndjson_line};
@@ -56,10 +56,6 @@ fn filters(command: Command) -> Command {
         .arg(option("subject", "ID", "Only those of the thing with this id"))
         .arg(option("since", "TIME", "Not before: how long ago (10m) or a time"))
         .arg(option("until", "TIME", "Before: how long ago or a time"))
-}
-
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
 }
 
 fn run(matches: ArgMatches, session: Session) -> VerbFuture {

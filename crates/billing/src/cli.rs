@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, text, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{DeliveryView, LineView, ReconciliationView, RetriedView, SecretView, SinkView};
@@ -267,11 +267,6 @@ fn show_secret(session: &Session, secret: Option<&str>) {
 
 fn path(arguments: &ArgMatches, rest: &str) -> Result<String, CliError> {
     Ok(format!("/api/v1/billing/sinks/{}{rest}", encode(text(arguments, "name")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn word(value: &impl serde::Serialize) -> String {

@@ -3,7 +3,7 @@
 use authority::Role;
 use base::{Page, Slug};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, option, text, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{KeyView, MeView, MemberView, NewKeyView, RoleView, SigningKeyView};
@@ -130,10 +130,6 @@ fn whoami() -> Command {
 
 fn tenant() -> Arg {
     Arg::new("tenant").long("tenant").required(true).value_name("TENANT").help("The tenant's slug or id")
-}
-
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
 }
 
 fn run_keys(matches: ArgMatches, session: Session) -> VerbFuture {
@@ -350,11 +346,6 @@ fn named(name: Option<&Slug>, role: &Role) -> String {
 
 fn path(arguments: &ArgMatches, what: &str) -> Result<String, CliError> {
     Ok(format!("/api/v1/tenants/{}/{what}", encode(text(arguments, "tenant")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn key_table(keys: &[KeyView]) -> Table {

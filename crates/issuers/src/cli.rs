@@ -1,7 +1,7 @@
 //! `switchyard issuers`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, text};
 use serde_json::{Map, Value, json};
 
 use crate::api::IssuerView;
@@ -135,11 +135,6 @@ fn show(session: &Session, issuer: &IssuerView) {
 
 fn path(arguments: &ArgMatches, rest: &str) -> Result<String, CliError> {
     Ok(format!("/api/v1/issuers/{}{rest}", encode(text(arguments, "issuer")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn table(issuers: &[IssuerView]) -> Table {

@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: registration by magic, and any knowledge of a particular capability.
 
+mod arguments;
 mod client;
 mod credentials;
 mod error;
@@ -28,6 +29,7 @@ mod table;
 mod terminal;
 mod unit;
 
+pub use arguments::{option, text};
 pub use client::{ControlClient, encode};
 pub use credentials::{Credentials, SavedSession};
 pub use error::{CliError, EXIT_FAILURE, EXIT_USAGE};

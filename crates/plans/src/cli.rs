@@ -1,7 +1,7 @@
 //! `switchyard plans`.
 
 use clap::{Arg, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, text};
 use ports::{Grace, MeterPeriod};
 use serde_json::json;
 
@@ -103,11 +103,6 @@ fn show(session: &Session, plan: &PlanView) {
 
 fn path(arguments: &ArgMatches) -> Result<String, CliError> {
     Ok(format!("/api/v1/plans/{}", encode(text(arguments, "plan")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn table(plans: &[PlanView]) -> Table {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, text, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{FiringView, FiringsView, PreviewView, RunView, ScheduleView, UpcomingView};
@@ -202,11 +202,6 @@ fn wants_built_in(arguments: &ArgMatches) -> bool {
 fn path(arguments: &ArgMatches, rest: &str) -> Result<String, CliError> {
     let query = if wants_built_in(arguments) { "?built_in=true" } else { "" };
     Ok(format!("/api/v1/schedules/{}{rest}{query}", encode(text(arguments, "name")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 /// The rule as people write it.

@@ -1,7 +1,7 @@
 //! `switchyard tenants` and `switchyard environment`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, option, text, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{DomainView, EnvironmentView, HealthView, OnboardingView, TenantView};
@@ -103,10 +103,6 @@ fn fields(command: Command) -> Command {
             "RATE",
             "A request rate in place of its plan's, such as 500/min; `plan` takes it away",
         ))
-}
-
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
 }
 
 fn environment() -> Command {
@@ -323,11 +319,6 @@ fn changes(arguments: &ArgMatches, patch: bool) -> Result<Map<String, Value>, Cl
 
 fn path(arguments: &ArgMatches) -> Result<String, CliError> {
     Ok(format!("/api/v1/tenants/{}", encode(text(arguments, "tenant")?)))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn table(tenants: &[TenantView]) -> Table {

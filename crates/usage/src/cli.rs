@@ -1,7 +1,7 @@
 //! `switchyard usage` and `switchyard limits`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Session, Table, Verb, VerbFuture, encode, when};
+use module::{CliError, Session, Table, Verb, VerbFuture, encode, text, when};
 use serde_json::{Map, Value, json};
 
 use crate::api::{LimitView, MeterView, RecordedView, UsageView};
@@ -201,11 +201,6 @@ fn limit_path(arguments: &ArgMatches) -> Result<String, CliError> {
 fn number(text: &str) -> Result<Value, CliError> {
     let amount = base::Amount::parse(text).map_err(|error| CliError::usage(format!("{text}: {error}")))?;
     Ok(json!(amount))
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn meters_table(meters: &[MeterView]) -> Table {

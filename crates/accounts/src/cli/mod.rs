@@ -3,8 +3,7 @@
 mod people;
 mod sign_in;
 
-use clap::{Arg, ArgMatches};
-use module::{CliError, Verb};
+use module::{Verb, option, text};
 
 /// The verbs of this capability.
 pub fn verbs() -> Vec<Verb> {
@@ -15,15 +14,6 @@ pub fn verbs() -> Vec<Verb> {
         Verb { name: "outbox", command: people::outbox, run: people::run_outbox },
         Verb { name: "impersonate", command: people::impersonate, run: people::run_impersonate },
     ]
-}
-
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    let value = arguments.get_one::<String>(name).map(String::as_str);
-    value.ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 #[cfg(test)]

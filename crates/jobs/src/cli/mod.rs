@@ -6,7 +6,7 @@ mod top;
 
 use base::JobId;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use module::{CliError, Verb, encode};
+use module::{CliError, Verb, encode, option, text};
 use serde_json::{Map, Value};
 
 /// The verbs of this capability.
@@ -26,10 +26,6 @@ fn job() -> Arg {
 }
 
 /// An option with a value.
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
-}
-
 fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
@@ -79,10 +75,6 @@ fn query(filter: &Map<String, Value>) -> String {
 /// An optional text; `None` also when the command has no such option.
 fn text_of<'a>(arguments: &'a ArgMatches, name: &str) -> Option<&'a str> {
     arguments.try_get_one::<String>(name).ok().flatten().map(String::as_str)
-}
-
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Result<&'a str, CliError> {
-    text_of(arguments, name).ok_or_else(|| CliError::usage(format!("{} is missing", name.to_uppercase())))
 }
 
 fn queue_path(arguments: &ArgMatches, rest: &str) -> Result<String, CliError> {
