@@ -128,6 +128,8 @@ pub struct Config {
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// The most of it that each has when all end: all together take less than twice as long.
+    pub grace_at_end_max: Duration,
     /// Time that a build, a check or a pre-deploy command may take.
     pub step_timeout: Duration,
     /// The sockets on which this process listens, which the keeper holds for the next one.
@@ -158,6 +160,7 @@ impl Config {
             service_url,
             drain: DRAIN,
             grace: GRACE,
+            grace_at_end_max: GRACE,
             step_timeout: STEP_TIMEOUT,
             sockets: Arc::default(),
         }

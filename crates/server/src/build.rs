@@ -70,6 +70,10 @@ struct Shared {
     inviter: accounts::Inviter,
 }
 
+/// Percent of the grace period that a service has to end: all together take less than twice as long, which is the share that
+/// reconcilers have (`lifecycle::TaskKind`).
+const END_OF_SERVICE_PERCENT: u32 = 35;
+
 /// Time that a billing sink has for an answer: what it has not answered then may have been counted all the same.
 const BILLING_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -194,7 +198,11 @@ fn runtime(ground: &Ground, shared: &Shared) -> deployments::Built {
     let (data_dir, project_dir) = (settings.data_dir.clone(), settings.project_dir.clone());
     let config = deployments::Config::new(data_dir, project_dir, service_url.clone());
     deployments::build(
-        deployments::Config { sockets: ground.held.clone(), ..config },
+        deployments::Config {
+            sockets: ground.held.clone(),
+            grace_at_end_max: settings.grace * END_OF_SERVICE_PERCENT / 100,
+            ..config
+        },
         deployments::Deps {
             db: db.clone(),
             clock: clock.clone(),
@@ -359,6 +367,7 @@ fn provider(
         tokens: tokens.clone(),
         revocations: shared.revocations.clone(),
         sign_in: accounts.clone(),
+        issuers: shared.issuers.clone(),
     })
 }
 
@@ -372,6 +381,12 @@ fn trust(ground: &Ground, shared: &Shared, sign_in: Arc<dyn ports::SignIn>) -> M
         projects: Arc::new(tenants::Projects),
         links: shared.links.clone(),
         sign_in,
+        browsers: Arc::new(oidc::Browsers::new(
+            db.clone(),
+            clock.clone(),
+            random.clone(),
+            shared.revocations.clone(),
+        )),
     })
 }
 

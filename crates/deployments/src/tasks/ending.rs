@@ -53,7 +53,7 @@ pub(super) async fn leave(work: &Work) -> bool {
 /// Ends one group after the other. Each process has its whole grace from its own SIGTERM on; a group that takes longer than
 /// its share does not hold up the next, so that all is over in less than twice the grace.
 async fn in_order(work: &Work, stop: &Stop) {
-    let grace = work.rt.config.grace;
+    let grace = grace(work);
     if work.keeper.is_connected() {
         let groups = groups(work.rt.outputs.tagged(), &work.started.lock());
         let share = grace / u32::try_from(groups.len()).unwrap_or(u32::MAX).max(1);
@@ -77,8 +77,12 @@ async fn in_order(work: &Work, stop: &Stop) {
     work.keeper.shutdown(grace).await;
 }
 
+fn grace(work: &Work) -> Duration {
+    work.rt.config.grace.min(work.rt.config.grace_at_end_max)
+}
+
 async fn end(work: &Work, name: &str, replica: Option<ReplicaId>) {
-    if work.keeper.stop(name, work.rt.config.grace).await.is_err() {
+    if work.keeper.stop(name, grace(work)).await.is_err() {
         return;
     }
     work.keeper.exit(name).await;
