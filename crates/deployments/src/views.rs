@@ -78,9 +78,9 @@ pub struct ServiceView {
 
 /// What a service verifies jobs with that are pushed to it.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
-pub struct PushSecretView {
+pub(crate) struct PushSecretView {
     /// As Standard Webhooks writes it, `whsec_` and base64: what `SWITCHYARD_PUSH_SECRET` is to a replica.
-    pub push_secret: String,
+    pub(crate) push_secret: String,
 }
 
 /// The newest deployment of a service.
