@@ -201,12 +201,19 @@ pub(crate) fn delete_service(tx: &mut SystemTx, row: &ServiceRow) -> Result<bool
     Ok(tx.execute(&DELETE_SERVICE, &params![row.environment, &row.name])? > 0)
 }
 
-const DEPLOYMENT: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE id = $1",
-);
+/// Reads whole deployments, in the order that [`deployment_row`] expects.
+macro_rules! deployments {
+    ($which:literal) => {
+        Sql::One(concat!(
+            "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
+             source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
+             checking_at, releasing_at, live_at, ended_at FROM deployments_deployments ",
+            $which
+        ))
+    };
+}
+
+const DEPLOYMENT: Sql = deployments!("WHERE id = $1");
 
 /// One deployment.
 pub(crate) fn deployment(tx: &mut SystemTx, id: DeploymentId) -> Result<DeploymentRow, Error> {
@@ -214,12 +221,7 @@ pub(crate) fn deployment(tx: &mut SystemTx, id: DeploymentId) -> Result<Deployme
     row.as_ref().map(deployment_row).transpose()?.ok_or_else(|| Error::NoDeployment(id.to_string()))
 }
 
-const DEPLOYMENTS: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE service = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-);
+const DEPLOYMENTS: Sql = deployments!("WHERE service = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 
 /// Deployments of a service, the newest first.
 pub(crate) fn deployments(
@@ -232,12 +234,7 @@ pub(crate) fn deployments(
     rows.iter().map(deployment_row).collect()
 }
 
-const ALL_DEPLOYMENTS: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE environment = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-);
+const ALL_DEPLOYMENTS: Sql = deployments!("WHERE environment = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 
 /// Deployments of all services of an environment, the newest first.
 pub(crate) fn all_deployments(
@@ -250,11 +247,8 @@ pub(crate) fn all_deployments(
     rows.iter().map(deployment_row).collect()
 }
 
-const OPEN_DEPLOYMENTS: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE service = $1 AND state IN ('queued', 'building', 'checking', 'releasing') ORDER BY id",
+const OPEN_DEPLOYMENTS: Sql = deployments!(
+    "WHERE service = $1 AND state IN ('queued', 'building', 'checking', 'releasing') ORDER BY id"
 );
 
 /// Deployments of a service that are on their way, the oldest first.
@@ -262,12 +256,8 @@ pub(crate) fn open_deployments(tx: &mut SystemTx, service: ServiceId) -> Result<
     tx.query(&OPEN_DEPLOYMENTS, &params![service])?.iter().map(deployment_row).collect()
 }
 
-const SAME_BUILD: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE environment = $1 AND build_digest = $2 AND built = TRUE ORDER BY id DESC LIMIT 1",
-);
+const SAME_BUILD: Sql =
+    deployments!("WHERE environment = $1 AND build_digest = $2 AND built = TRUE ORDER BY id DESC LIMIT 1");
 
 /// A deployment of the environment that was built of the same, and whose folder is kept.
 pub(crate) fn same_build(
@@ -278,12 +268,7 @@ pub(crate) fn same_build(
     tx.query_opt(&SAME_BUILD, &params![environment, build_digest])?.as_ref().map(deployment_row).transpose()
 }
 
-const KEPT: Sql = Sql::One(
-    "SELECT id, environment, service, service_name, state, reason, origin, spec, release_digest, source_dir, \
-     source_digest, build_digest, artefact, built, error, output, created_by, created_at, building_at, \
-     checking_at, releasing_at, live_at, ended_at FROM deployments_deployments \
-     WHERE environment = $1 AND built = TRUE ORDER BY id DESC",
-);
+const KEPT: Sql = deployments!("WHERE environment = $1 AND built = TRUE ORDER BY id DESC");
 
 /// Deployments of an environment whose folders are kept, the newest first.
 pub(crate) fn kept(tx: &mut SystemTx, environment: EnvironmentId) -> Result<Vec<DeploymentRow>, Error> {
