@@ -154,4 +154,8 @@ impl TenantRows for Rows {
         store::deliveries::remove_of_tenant(tx, tenant)?;
         store::hours::remove_of_tenant(tx, tenant)
     }
+
+    fn remove_part(&self, tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
+        store::deliveries::remove_part_of_tenant(tx, tenant, limit)
+    }
 }

@@ -83,6 +83,17 @@ pub trait TenantRows: Send + Sync + 'static {
     /// # Errors
     /// When the store fails; the tenant then stays.
     fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error>;
+
+    /// Removes up to `limit` rows of a cancelled tenant ahead of [`TenantRows::remove`], where there may be so many that one
+    /// transaction over all of them would hold everybody up; answers how many there were. It is asked again, in a
+    /// transaction of its own each time, until it answers 0.
+    ///
+    /// # Errors
+    /// When the store fails; what was removed before stays so.
+    fn remove_part(&self, tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
+        let _ = (tx, tenant, limit);
+        Ok(0)
+    }
 }
 
 /// Notes that a key was used. Identity implements it; the gateway calls it for each request with a key.

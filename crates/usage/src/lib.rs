@@ -192,4 +192,8 @@ impl TenantRows for Rows {
     fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error> {
         store::remove_tenant(tx, tenant)
     }
+
+    fn remove_part(&self, tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
+        store::remove_part(tx, tenant, limit)
+    }
 }

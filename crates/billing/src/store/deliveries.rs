@@ -63,6 +63,11 @@ const SWEEP: Sql = Sql::One(
 const OF_SINK: Sql = Sql::One("DELETE FROM billing_deliveries WHERE sink = $1");
 const OF_TENANT: Sql = Sql::One("DELETE FROM billing_deliveries WHERE tenant = $1");
 
+const PART_OF_TENANT: Sql = Sql::One(
+    "DELETE FROM billing_deliveries WHERE (sink, number) IN \
+     (SELECT sink, number FROM billing_deliveries WHERE tenant = $1 LIMIT $2)",
+);
+
 /// What is not accepted, by state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OpenSum {
@@ -213,6 +218,15 @@ pub(crate) fn sweep(tx: &mut SystemTx, before: Timestamp, limit: u32) -> Result<
 pub(crate) fn remove_of_sink(tx: &mut SystemTx, sink: SinkId) -> Result<(), Error> {
     tx.execute(&OF_SINK, &params![sink])?;
     Ok(())
+}
+
+/// Removes up to `limit` of a tenant; answers how many there were.
+pub(crate) fn remove_part_of_tenant(
+    tx: &mut SystemTx,
+    tenant: TenantId,
+    limit: u32,
+) -> Result<u64, Error> {
+    tx.execute(&PART_OF_TENANT, &params![tenant, limit])
 }
 
 pub(crate) fn remove_of_tenant(tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {

@@ -54,10 +54,11 @@ fn z18_batches_that_mix_tenants_are_refused_whole() {
         let told = with_key(project, &key, "POST", "/api/v1/usage/events", &json!({ "events": events }));
         assert!(matches!(told.status, 403 | 404 | 422), "{} {}", told.status, told.body);
         for tenant in ["acme", "globex"] {
-            let usage = project.api("GET", &format!("/api/v1/tenants/{tenant}/usage?meter=tokens"), &Value::Null);
-            let used = usage.json()["data"].as_array().map_or(0.0, |all| {
-                all.iter().filter_map(|one| one["used"].as_f64()).sum()
-            });
+            let usage =
+                project.api("GET", &format!("/api/v1/tenants/{tenant}/usage?meter=tokens"), &Value::Null);
+            let used = usage.json()["data"]
+                .as_array()
+                .map_or(0.0, |all| all.iter().filter_map(|one| one["used"].as_f64()).sum());
             assert!(usage.status == 200 && used == 0.0, "{}", usage.body);
         }
         let jobs = project.api("GET", "/api/v1/queues/tasks/jobs", &Value::Null).json();
@@ -178,12 +179,18 @@ fn z17_a_suspended_tenant_is_served_nowhere_within_a_second_and_a_cancelled_one_
             ("a token", &|| with_key(project, &token, "GET", "/api/v1/me", &Value::Null).status),
             ("its key at the member surface", &|| at_gateway("api.localhost", "/api/v1/me", &key)),
         ];
-        let all = || served.iter().chain(&read);
+        let keys = "/api/v1/tenants/acme/keys";
+        let withheld: [(&str, &dyn Fn() -> u16); 3] = [
+            ("keys, with its key", &|| with_key(project, &key, "GET", keys, &Value::Null).status),
+            ("keys, with a token", &|| with_key(project, &token, "GET", keys, &Value::Null).status),
+            ("keys, at the member surface", &|| at_gateway("api.localhost", keys, &key)),
+        ];
+        let all = || served.iter().chain(&read).chain(&withheld);
         all().for_each(|(way, ask)| eventually(way, || ask() == 200));
         let set = |status: &str| project.api("PATCH", "/api/v1/tenants/acme", &json!({ "status": status }));
         assert_eq!(set("suspended").status, 200);
         std::thread::sleep(std::time::Duration::from_secs(1));
-        served.iter().for_each(|(way, ask)| assert_eq!(ask(), 403, "suspended, {way}"));
+        served.iter().chain(&withheld).for_each(|(way, ask)| assert_eq!(ask(), 403, "suspended, {way}"));
         read.iter().for_each(|(way, ask)| assert_eq!(ask(), 200, "suspended, {way}"));
         assert_eq!(project.get("globex", "/").status, 200, "others are served");
         assert_eq!(set("active").status, 200);

@@ -75,20 +75,41 @@ impl Enqueue for Queues {
     }
 }
 
-/// Remembers whose rows were to be removed.
+/// Remembers whose rows were to be removed, and has as many as a test says.
 #[derive(Default, Clone)]
-pub(crate) struct Rows(Arc<Mutex<Vec<TenantId>>>);
+pub(crate) struct Rows {
+    removed: Arc<Mutex<Vec<TenantId>>>,
+    many: Arc<Mutex<u64>>,
+}
 
 impl Rows {
     pub(crate) fn removed(&self) -> Vec<TenantId> {
-        self.0.lock().unwrap().clone()
+        self.removed.lock().unwrap().clone()
+    }
+
+    /// How many of those are left.
+    pub(crate) fn left(&self) -> u64 {
+        *self.many.lock().unwrap()
+    }
+
+    /// So many rows that go a part at a time.
+    pub(crate) fn have(&self, many: u64) {
+        *self.many.lock().unwrap() = many;
     }
 }
 
 impl TenantRows for Rows {
     fn remove(&self, _: &mut SystemTx, tenant: TenantId) -> Result<(), db::Error> {
-        self.0.lock().unwrap().push(tenant);
+        assert_eq!(*self.many.lock().unwrap(), 0, "what is many goes first");
+        self.removed.lock().unwrap().push(tenant);
         Ok(())
+    }
+
+    fn remove_part(&self, _: &mut SystemTx, _: TenantId, limit: u32) -> Result<u64, db::Error> {
+        let mut many = self.many.lock().unwrap();
+        let part = (*many).min(u64::from(limit));
+        *many -= part;
+        Ok(part)
     }
 }
 

@@ -272,3 +272,21 @@ async fn a_time_zone_has_to_exist_when_it_is_chosen() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_tenant_with_many_rows_is_deleted_a_part_at_a_time_and_not_before_it_is_cancelled() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let id = create(&operator, "acme").await;
+        app.rows.have(12_345);
+        operator.delete("/api/v1/tenants/acme").await.problem(&codes::CONFLICT);
+        assert_eq!(app.rows.left(), 12_345, "nothing of one that is not cancelled");
+        let cancelled = operator.patch("/api/v1/tenants/acme", json!({"status": "cancelled"})).await;
+        let stale = operator.clone().with("if-match", "\"1\"");
+        stale.delete("/api/v1/tenants/acme").await.problem(&codes::PRECONDITION_FAILED);
+        cancelled.ok(200);
+        operator.delete("/api/v1/tenants/acme").await.ok(204);
+        assert_eq!((app.rows.left(), app.rows.removed()), (0, vec![id]));
+    })
+    .await;
+}

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use base::{Amount, Email, EnvironmentId, MeterName, TenantId};
-use db::{Event, SystemTx};
+use authority::SystemCtx;
+use base::{Amount, Email, EnvironmentId, MeterName, SharedClock, SharedRandom, TenantId};
+use db::{Db, Event, SystemTx};
 use ports::{Grace, Mail, Mailer, MeterLimit, MeterPeriod, Owners, PlanLimits, PlanMeter};
 use telemetry::Metrics;
 use testkit::{Client, Parts, Places, Store, TestApp};
@@ -59,10 +60,20 @@ impl Mailer for World {
 
 /// Usage over a store.
 pub(crate) fn build(store: &Store, places: &Arc<Places>, world: &Arc<World>) -> Built {
+    build_on(&store.db, (store.shared_clock(), store.random.clone()), places, world)
+}
+
+/// The same over any store.
+pub(crate) fn build_on(
+    db: &Db,
+    (clock, random): (SharedClock, SharedRandom),
+    places: &Arc<Places>,
+    world: &Arc<World>,
+) -> Built {
     usage::build(Deps {
-        db: store.db.clone(),
-        clock: store.shared_clock(),
-        random: store.random.clone(),
+        db: db.clone(),
+        clock,
+        random,
         plans: world.clone(),
         terms: places.clone(),
         tenants: places.clone(),
@@ -158,20 +169,25 @@ impl App {
 
     /// Checks that totals, counters and the ledger say the same, whatever happened.
     pub(crate) async fn sums_equal_the_ledger(&self) {
-        let system = self.app.store.system();
-        let read = self.app.store.db.read_system(&system, |tx| -> Result<_, db::Error> {
-            Ok((
-                tx.query(&TOTALS, &[])?,
-                tx.query(&LEDGER, &[])?,
-                tx.query(&COUNTERS, &[])?,
-                tx.query(&HELD, &[])?,
-            ))
-        });
-        let (totals, ledger, counters, held) = read.await.unwrap();
-        assert_eq!(totals, ledger, "totals and ledger");
-        assert_eq!(counters, Vec::new(), "counters that are not their sums");
-        assert_eq!(held, Vec::new(), "counters that do not hold what is reserved");
+        sums_equal_the_ledger(&self.app.store.db).await;
     }
+}
+
+/// The same of any store.
+pub(crate) async fn sums_equal_the_ledger(db: &Db) {
+    let system = SystemCtx::because("a test");
+    let read = db.read_system(&system, |tx| -> Result<_, db::Error> {
+        Ok((
+            tx.query(&TOTALS, &[])?,
+            tx.query(&LEDGER, &[])?,
+            tx.query(&COUNTERS, &[])?,
+            tx.query(&HELD, &[])?,
+        ))
+    });
+    let (totals, ledger, counters, held) = read.await.unwrap();
+    assert_eq!(totals, ledger, "totals and ledger");
+    assert_eq!(counters, Vec::new(), "counters that are not their sums");
+    assert_eq!(held, Vec::new(), "counters that do not hold what is reserved");
 }
 
 const TOTALS: db::Sql = db::Sql::One(

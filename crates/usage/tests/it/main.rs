@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod app;
+mod crash;
 mod events;
 mod limits;
 mod reservations;

@@ -308,3 +308,34 @@ async fn n8_what_is_held_has_an_end_where_events_have_taken_away() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_counted_of_a_tenant_goes_a_part_at_a_time() {
+    apps(|app| async move {
+        let now = app.app.store.db.store_now();
+        for tenant in [app.acme, app.globex] {
+            let who = (app.places.environment(), tenant);
+            for batch in 0..3 {
+                let event = |n: usize| (format!("e{batch}-{n}"), name("minutes"), amount("0.1"), now);
+                let events: Vec<_> = (0..500).map(event).collect();
+                app.engine.report_events(who, &events).await.unwrap();
+            }
+            app.engine.hold(who, &name("agents"), Amount::ONE, MINUTE).await.unwrap();
+        }
+        let rows = Arc::clone(&build(&app.app.store, &app.places, &app.world).module.tenant_rows[0]);
+        let (system, acme, mut parts) = (app.app.store.system(), app.acme, Vec::new());
+        loop {
+            let rows = Arc::clone(&rows);
+            let part = app.app.store.db.write_system(&system, move |tx| rows.remove_part(tx, acme, 700));
+            match part.await.unwrap() {
+                0 => break,
+                count => parts.push(count),
+            }
+        }
+        assert_eq!(parts, [700, 700, 100, 1, 1], "events, a total, a reservation");
+        app.app.store.db.write_system(&system, move |tx| rows.remove(tx, acme)).await.unwrap();
+        app.sums_equal_the_ledger().await;
+        assert_eq!(app.limit("globex", "minutes").await["used"], 150);
+    })
+    .await;
+}
