@@ -11,8 +11,9 @@ use std::time::Duration;
 /// What the name of a cookie of ours begins with: browsers keep such a one for this host, this whole path and secure
 /// connections (and loopback) alone, whatever another host below the same domain sets.
 pub const COOKIE_PREFIX: &str = "__Host-";
-/// Characters of a cookie's value; ours are secrets of a few dozen.
-pub const COOKIE_CHARS_MAX: usize = 1024;
+/// Characters of a cookie's value: secrets of a few dozen, and where a browser goes on after signing in elsewhere. Browsers
+/// keep 4,096 bytes of a cookie with its name and attributes (RFC 6265, 6.1).
+pub const COOKIE_CHARS_MAX: usize = 3_000;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

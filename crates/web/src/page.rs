@@ -62,6 +62,15 @@ impl Page {
         self.part(format_args!("<p><a href=\"{}\">{}</a></p>", Escaped(href), Escaped(text)))
     }
 
+    /// A link to a path of this host, shown like a button of a choice. Anything else becomes plain text.
+    #[must_use]
+    pub fn way(self, path: &str, text: &str) -> Self {
+        if !path.starts_with('/') || path.starts_with("//") {
+            return self.text(text);
+        }
+        self.part(format_args!("<a class=\"way\" href=\"{}\">{}</a>", Escaped(path), Escaped(text)))
+    }
+
     /// A form.
     #[must_use]
     pub fn form(self, form: &Form) -> Self {
@@ -235,7 +244,7 @@ mod tests {
     #[test]
     fn a_link_leads_to_the_web_only() {
         for bad in ["javascript:alert(1)", "//evil.example", "data:text/html,x"] {
-            assert!(!Page::new("x").link(bad, "y").html().contains("<a"), "{bad}");
+            assert!(!Page::new("x").link(bad, "y").way(bad, "z").html().contains("<a"), "{bad}");
         }
     }
 

@@ -154,7 +154,8 @@ impl Problem {
     }
 
     /// Detail and faults as one text.
-    pub(crate) fn sentence(&self) -> String {
+    #[must_use]
+    pub fn sentence(&self) -> String {
         let detail = self.0.detail.clone().unwrap_or_else(|| format!("{}.", self.0.code.title));
         let faults = self.0.faults.iter().map(|(pointer, fault)| format!(" {pointer}: {fault}."));
         std::iter::once(detail).chain(faults).collect()

@@ -23,6 +23,7 @@ pub struct Reply<R> {
 }
 
 enum Content<R> {
+    Empty,
     Value(R),
     Text { content_type: &'static str, text: String },
     Page(Page),
@@ -89,6 +90,19 @@ impl Reply<()> {
     #[must_use]
     pub fn no_content() -> Self {
         Self::new(StatusCode::NO_CONTENT, Content::Value(()))
+    }
+
+    /// The same without a body, from a handler that answers with a body of type `R` at other times.
+    #[must_use]
+    pub fn instead_of<R>(self) -> Reply<R> {
+        let Self { status, headers, content } = self;
+        let content = match content {
+            Content::Empty | Content::Value(()) => Content::Empty,
+            Content::Text { content_type, text } => Content::Text { content_type, text },
+            Content::Page(page) => Content::Page(page),
+            Content::Stream { kind, chunks } => Content::Stream { kind, chunks },
+        };
+        Reply { status, headers, content }
     }
 
     /// 200 with a text made whole. `content_type` is used as it stands.
@@ -180,6 +194,7 @@ impl<R: Serialize + 'static> Reply<R> {
     pub(crate) fn erase(self) -> Result<Answer, serde_json::Error> {
         let Self { status, mut headers, content } = self;
         let content = match content {
+            Content::Empty => AnswerContent::Empty,
             Content::Value(_) if TypeId::of::<R>() == TypeId::of::<()>() => AnswerContent::Empty,
             Content::Value(value) => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
