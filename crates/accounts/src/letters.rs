@@ -194,6 +194,7 @@ pub struct Rows;
 impl TenantRows for Rows {
     fn remove(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {
         store::links::delete_of_tenant(tx, tenant)?;
+        store::impersonations::delete_of_tenant(tx, tenant)?;
         store::outbox::delete_of_tenant(tx, tenant)
     }
 }

@@ -50,9 +50,9 @@ use module::{EventDoc, Manifest, Module, Task};
 use ports::{EnvironmentDirectory, Memberships, TenantDirectory, TokenRevocations, TokenSigner};
 
 pub use api::{
-    AcceptInvitation, FactorView, Impersonate, ImpersonationView, InvitationView, InviteUser, LetterView,
-    Login, NewFactorView, PatchUser, PersonView, RecoveryCodesView, Refresh, SessionView, SignUp, TenantView,
-    TokensView, UserView,
+    AcceptInvitation, FactorView, IdentityView, Impersonate, ImpersonationView, InvitationView, InviteUser,
+    LetterView, Login, NewFactorView, PatchUser, PersonView, RecoveryCodesView, Refresh, SessionView, SignUp,
+    TenantView, TokensView, UserView,
 };
 pub use cli::verbs;
 pub use error::Error;
@@ -66,11 +66,14 @@ pub const MANIFEST: Manifest = Manifest {
     summary: "people, sign-in, sessions, invitations, second factors",
     migrations: MigrationSet {
         capability: "accounts",
-        migrations: &[Migration {
-            number: 1,
-            name: "accounts",
-            sql: include_str!("../migrations/0001_accounts.sql"),
-        }],
+        migrations: &[
+            Migration { number: 1, name: "accounts", sql: include_str!("../migrations/0001_accounts.sql") },
+            Migration {
+                number: 2,
+                name: "identities",
+                sql: include_str!("../migrations/0002_identities.sql"),
+            },
+        ],
         tenant_tables: &[],
         system_tables: &[
             ("accounts_users", "a person belongs to a project or the team, and to several tenants"),
@@ -78,6 +81,8 @@ pub const MANIFEST: Manifest = Manifest {
             ("accounts_sessions", "of a person"),
             ("accounts_refresh", "of a session; the tenant is what its tokens are for"),
             ("accounts_links", "found by their hash before anybody is known"),
+            ("accounts_identities", "of a person"),
+            ("accounts_impersonations", "of operators; the tenant is whom they act as"),
             ("accounts_outbox", "letters of the installation, read by operators"),
         ],
     },
@@ -96,6 +101,11 @@ pub const MANIFEST: Manifest = Manifest {
         EventDoc { kind: "factor.enabled", doc: "A person turned the second factor on." },
         EventDoc { kind: "factor.disabled", doc: "A person turned the second factor off." },
         EventDoc { kind: "factor.recovery_used", doc: "A recovery code was used; says how many are left." },
+        EventDoc {
+            kind: "identity.linked",
+            doc: "A person came by an external issuer for the first time, and belongs to it from now on.",
+        },
+        EventDoc { kind: "identity.unlinked", doc: "A person signs in by an external issuer no longer." },
         EventDoc { kind: "invitation.accepted", doc: "A person accepted an invitation." },
         EventDoc {
             kind: "impersonation.started",

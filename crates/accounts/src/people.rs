@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::SystemCtx;
-use base::{Email, ProjectId, Secret, SessionId, Slug, TenantId, UserId};
+use base::{Email, ProjectId, Secret, SessionId, TenantId, UserId};
 use db::{Db, SystemTx};
 use ports::{
-    BoxFuture, Credentials, EnvironmentDirectory, SignIn, SignInError, SignedIn, SigningAlgorithm,
+    BoxFuture, Credentials, EnvironmentDirectory, Proven, SignIn, SignInError, SignedIn, SigningAlgorithm,
     TenantDirectory, TokenSigner,
 };
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use crate::model::token::Refresh;
 use crate::model::{ACCESS_LIFE, Link, LinkKind, Realm, Session, User, token};
 use crate::ops::grant::{self, Grant, Refreshed};
 use crate::ops::session::Entry;
-use crate::ops::{Tools, factor, links, session};
+use crate::ops::{Tools, factor, identities, links, session};
 use crate::store;
 
 /// Who issues our tokens, and for whom they are.
@@ -173,11 +173,12 @@ impl Accounts {
         self.tokens_of(granted).await
     }
 
-    /// Rotates a refresh token.
+    /// Rotates a refresh token of a person of a realm that `goes_on` lets.
     pub(crate) async fn refresh(
         &self,
         text: &str,
         (tenant, project): (Option<&str>, Option<ProjectId>),
+        goes_on: impl Fn(Realm) -> bool + Send + 'static,
     ) -> Result<TokensView, Error> {
         let token = Arc::new(Refresh::parse(text).ok_or(Error::RefreshInvalid)?);
         let wanted = match tenant {
@@ -187,7 +188,7 @@ impl Accounts {
         let tools = self.tools.clone();
         let ctx = SystemCtx::because("rotate a refresh token");
         let became: Result<Refreshed, Error> =
-            self.db.write_system(&ctx, move |tx| grant::refresh(tx, &tools, &token, wanted)).await;
+            self.db.write_system(&ctx, move |tx| grant::refresh(tx, &tools, &token, wanted, &goes_on)).await;
         match became? {
             Refreshed::Granted(granted) => self.tokens_of(*granted).await,
             Refreshed::Elsewhere => Err(Error::NotFound),
@@ -262,6 +263,8 @@ impl Accounts {
         }
         let known = user.filter(|user| user.password.is_some());
         let Joining { name, password, code, entry, .. } = joining;
+        let coded = known.as_ref().filter(|user| user.factor.since.is_some()).map(|user| user.id);
+        let checked = known.as_ref().and_then(|user| user.password.clone());
         let password = match &known {
             // Somebody with an account proves that it is theirs: a mailbox that others read must not open it.
             Some(user) => {
@@ -278,10 +281,13 @@ impl Accounts {
             }
             None => Some(self.new_password(password, &email).await?),
         };
-        let accepting = Accepting { kind: link.kind, hash, email, name, password, code, entry };
+        let accepting = Accepting { kind: link.kind, hash, email, name, password, checked, code, entry };
         let tools = self.tools.clone();
         let ctx = SystemCtx::because("accept an invitation");
         let session = self.db.write_system(&ctx, move |tx| accepting.run(tx, &tools)).await?;
+        if let Some(id) = coded {
+            self.throttle.code_succeeded(id);
+        }
         Ok((session, link.tenant))
     }
 
@@ -468,6 +474,8 @@ struct Accepting {
     name: String,
     /// Of somebody new; `None` for who has proven to have the account.
     password: Option<String>,
+    /// The stored password against which that person's was checked.
+    checked: Option<String>,
     code: Option<String>,
     entry: Entry,
 }
@@ -493,6 +501,8 @@ impl Accepting {
                 store::users::update(tx, &next, now)?;
                 next
             }
+            // Who proved a password that is another one now has proven nothing.
+            (Some(user), None) if user.password != self.checked => return Err(Error::Wrong),
             (Some(user), None) => {
                 if user.factor.since.is_some() {
                     let typed = self.code.as_deref().ok_or(Error::CodeNeeded)?;
@@ -542,22 +552,20 @@ impl SignIn for Accounts {
         })
     }
 
-    fn proven(
-        &self,
-        project: ProjectId,
-        email: Email,
-        name: String,
-        issuer: Slug,
-    ) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
+    fn proven(&self, proven: Proven) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
         Box::pin(async move {
-            let tools = self.tools.clone();
+            let (tools, inviter) = (self.tools.clone(), self.inviter.clone());
             let ctx = SystemCtx::because("sign a person in whom an issuer has proven");
-            let entry = Entry { how: format!("issuer:{issuer}"), ip: None, agent: None };
+            let how = format!("issuer:{}", proven.issuer);
+            let entry = Entry { how, ip: proven.ip, agent: proven.agent.clone() };
             let done: Result<_, Error> = self
                 .db
                 .write_system(&ctx, move |tx| {
-                    let place = (Realm::Project(project), &email);
-                    let Some(user) = crate::ops::proven(tx, &tools, place, &name)? else { return Ok(None) };
+                    let Some(found) = identities::proven(tx, &tools, &proven)? else { return Ok(None) };
+                    let user = found.user;
+                    if found.linked {
+                        inviter.told_of_change(tx, &user, &format!("Sign-in by {}", proven.issuer))?;
+                    }
                     let session = session::begin(tx, &tools, &user, &entry)?;
                     Ok(Some(as_signed_in(tx, &tools, &session, &user)?))
                 })

@@ -14,7 +14,8 @@
 //! * The definition says the algorithms; it cannot name one with a shared secret, nor none (A1, A2).
 //! * A token names at most one tenant. A role without a tenant is none; words that are not mapped mean none, and nobody becomes an owner
 //!   unless the definition says so.
-//! * A sign-in ends in the browser that began it, once, for an address that the issuer says is verified (A13).
+//! * A sign-in ends in the browser that began it, once, for whom the issuer's own word (`sub`) names; the first time for an address that
+//!   the issuer says is verified (A13). Where it goes on is a path of this host, whatever the request says.
 //! * Nothing is fetched over plain http but from this machine; what an issuer's documents name on other hosts must be public.
 //!
 //! # Deliberately absent
@@ -44,7 +45,7 @@ use std::sync::Arc;
 use db::{Migration, MigrationSet};
 use lifecycle::TaskKind;
 use module::{EventDoc, Manifest, Module, Task};
-use ports::{Links, ProjectOf, SignIn};
+use ports::{Browsers, Links, ProjectOf, SignIn};
 use tokio::sync::Semaphore;
 
 pub use api::{CreateIssuer, IssuerView, KeysView, PutSecret};
@@ -105,12 +106,14 @@ pub struct Deps {
     pub links: Arc<dyn Links>,
     /// Who knows the people.
     pub sign_in: Arc<dyn SignIn>,
+    /// Who keeps people signed in in their browsers.
+    pub browsers: Arc<dyn Browsers>,
 }
 
 /// Builds routes, the task that keeps keys fresh, and the part of the project file.
 #[must_use]
 pub fn build(deps: Deps) -> Module {
-    let Deps { sources, registry, fetch, projects, links, sign_in } = deps;
+    let Deps { sources, registry, fetch, projects, links, sign_in, browsers } = deps;
     let state = Arc::new(api::State {
         db: sources.db.clone(),
         sources: sources.clone(),
@@ -124,6 +127,7 @@ pub fn build(deps: Deps) -> Module {
         exchange: fetch,
         links,
         sign_in,
+        browsers,
         room: Semaphore::new(signin::EXCHANGES_MAX),
     });
     let routes = signin::routes(api::routes(&state), &sign_in);

@@ -1,6 +1,6 @@
 //! The issuers in memory: which environment trusts which, with their keys, and the task that keeps them so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use db::Db;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use lifecycle::Stop;
-use ports::{BoxFuture, EnvironmentDirectory, TokenCheck, TokenVerdict};
+use ports::{BoxFuture, EnvironmentDirectory, Offered, SignInIssuers, TokenCheck, TokenVerdict};
 use tokens::{Invalid, Unverified, Verified};
 use tokio::sync::Notify;
 
@@ -356,6 +356,19 @@ impl TokenCheck for Registry {
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+}
+
+impl SignInIssuers for Registry {
+    fn offered(&self, environment: EnvironmentId) -> Vec<Offered> {
+        let Some(project) = self.project_of(environment) else { return Vec::new() };
+        let snapshot = self.snapshot.load();
+        let names: BTreeSet<&Slug> =
+            snapshot.all.iter().filter(|live| live.project == project).map(|live| &live.name).collect();
+        let live = names.into_iter().filter_map(|name| self.by_name(environment, name));
+        live.filter(|live| live.definition.client_id.is_some())
+            .map(|live| Offered { name: live.name.to_string(), path: crate::signin::start_path(&live.name) })
+            .collect()
     }
 }
 

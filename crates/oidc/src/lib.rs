@@ -26,6 +26,7 @@
 //! finds the client, then the grant, asks for the session as it is now, signs, uses the code up, and answers.
 
 mod api;
+mod browsers;
 mod cli;
 mod error;
 pub mod model;
@@ -37,9 +38,12 @@ use std::sync::Arc;
 use base::{SharedClock, SharedRandom, TenantId};
 use db::{Db, Migration, MigrationSet, SystemTx};
 use module::{EventDoc, Manifest, Module};
-use ports::{Links, SignIn, TenantDirectory, TenantRows, TokenCheck, TokenRevocations, TokenSigner};
+use ports::{
+    Links, SignIn, SignInIssuers, TenantDirectory, TenantRows, TokenCheck, TokenRevocations, TokenSigner,
+};
 
 pub use api::{ClientView, CreateClient, NewClientView, PatchClient};
+pub use browsers::Browsers;
 pub use cli::verbs;
 pub use error::Error;
 pub use model::{
@@ -105,14 +109,16 @@ pub struct Deps {
     pub revocations: Arc<dyn TokenRevocations>,
     /// Checks passwords, and knows sessions.
     pub sign_in: Arc<dyn SignIn>,
+    /// By which issuers people may sign in besides.
+    pub issuers: Arc<dyn SignInIssuers>,
 }
 
 /// Builds the routes, and what removes a tenant's rows.
 #[must_use]
 pub fn build(deps: Deps) -> Module {
-    let Deps { db, clock, random, tenants, links, signer, tokens, revocations, sign_in } = deps;
+    let Deps { db, clock, random, tenants, links, signer, tokens, revocations, sign_in, issuers } = deps;
     let sources = ops::grants::Sources { clock, random, revocations };
-    let state = Arc::new(api::State { db, sources, tenants, links, signer, tokens, sign_in });
+    let state = Arc::new(api::State { db, sources, tenants, links, signer, tokens, sign_in, issuers });
     Module::new("oidc", api::routes(&state)).rows(Arc::new(Rows))
 }
 

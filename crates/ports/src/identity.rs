@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use authority::Role;
 use base::{
-    ClientId, Email, EnvironmentId, IssuerId, MemberId, ProjectId, SessionId, Slug, TenantId, Timestamp, UserId,
+    ClientId, Email, EnvironmentId, IssuerId, MemberId, ProjectId, SessionId, Slug, TenantId, Timestamp,
+    UserId,
 };
 use db::SystemTx;
 use serde_json::Value;
@@ -247,6 +248,63 @@ pub struct Credentials {
     pub agent: Option<String>,
 }
 
+/// Whom an external issuer has proven, as its token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// Whose people are meant.
+    pub project: ProjectId,
+    /// The issuer's name here.
+    pub issuer: Slug,
+    /// Its address (`iss`).
+    pub url: String,
+    /// Its word for the person (`sub`), 1 to 255 characters; never given to anybody else.
+    pub subject: String,
+    /// The address, if the issuer says that it is the person's.
+    pub email: Option<Email>,
+    /// What people call them; may be empty.
+    pub name: String,
+    /// Whether an account that is there is linked by its address, when the issuer's person comes for the first time.
+    pub links: bool,
+    /// From where.
+    pub ip: Option<IpAddr>,
+    /// With what; cut.
+    pub agent: Option<String>,
+}
+
+/// Keeps people signed in in their browsers. The provider implements it; who signs somebody in elsewhere calls it.
+pub trait Browsers: Send + Sync + 'static {
+    /// The value of a new cookie [`BROWSER_COOKIE`] for a session. `old`: the one that the browser had, worth nothing from
+    /// now on (A18).
+    fn remember<'a>(
+        &'a self,
+        environment: EnvironmentId,
+        session: SessionId,
+        old: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, crate::Unavailable>>;
+}
+
+/// The cookie of a browser in which somebody is signed in.
+pub const BROWSER_COOKIE: &str = "__Host-switchyard_session";
+
+/// An issuer by which people may sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Its name, as people read it.
+    pub name: String,
+    /// The path of this host at which a sign-in by it begins. `next` in its query is the path of this host where the browser
+    /// goes on, `anew=true` asks for a fresh proof.
+    pub path: String,
+}
+
+/// Longest `next` of [`Offered`], in bytes: the browser keeps it in a cookie meanwhile.
+pub const NEXT_BYTES_MAX: usize = 2_000;
+
+/// Knows by which issuers people may sign in. Issuers implement it; the sign-in page asks.
+pub trait SignInIssuers: Send + Sync + 'static {
+    /// Those of an environment, by name. From memory.
+    fn offered(&self, environment: EnvironmentId) -> Vec<Offered>;
+}
+
 /// Signs people in, for capabilities that have pages of their own. Accounts implement it.
 pub trait SignIn: Send + Sync + 'static {
     /// By password, and by code where the user has a second factor. Begins a session.
@@ -256,15 +314,9 @@ pub trait SignIn: Send + Sync + 'static {
         credentials: Credentials,
     ) -> BoxFuture<'_, Result<SignedIn, SignInError>>;
 
-    /// By an external issuer that has proven this address. Finds the user, or makes one for an address that is invited or a
-    /// member; `None` for an address that belongs to nobody here.
-    fn proven(
-        &self,
-        project: ProjectId,
-        email: Email,
-        name: String,
-        issuer: Slug,
-    ) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>>;
+    /// By an external issuer. Finds the user by the issuer's own word for the person, the first time by an address that the
+    /// issuer has verified, or makes one for an address that is invited or a member; `None` for who is nobody here.
+    fn proven(&self, proven: Proven) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>>;
 
     /// The session as it is now; `None` when it has ended.
     fn session(&self, session: SessionId) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>>;

@@ -33,9 +33,9 @@ pub use directory::{
     ResolveBy, TenantDirectory, TenantRecord, TenantStatus,
 };
 pub use identity::{
-    Credentials, Invitations, Links, Mail, Mailer, Membership, Memberships, Owners, SignIn, SignInError,
-    SignedIn, SigningAlgorithm, TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource,
-    TokenTenant, TokenVerdict,
+    BROWSER_COOKIE, Browsers, Credentials, Invitations, Links, Mail, Mailer, Membership, Memberships,
+    NEXT_BYTES_MAX, Offered, Owners, Proven, SignIn, SignInError, SignInIssuers, SignedIn, SigningAlgorithm,
+    TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource, TokenTenant, TokenVerdict,
 };
 pub use jobs::{
     Cancelled, Canceller, Enqueue, EnqueueError, JobFailure, JobHandler, NewJob, Progress, QueueRef,

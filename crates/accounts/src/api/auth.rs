@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Call, Problem, Reply, Routes, Spec, Surface};
 
-use super::{State, TokensView, entry, name_of, project_of, realms};
+use super::{State, TokensView, entry, goes_on, name_of, project_of, realms};
 use crate::error::Error;
 use crate::model::{LinkKind, Realm, token};
 use crate::people::Joining;
@@ -287,17 +287,29 @@ async fn login(state: Arc<State>, call: Call<Login>) -> Result<Reply<TokensView>
         agent: call.request.agent.clone(),
     };
     let (session, user) = state.accounts.enter(&realms, credentials).await?;
-    let wanted = match tenant {
-        Some(name) => Some(state.accounts.tenant_named(name, project.or(user.realm.project())).await?),
-        None => None,
+    let granted = async {
+        let wanted = match tenant {
+            Some(name) => Some(state.accounts.tenant_named(name, project.or(user.realm.project())).await?),
+            None => None,
+        };
+        state.accounts.grant(session.id, wanted).await
     };
-    Ok(Reply::ok(state.accounts.grant(session.id, wanted).await?))
+    match granted.await {
+        Ok(tokens) => Ok(Reply::ok(tokens)),
+        Err(error) => {
+            // Nobody has a token of the session: it would stand in the list of the person's, and push out others.
+            state.accounts.end_session(session.id, None).await?;
+            Err(error.into())
+        }
+    }
 }
 
 async fn refresh(state: Arc<State>, call: Call<Refresh>) -> Result<Reply<TokensView>, Problem> {
     let Refresh { refresh_token, tenant } = call.body;
     let project = project_of(call.environment.as_ref());
-    let tokens = state.accounts.refresh(&refresh_token, (tenant.as_deref(), project)).await?;
+    let (request, environment) = (call.request, call.environment);
+    let goes_on = move |realm| goes_on(&request, environment.as_ref(), realm);
+    let tokens = state.accounts.refresh(&refresh_token, (tenant.as_deref(), project), goes_on).await?;
     Ok(Reply::ok(tokens))
 }
 

@@ -110,9 +110,9 @@ async fn start(state: Arc<State>, call: Call<Impersonate>) -> Result<Reply<Imper
         _ => None,
     };
     let token = state.accounts.impersonation(&granted, (found.project, &principal.to_string(), sub))?;
-    let told = granted.clone();
+    let (told, now) = (granted.clone(), sources.clock.now());
     let done: Result<(), Error> =
-        state.accounts.db.write_system(&ctx, move |tx| Ok(op::start(tx, &told)?)).await;
+        state.accounts.db.write_system(&ctx, move |tx| Ok(op::start(tx, &told, now)?)).await;
     done?;
     let Impersonation { session, tenant, role, reason, expires_at } = granted;
     let location = format!("/api/v1/tenants/{tenant}/impersonate/{session}");

@@ -1,6 +1,7 @@
 //! Requests, replies and routes of signing in, of a person's own things, and of people as operators manage them.
 
 mod auth;
+mod identities;
 mod impersonate;
 mod own;
 mod pages;
@@ -22,6 +23,7 @@ use crate::people::Accounts;
 use crate::resets::Resets;
 
 pub use auth::{AcceptInvitation, InvitationView, Login, Refresh, SignUp};
+pub use identities::IdentityView;
 pub use impersonate::{Impersonate, ImpersonationView};
 pub use own::{FactorView, NewFactorView, RecoveryCodesView, SessionView};
 pub use users::{InviteUser, LetterView, PatchUser, UserView};
@@ -35,6 +37,7 @@ pub(crate) struct State {
 pub(crate) fn routes(state: &Arc<State>) -> Routes {
     auth::routes(state)
         .and(own::routes(state))
+        .and(identities::routes(state))
         .and(users::routes(state))
         .and(impersonate::routes(state))
         .and(pages::routes(state))
@@ -94,6 +97,12 @@ pub struct TenantView {
 fn realms(request: &RequestMeta, environment: Option<&EnvironmentRecord>) -> Vec<Realm> {
     let team = (request.surface == Surface::Operator).then_some(Realm::Operators);
     team.into_iter().chain(environment.map(|own| Realm::Project(own.project))).collect()
+}
+
+/// Whose sessions go on by a refresh token: at the operators' listener anybody's, elsewhere those of the project's people
+/// alone. `None` for nobody's.
+fn goes_on(request: &RequestMeta, environment: Option<&EnvironmentRecord>, realm: Realm) -> bool {
+    request.surface == Surface::Operator || realms(request, environment).contains(&realm)
 }
 
 /// From where somebody signs in.

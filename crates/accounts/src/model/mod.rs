@@ -195,5 +195,28 @@ pub struct Link {
     pub expires_at: Timestamp,
 }
 
+/// Who a person is at an external issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id.
+    pub id: IdentityId,
+    /// The person.
+    pub user: UserId,
+    /// The issuer's address (`iss`).
+    pub issuer: String,
+    /// The issuer's word for the person (`sub`).
+    pub subject: String,
+    /// The issuer's name, as it was when the link was made.
+    pub name: String,
+    /// The address that it last named as the person's.
+    pub email: Option<String>,
+    /// When the link was made.
+    pub created_at: Timestamp,
+    /// When the person last came by it.
+    pub used_at: Timestamp,
+}
+
+base::define_id!(/// Who a person is at an external issuer.
+    IdentityId, IdentityKind, "idn");
 base::define_id!(/// A letter in the outbox.
     MailId, MailKind, "mail");

@@ -9,7 +9,7 @@ use super::session;
 use super::{Tools, emit};
 use crate::error::Error;
 use crate::model::token::Refresh;
-use crate::model::{REFRESH_LIFE, Session, User};
+use crate::model::{REFRESH_LIFE, Realm, Session, User};
 use crate::store::{refresh, sessions};
 
 /// Families that a session may have: a program that asks for one a request is faulty.
@@ -68,17 +68,21 @@ pub(crate) fn first(
 }
 
 /// Rotates a refresh token. An old one of the family ends the session: either it was stolen, or its successor was, and the
-/// two cannot be told apart (RFC 9700, 4.14.2).
+/// two cannot be told apart (RFC 9700, 4.14.2). Where the person's sessions do not go on, nothing is told or changed.
 pub(crate) fn refresh(
     tx: &mut SystemTx,
     tools: &Tools,
     token: &Refresh,
     wanted: Option<TenantId>,
+    goes_on: &dyn Fn(Realm) -> bool,
 ) -> Result<Refreshed, Error> {
     let now = tools.sources.clock.now();
     let hashes = token.hashes();
     let Some(family) = refresh::one(tx, &hashes.family)? else { return Ok(Refreshed::Ended) };
     let Some((session, user)) = session::live(tx, family.session, now)? else { return Ok(Refreshed::Ended) };
+    if !goes_on(user.realm) {
+        return Ok(Refreshed::Ended);
+    }
     if !base::same(&family.secret, &hashes.secret) {
         let before = json!({ "user": user.id, "ip": session.ip });
         emit(tx, "session.reused", session.id.to_string(), Some(before), None)?;

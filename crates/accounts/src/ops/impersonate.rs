@@ -5,6 +5,8 @@ use base::{SessionId, TenantId, Timestamp};
 use db::{Error, NewEvent, SystemTx};
 use serde_json::json;
 
+use crate::store::impersonations;
+
 /// What was granted.
 #[derive(Debug, Clone)]
 pub(crate) struct Impersonation {
@@ -16,7 +18,8 @@ pub(crate) struct Impersonation {
 }
 
 /// Writes into the tenant's own record who acts as it, why and until when.
-pub(crate) fn start(tx: &mut SystemTx, granted: &Impersonation) -> Result<(), Error> {
+pub(crate) fn start(tx: &mut SystemTx, granted: &Impersonation, now: Timestamp) -> Result<(), Error> {
+    impersonations::insert(tx, (granted.session, granted.tenant), (granted.expires_at, now))?;
     let after = json!({
         "role": granted.role,
         "reason": granted.reason,
@@ -26,13 +29,16 @@ pub(crate) fn start(tx: &mut SystemTx, granted: &Impersonation) -> Result<(), Er
     told(tx, "impersonation.started", granted.tenant, granted.session, Some(after))
 }
 
-/// Ends it before its time.
+/// Ends it before its time. Nothing happens where it is over, and where the session is no such one, or another tenant's.
 pub(crate) fn end(
     tx: &mut SystemTx,
     tools: &super::Tools,
     tenant: TenantId,
     session: SessionId,
 ) -> Result<(), Error> {
+    if !impersonations::end(tx, session, tenant)? {
+        return Ok(());
+    }
     tools.revocations.session(tx, session)?;
     told(tx, "impersonation.ended", tenant, session, None)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Tools, emit, session};
 use crate::error::Error;
 use crate::model::{LinkKind, Realm, User};
-use crate::store::{links, recovery, users};
+use crate::store::{identities, links, recovery, users};
 
 /// What of a person is to be changed.
 #[derive(Debug, Clone, Default)]
@@ -100,6 +100,7 @@ pub(crate) fn remove(
     keep_an_owner(tx, &user, None)?;
     session::end_all(tx, tools, id, None, "the user was removed")?;
     recovery::delete_all(tx, id)?;
+    identities::delete_of(tx, id)?;
     for kind in [LinkKind::Reset, LinkKind::Operator] {
         links::delete_of(tx, kind, &id.to_string())?;
     }

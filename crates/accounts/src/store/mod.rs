@@ -1,5 +1,7 @@
 //! All SQL of the capability, one file a table.
 
+pub(crate) mod identities;
+pub(crate) mod impersonations;
 pub(crate) mod links;
 pub(crate) mod outbox;
 pub(crate) mod recovery;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::SystemTx;
 use ports::{
-    AssertionError, Invitations as _, Mail, Mailer, Membership, Memberships, SigningAlgorithm,
+    AssertionError, Invitations as _, Mail, Mailer, Membership, Memberships, Proven, SigningAlgorithm,
     TokenRevocations, TokenSigner,
 };
 use serde_json::{Value, json};
@@ -65,6 +65,10 @@ impl World {
         self.ended.lock().unwrap().iter().any(|id| json!(id) == *session)
     }
 
+    pub(crate) fn ended_times(&self, session: &Value) -> usize {
+        self.ended.lock().unwrap().iter().filter(|id| json!(id) == *session).count()
+    }
+
     pub(crate) fn is_cut(&self, user: &Value) -> bool {
         self.cut.lock().unwrap().iter().any(|id| json!(id) == *user)
     }
@@ -90,7 +94,8 @@ impl Memberships for World {
     fn of(&self, _: &mut SystemTx, project: ProjectId, email: &Email) -> Result<Vec<Membership>, db::Error> {
         let members = self.members.lock().unwrap();
         let own = members.iter().filter(|one| one.email == email.key());
-        let here = own.filter(|one| self.places.terms(one.membership.tenant).is_some_and(|t| t.project == project));
+        let here =
+            own.filter(|one| self.places.terms(one.membership.tenant).is_some_and(|t| t.project == project));
         Ok(here.map(|one| one.membership.clone()).collect())
     }
 
@@ -121,6 +126,10 @@ impl TokenRevocations for World {
 
     fn user(&self, _: &mut SystemTx, user: UserId, _: Option<TenantId>) -> Result<(), db::Error> {
         self.cut.lock().unwrap().push(user);
+        Ok(())
+    }
+
+    fn client(&self, _: &mut SystemTx, _: base::ClientId) -> Result<(), db::Error> {
         Ok(())
     }
 }
@@ -300,6 +309,21 @@ impl App {
         let tenant = tokens["tenant"].as_str().map(|id| TenantId::parse(id).unwrap());
         let role = serde_json::from_value::<Option<Role>>(tokens["role"].clone()).unwrap();
         self.app.person(user, session, tenant.zip(role))
+    }
+
+    /// What an issuer says of a person of the project.
+    pub(crate) fn proven(&self, issuer: &str, subject: &str, email: Option<&str>) -> Proven {
+        Proven {
+            project: self.project,
+            issuer: testkit::slug(issuer),
+            url: format!("https://{issuer}.example.com"),
+            subject: subject.to_owned(),
+            email: email.map(|email| Email::parse(email).unwrap()),
+            name: "Ada".to_owned(),
+            links: true,
+            ip: Some("203.0.113.9".parse().unwrap()),
+            agent: Some("a browser".to_owned()),
+        }
     }
 
     /// How many letters an address got.

@@ -101,7 +101,10 @@ async fn a_recovery_code_is_good_once_and_a_new_set_ends_the_old() {
         ada.post(&format!("{MFA}/recovery"), proof).await.problem(&codes::SIGN_IN_FAILED);
         app.login_with(email, &codes_of[2]).await.problem(&codes::SIGN_IN_FAILED);
         app.login_with(email, fresh["recovery_codes"][0].as_str().unwrap()).await.ok(200);
-        assert_eq!(app.app.event("factor.recovery_used").await.subject, tokens["user"]["id"].as_str().unwrap());
+        assert_eq!(
+            app.app.event("factor.recovery_used").await.subject,
+            tokens["user"]["id"].as_str().unwrap()
+        );
     })
     .await;
 }

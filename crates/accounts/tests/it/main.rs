@@ -3,6 +3,7 @@
 
 mod app;
 mod factors;
+mod identities;
 mod invitations;
 mod operators;
 mod pages;

@@ -131,12 +131,9 @@ async fn a_changed_password_ends_all_other_sessions() {
 async fn the_oldest_session_ends_when_there_are_too_many() {
     apps(|app| async move {
         let (_, first) = app.join("ada@acme.example", Role::Viewer).await;
-        let issuer = base::Slug::parse("clerk").unwrap();
         for _ in 0..accounts::model::SESSIONS_MAX {
-            let email = base::Email::parse("ada@acme.example").unwrap();
-            let done =
-                ports::SignIn::proven(&*app.accounts, app.project, email, String::new(), issuer.clone());
-            done.await.unwrap().unwrap();
+            let proven = app.proven("clerk", "ada", Some("ada@acme.example"));
+            ports::SignIn::proven(&*app.accounts, proven).await.unwrap().unwrap();
             app.app.store.clock.advance(Duration::from_millis(1));
         }
         assert!(app.world.is_ended(&first["session"]));

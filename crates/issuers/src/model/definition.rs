@@ -80,6 +80,11 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub scopes: Vec<String>,
+    /// Whether an account that is there is linked by the address that the issuer has verified, when its person comes for the
+    /// first time; it is when nothing is said. With `false` only who has no account yet is let in that way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    pub link_by_email: Option<bool>,
     /// Where in its tokens what stands.
     #[serde(default, skip_serializing_if = "Claims::is_empty")]
     pub claims: Claims,

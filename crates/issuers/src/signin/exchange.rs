@@ -10,7 +10,7 @@ use tokens::Claims;
 use super::flow::{FLOW_TIME_MAX, Flow};
 use super::{ENCODED, form};
 use crate::fetch::{Fetch, FetchError, Known, Request};
-use crate::model::LEEWAY;
+use crate::model::{LEEWAY, SUBJECT_CHARS_MAX};
 use crate::registry::{Live, Registry};
 
 /// Characters of a person's name that are kept.
@@ -26,7 +26,10 @@ pub(super) struct Exchange<'a> {
 
 /// Who signed in.
 pub(super) struct Person {
-    pub(super) email: Email,
+    /// The issuer's word for them.
+    pub(super) subject: String,
+    /// The address, if the issuer says that it is theirs.
+    pub(super) email: Option<Email>,
     pub(super) name: String,
 }
 
@@ -39,9 +42,6 @@ pub(super) enum ExchangeError {
     /// Its token is not one.
     #[error("{0}")]
     Token(&'static str),
-    /// It does not say that the address is the person's.
-    #[error("the issuer does not say that the address is verified")]
-    Unverified,
 }
 
 impl ExchangeError {
@@ -50,7 +50,6 @@ impl ExchangeError {
         match self {
             Self::Code(_) => "the issuer did not take the code",
             Self::Token(words) => words,
-            Self::Unverified => "the issuer does not say that your address is verified",
         }
     }
 }
@@ -73,11 +72,13 @@ impl Exchange<'_> {
         }
         let claims = verified.into_claims();
         self.judge(&claims, flow, now)?;
-        if let Some(person) = self.proven(claims.as_map())? {
-            return Ok(person);
+        let subject = subject(&claims)?;
+        if claims.get("email").is_none_or(Value::is_null)
+            && let Some(more) = self.userinfo(&reply, &claims).await?
+        {
+            return Ok(person(subject, &more));
         }
-        let more = self.userinfo(&reply, &claims).await?;
-        self.proven(&more)?.ok_or(ExchangeError::Unverified)
+        Ok(person(subject, claims.as_map()))
     }
 
     async fn redeem(&self, flow: &Flow, code: &str, back: &str) -> Result<Value, ExchangeError> {
@@ -123,7 +124,6 @@ impl Exchange<'_> {
         if claims.required("nonce").map_err(invalid)? != flow.nonce() {
             return Err(ExchangeError::Token("the token belongs to another sign-in"));
         }
-        claims.required("sub").map_err(invalid)?;
         let issued = claims.time("iat").map_err(invalid)?;
         let issued = issued.ok_or(ExchangeError::Token("the token does not say when it was made"))?;
         if now.since(issued) > FLOW_TIME_MAX + LEEWAY {
@@ -132,33 +132,40 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// The person that these claims are about; `None` when they do not say the address at all.
-    fn proven(&self, claims: &serde_json::Map<String, Value>) -> Result<Option<Person>, ExchangeError> {
-        let Some(email) = claims.get("email") else { return Ok(None) };
-        if claims.get("email_verified") != Some(&Value::Bool(true)) {
-            return Err(ExchangeError::Unverified);
-        }
-        let email = email.as_str().and_then(|text| Email::parse(text).ok());
-        let email = email.ok_or(ExchangeError::Token("the issuer names no proper address"))?;
-        let name = claims.get("name").and_then(Value::as_str).unwrap_or_default();
-        let name = name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
-        Ok(Some(Person { email, name }))
-    }
-
-    /// What the issuer tells besides, about the same person (5.3.2).
+    /// What the issuer tells besides, about the same person (5.3.2); `None` where it tells nothing.
     async fn userinfo(
         &self,
         reply: &Value,
         claims: &Claims,
-    ) -> Result<serde_json::Map<String, Value>, ExchangeError> {
+    ) -> Result<Option<serde_json::Map<String, Value>>, ExchangeError> {
         let endpoint = self.known.endpoints.userinfo.as_deref();
         let token = reply.get("access_token").and_then(Value::as_str);
-        let (Some(endpoint), Some(token)) = (endpoint, token) else { return Err(ExchangeError::Unverified) };
+        let (Some(endpoint), Some(token)) = (endpoint, token) else { return Ok(None) };
         let request = Request::get().authorized(&format!("Bearer {token}"));
         let told = self.fetch.json(&self.live.definition.url, endpoint, request).await?;
         match told {
-            Value::Object(told) if told.get("sub") == claims.get("sub") => Ok(told),
+            Value::Object(told) if told.get("sub") == claims.get("sub") => Ok(Some(told)),
             _ => Err(ExchangeError::Token("the issuer tells of another person")),
         }
     }
+}
+
+/// The issuer's word for the person (2): what links are kept by.
+fn subject(claims: &Claims) -> Result<String, ExchangeError> {
+    let subject = claims.required("sub").map_err(|invalid| ExchangeError::Token(invalid.words()))?;
+    let chars = subject.chars().count();
+    if !(1..=SUBJECT_CHARS_MAX).contains(&chars) || subject.chars().any(char::is_control) {
+        return Err(ExchangeError::Token("the issuer names nobody"));
+    }
+    Ok(subject.to_owned())
+}
+
+/// The person that these claims are about. An address that is not said to be verified is none.
+fn person(subject: String, claims: &serde_json::Map<String, Value>) -> Person {
+    let verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    let email = claims.get("email").filter(|_| verified).and_then(Value::as_str);
+    let email = email.and_then(|text| Email::parse(text).ok());
+    let name = claims.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
+    Person { subject, email, name }
 }

@@ -15,22 +15,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use db::Db;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ports::{EnvironmentRecord, Links, SignIn, SignInError};
+use ports::{
+    BROWSER_COOKIE, Browsers, EnvironmentRecord, Links, NEXT_BYTES_MAX, Proven, SignIn, SignInError, SignedIn,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use web::{Call, Cookie, Problem, Reply, Routes, Spec, Surface};
+use web::{Call, Cookie, Page, Problem, Reply, Routes, Spec, Surface};
 
+use crate::fetch::Known;
 use crate::registry::{Live, Registry};
 use crate::store;
-use exchange::Exchange;
+use exchange::{Exchange, Person};
 use flow::{FLOW_TIME_MAX, Flow};
 
 const START: &str = "/api/v1/auth/issuers/{i}/start";
 const CALLBACK: &str = "/api/v1/auth/issuers/{i}/callback";
 /// The cookie that binds a sign-in to its browser.
 const COOKIE: &str = "__Host-switchyard-issuer";
+/// The cookie with the path of this host where the browser goes on.
+const NEXT: &str = "__Host-switchyard-next";
 /// Codes that are exchanged at the same time: each waits for somebody else's server.
 pub(crate) const EXCHANGES_MAX: usize = 16;
 /// What stays as it is in a query (RFC 3986, 2.3).
@@ -45,6 +50,7 @@ pub(crate) struct State {
     pub(crate) exchange: crate::fetch::Fetch,
     pub(crate) links: Arc<dyn Links>,
     pub(crate) sign_in: Arc<dyn SignIn>,
+    pub(crate) browsers: Arc<dyn Browsers>,
     pub(crate) room: Semaphore,
 }
 
@@ -53,7 +59,10 @@ pub(crate) fn routes(routes: Routes, state: &Arc<State>) -> Routes {
         .route(
             Spec::public(START)
                 .summary("Sign in by an issuer")
-                .details("Sends the browser to the issuer, which sends it back to the callback.")
+                .details(
+                    "Sends the browser to the issuer, which sends it back to the callback. With `next` the browser goes on \
+                     there, signed in by a cookie; without it the callback answers with tokens.",
+                )
                 .surface(Surface::Member)
                 .success(303),
             Arc::clone(state),
@@ -64,11 +73,12 @@ pub(crate) fn routes(routes: Routes, state: &Arc<State>) -> Routes {
                 .summary("Come back from an issuer")
                 .details(
                     "Ends a sign-in that this browser began within the last ten minutes, and answers as \
-                     `POST /api/v1/auth/login` does. The address must be verified by the issuer, and be a member's or invited.",
+                     `POST /api/v1/auth/login` does, or leads on to `next`. Who comes for the first time needs an address that \
+                     the issuer has verified, and that is a member's or invited.",
                 )
                 .surface(Surface::Member)
                 .ignores_unknown()
-                .cookies(&[COOKIE])
+                .cookies(&[COOKIE, NEXT, BROWSER_COOKIE])
                 .codes(&[&codes::FORBIDDEN, &codes::RATE_LIMITED, &codes::OVERLOADED, &codes::UNAVAILABLE]),
             Arc::clone(state),
             callback,
@@ -96,7 +106,35 @@ pub(crate) struct Returned {
     error: Option<String>,
 }
 
-async fn start(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
+/// Where a sign-in leads.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Leading {
+    /// The path of this host where the browser goes on; without it the callback answers with tokens.
+    #[serde(default)]
+    #[schemars(length(max = 2_000))]
+    next: Option<String>,
+    /// Whether the person is to prove anew who they are.
+    #[serde(default)]
+    anew: Option<bool>,
+}
+
+/// Where a sign-in by an issuer begins.
+pub(crate) fn start_path(name: &Slug) -> String {
+    START.replace("{i}", name.as_str())
+}
+
+/// A path of this host, and nothing that a browser could take for another one: no second slash, no backslash, nothing unseen.
+fn is_own_path(path: &str) -> bool {
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    plain && path.len() <= NEXT_BYTES_MAX && path.starts_with('/') && !path.starts_with("//")
+}
+
+async fn start(state: Arc<State>, call: Call<(), Leading>) -> Result<Reply<()>, Problem> {
+    let Leading { next, anew } = &call.query;
+    if next.as_deref().is_some_and(|next| !is_own_path(next)) {
+        return Err(Problem::new(&codes::BAD_REQUEST).fault("/query/next", "a path of this host is expected"));
+    }
     let environment = call.environment()?;
     let (live, back) = state.place(environment, &call.path.parse("i", Slug::parse)?)?;
     let client = live.definition.client_id.as_deref().ok_or_else(|| Problem::new(&codes::NOT_FOUND))?;
@@ -107,63 +145,133 @@ async fn start(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let secret = state.random.array::<{ flow::SECRET_BYTES }>();
     let flow = Flow::begin(secret, live.id, environment.id, state.clock.now());
     let scopes = ["openid", "email"].into_iter().chain(live.definition.scopes.iter().map(String::as_str));
-    let scopes: Vec<&str> = scopes.collect();
-    let query = [
+    let scopes = scopes.collect::<Vec<&str>>().join(" ");
+    let (nonce, challenge) = (flow.nonce(), flow.challenge());
+    let mut query = vec![
         ("response_type", "code"),
         ("client_id", client),
         ("redirect_uri", &back),
-        ("scope", &scopes.join(" ")),
+        ("scope", &scopes),
         ("state", flow.state()),
-        ("nonce", &flow.nonce()),
-        ("code_challenge", &flow.challenge()),
+        ("nonce", &nonce),
+        ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ];
+    if *anew == Some(true) {
+        query.push(("prompt", "login"));
+    }
     let joint = if authorization.contains('?') { '&' } else { '?' };
     let cookie = Cookie::new(COOKIE, URL_SAFE_NO_PAD.encode(secret)).max_age(FLOW_TIME_MAX);
-    Ok(Reply::redirect(&format!("{authorization}{joint}{}", form(&query))).cookie(&cookie))
+    let leading = match next {
+        Some(next) => Cookie::new(NEXT, URL_SAFE_NO_PAD.encode(next)).max_age(FLOW_TIME_MAX),
+        // That of a sign-in which was given up leads nowhere now.
+        None => Cookie::gone(NEXT),
+    };
+    Ok(Reply::redirect(&format!("{authorization}{joint}{}", form(&query))).cookie(&cookie).cookie(&leading))
 }
 
 async fn callback(state: Arc<State>, call: Call<(), Returned>) -> Result<Reply<Value>, Problem> {
+    let next = call.request.cookies.get(NEXT).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let next = next.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|next| is_own_path(next));
+    let ended = match (signed_in(&state, &call).await, &next) {
+        (Ok(who), Some(next)) => lead_on(&state, &call, &who, next).await.map(Reply::instead_of),
+        (Ok(who), None) => state.sign_in.tokens(&who, None).await.map(Reply::ok).map_err(problem),
+        (Err(problem), _) => Err(problem),
+    };
+    match (ended, next) {
+        (Ok(reply), _) => Ok(reply.cookie(&Cookie::gone(COOKIE)).cookie(&Cookie::gone(NEXT))),
+        (Err(problem), Some(next)) => Ok(told(&problem, &next).instead_of()),
+        (Err(problem), None) => Err(problem),
+    }
+}
+
+/// The browser goes on, signed in.
+async fn lead_on(
+    state: &State,
+    call: &Call<(), Returned>,
+    who: &SignedIn,
+    next: &str,
+) -> Result<Reply<()>, Problem> {
+    let (environment, old) = (call.environment()?.id, call.request.cookies.get(BROWSER_COOKIE));
+    let value = state.browsers.remember(environment, who.session, old).await?;
+    Ok(Reply::redirect(next).cookie(&Cookie::new(BROWSER_COOKIE, value)))
+}
+
+/// A person reads why it ended, and the way back to the page where it began.
+fn told(problem: &Problem, next: &str) -> Reply<()> {
+    let page = Page::new("You are not signed in").alert(&problem.sentence());
+    Reply::page(page.way(next, "Back to the sign-in page")).status(problem.status_code())
+}
+
+/// Ends a sign-in of this browser.
+async fn signed_in(state: &State, call: &Call<(), Returned>) -> Result<SignedIn, Problem> {
     let environment = call.environment()?;
     let (live, back) = state.place(environment, &call.path.parse("i", Slug::parse)?)?;
-    let cookie = call.request.cookies.get(COOKIE).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let secret: [u8; flow::SECRET_BYTES] = cookie
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| refused("this browser began no sign-in; start again"))?;
-    let Returned { state: returned, code, iss, error } = &call.query;
-    let returned =
-        returned.as_deref().ok_or_else(|| refused("the reply does not say which sign-in it belongs to"))?;
-    let now = state.clock.now();
-    let flow = Flow::resume(secret, live.id, environment.id, returned, now).ok_or_else(|| {
-        refused("the reply belongs to no sign-in of this browser, or comes too late; start again")
-    })?;
-    let known =
-        state.registry.know(&live).await.ok_or_else(|| unavailable("the issuer cannot be reached"))?;
-    // A reply of another issuer is not taken for this one's (RFC 9207, 2.4).
-    let named = iss.as_deref().map_or(!known.endpoints.names_itself, |iss| iss == live.definition.url);
-    if !named {
-        return Err(refused("the reply is of another issuer"));
-    }
-    if error.is_some() {
-        return Err(refused("the issuer did not sign you in"));
-    }
-    let code = code.as_deref().ok_or_else(|| refused("the reply brings no code"))?;
+    let (flow, known, code) = state.returned(call, environment.id, &live).await?;
     state.once(&flow).await?;
     let permit = state.room.try_acquire().map_err(|_| Problem::new(&codes::OVERLOADED))?;
     let exchange = Exchange { fetch: &state.exchange, registry: &state.registry, live: &live, known: &known };
-    let person = exchange.person(&flow, code, &back, now).await.map_err(|error| {
+    let person = exchange.person(&flow, &code, &back, state.clock.now()).await.map_err(|error| {
         tracing::info!(issuer = %live.name, %error, "a sign-in by an issuer is refused");
         refused(error.shown())
     })?;
     drop(permit);
-    let signed_in = state.sign_in.proven(live.project, person.email, person.name, live.name.clone()).await;
-    let signed_in = signed_in.map_err(problem)?;
-    let signed_in = signed_in.ok_or_else(|| refused("nobody here has the address that the issuer names"))?;
-    let tokens = state.sign_in.tokens(&signed_in, None).await.map_err(problem)?;
-    Ok(Reply::ok(tokens).cookie(&Cookie::gone(COOKIE)))
+    let Person { subject, email, name } = person;
+    let why_nobody = match email {
+        Some(_) => {
+            "nobody here has the address that the issuer names, or it belongs to another sign-in there"
+        }
+        None => "the issuer does not say that your address is verified",
+    };
+    let proven = Proven {
+        project: live.project,
+        issuer: live.name.clone(),
+        url: live.definition.url.clone(),
+        subject,
+        email,
+        name,
+        links: live.definition.link_by_email.unwrap_or(true),
+        ip: call.request.peer,
+        agent: call.request.agent.clone(),
+    };
+    let signed_in = state.sign_in.proven(proven).await.map_err(problem)?;
+    signed_in.ok_or_else(|| refused(why_nobody))
 }
 
 impl State {
+    /// What a browser came back with: the sign-in that it began, and the code.
+    async fn returned(
+        &self,
+        call: &Call<(), Returned>,
+        environment: EnvironmentId,
+        live: &Live,
+    ) -> Result<(Flow, Arc<Known>, String), Problem> {
+        let cookie = call.request.cookies.get(COOKIE).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let secret: [u8; flow::SECRET_BYTES] = cookie
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| refused("this browser began no sign-in; start again"))?;
+        let Returned { state: returned, code, iss, error } = &call.query;
+        let returned = returned
+            .as_deref()
+            .ok_or_else(|| refused("the reply does not say which sign-in it belongs to"))?;
+        let flow =
+            Flow::resume(secret, live.id, environment, returned, self.clock.now()).ok_or_else(|| {
+                refused("the reply belongs to no sign-in of this browser, or comes too late; start again")
+            })?;
+        let known =
+            self.registry.know(live).await.ok_or_else(|| unavailable("the issuer cannot be reached"))?;
+        // A reply of another issuer is not taken for this one's (RFC 9207, 2.4).
+        let named = iss.as_deref().map_or(!known.endpoints.names_itself, |iss| iss == live.definition.url);
+        if !named {
+            return Err(refused("the reply is of another issuer"));
+        }
+        if error.is_some() {
+            return Err(refused("the issuer did not sign you in"));
+        }
+        let code = code.clone().ok_or_else(|| refused("the reply brings no code"))?;
+        Ok((flow, known, code))
+    }
+
     /// The issuer of a name, and where it sends browsers back to: by the settings, never by a header (TORTURE A14).
     fn place(&self, environment: &EnvironmentRecord, name: &Slug) -> Result<(Arc<Live>, String), Problem> {
         let not_found = || Problem::new(&codes::NOT_FOUND);

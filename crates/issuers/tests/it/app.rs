@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use base::{Email, EnvironmentId, ProjectId, SessionId, Slug, TenantId, UserId};
+use base::{EnvironmentId, ProjectId, SessionId, TenantId, UserId};
 use issuers::{Deps, Fetch, IssuersApply, Registry, Sources};
 use ports::{
-    ApplyError, BoxFuture, Change, Credentials, SectionApply as _, SignIn, SignInError, SignedIn,
-    TokenCheck as _, TokenIdentity, TokenVerdict,
+    ApplyError, BoxFuture, Browsers, Change, Credentials, Proven, SectionApply as _, SignIn, SignInError,
+    SignedIn, TokenCheck as _, TokenIdentity, TokenVerdict,
 };
 use serde_json::{Value, json};
 pub(crate) use testkit::slug;
@@ -17,13 +17,19 @@ use testkit::{Client, Parts, Places, Store, TestApp};
 pub(crate) struct World {
     /// Who was proven, by which issuer.
     pub(crate) proven: Mutex<Vec<(ProjectId, String, String)>>,
+    /// The same, whole, those without an address as well.
+    pub(crate) whole: Mutex<Vec<Proven>>,
     user: (UserId, SessionId),
 }
 
 impl World {
     fn new(store: &Store) -> World {
         let user = UserId::new(&store.clock, &*store.random);
-        World { proven: Mutex::default(), user: (user, SessionId::new(&store.clock, &*store.random)) }
+        World {
+            proven: Mutex::default(),
+            whole: Mutex::default(),
+            user: (user, SessionId::new(&store.clock, &*store.random)),
+        }
     }
 }
 
@@ -32,13 +38,10 @@ impl SignIn for World {
         Box::pin(async { Err(SignInError::Wrong) })
     }
 
-    fn proven(
-        &self,
-        project: ProjectId,
-        email: Email,
-        name: String,
-        issuer: Slug,
-    ) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
+    fn proven(&self, proven: Proven) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
+        self.whole.lock().unwrap().push(proven.clone());
+        let Proven { project, issuer, email, name, .. } = proven;
+        let Some(email) = email else { return Box::pin(async { Ok(None) }) };
         self.proven.lock().unwrap().push((project, email.to_string(), issuer.to_string()));
         let (user, session) = self.user;
         let known = email.as_str() == "ada@example.com";
@@ -58,6 +61,19 @@ impl SignIn for World {
 
     fn end(&self, _: SessionId) -> BoxFuture<'_, Result<(), SignInError>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+impl Browsers for World {
+    fn remember<'a>(
+        &'a self,
+        _: EnvironmentId,
+        session: SessionId,
+        old: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, ports::Unavailable>> {
+        assert_eq!(session, self.user.1);
+        let value = format!("new-after-{}", old.unwrap_or("none"));
+        Box::pin(async move { Ok(value) })
     }
 }
 
@@ -82,8 +98,9 @@ where
         |store: Store| async move {
             let (places, world) = (environments(&store), Arc::new(World::new(&store)));
             let fetch = Fetch::new(&store.shared_clock(), None);
-            let registry =
-                Registry::load(&store.db, &store.shared_clock(), places.clone(), fetch.clone()).await.unwrap();
+            let registry = Registry::load(&store.db, &store.shared_clock(), places.clone(), fetch.clone())
+                .await
+                .unwrap();
             let module = issuers::build(Deps {
                 sources: sources(&store),
                 registry: registry.clone(),
@@ -91,6 +108,7 @@ where
                 projects: places.clone(),
                 links: places.clone(),
                 sign_in: world.clone(),
+                browsers: world.clone(),
             });
             (Parts::of(module).among(&places), (places, world, registry))
         },

@@ -265,3 +265,119 @@ async fn an_issuer_without_a_client_signs_nobody_in() {
     })
     .await;
 }
+
+/// The value of a cookie that an answer sets.
+fn cookie(answer: &Answer, name: &str) -> Option<String> {
+    let set = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    set.filter_map(|text| text.split(';').next()?.strip_prefix(&format!("{name}=")).map(str::to_owned)).next()
+}
+
+const NEXT: &str = "__Host-switchyard-next";
+const SESSION: &str = "__Host-switchyard_session";
+
+/// A browser on its way that is to go on at `next`.
+async fn leading(app: &App, next: &str, more: &str) -> Away {
+    let answer = app.nobody("development").get(&format!("{START}?next={}{more}", escaped(next))).await;
+    assert_eq!(answer.status.as_u16(), 303, "{}", answer.text);
+    let flow = cookie(&answer, "__Host-switchyard-issuer").unwrap();
+    let kept = cookie(&answer, NEXT).unwrap();
+    let (_, query) = answer.header("location").split_once('?').unwrap();
+    let cookie = format!("__Host-switchyard-issuer={flow}; {NEXT}={kept}; {SESSION}=old");
+    Away { cookie, query: fields(query) }
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn a_browser_goes_on_where_it_began_with_a_new_cookie_and_reads_why_it_may_not() {
+    apps(|app| async move {
+        let issuer = trusting(&app).await;
+        let next = "/oauth2/authorize?client_id=cli_1&state=a%26b";
+        let trip = leading(&app, next, "&anew=true").await;
+        assert_eq!(trip.query["prompt"], "login", "a fresh proof is asked for at the issuer");
+        gives(&issuer, person(&trip));
+        let answer = back(&app, &trip, &format!("code=c&state={}", trip.state())).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (303, next));
+        assert_eq!(cookie(&answer, SESSION).as_deref(), Some("new-after-old"), "A18: never the one it had");
+        for gone in [NEXT, "__Host-switchyard-issuer"] {
+            assert_eq!(cookie(&answer, gone).as_deref(), Some(""), "{gone}");
+        }
+        assert!(!answer.text.contains("one"), "no token in what the browser is shown: {}", answer.text);
+        let whole = app.world.whole.lock().unwrap()[0].clone();
+        assert_eq!((whole.subject.as_str(), &whole.url, whole.links), ("ada", &issuer.url, true));
+        // What went wrong is a page, with the way back.
+        for query in [format!("code=c&state={}", trip.state()), "error=access_denied".to_owned()] {
+            let answer = back(&app, &trip, &query).await;
+            assert_eq!(answer.status.as_u16(), 403, "{}", answer.text);
+            assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
+            assert!(answer.text.contains("role=\"alert\""), "{}", answer.text);
+            let way = "href=\"/oauth2/authorize?client_id=cli_1&amp;state=a%26b\"";
+            assert!(answer.text.contains(way), "{}", answer.text);
+            assert_eq!(cookie(&answer, SESSION), None);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a13_nobody_is_led_to_another_host_after_signing_in() {
+    apps(|app| async move {
+        let issuer = trusting(&app).await;
+        let far =
+            ["https://evil.example/", "//evil.example", "/\\evil.example", "evil", "/a b", "/\r\nx", ""];
+        for next in far {
+            let answer = app.nobody("development").get(&format!("{START}?next={}", escaped(next))).await;
+            assert!(matches!(answer.status.as_u16(), 400 | 422), "{next}: {} {}", answer.status, answer.text);
+        }
+        // Nor by a cookie that somebody else made up.
+        let trip = leading(&app, "/oauth2/authorize", "").await;
+        for next in far {
+            gives(&issuer, person(&trip));
+            let trip = leading(&app, "/x", "").await;
+            gives(&issuer, person(&trip));
+            let (flow, _) = trip.cookie.split_once(';').unwrap();
+            let cookie = format!("{flow}; {NEXT}={}", URL_SAFE_NO_PAD.encode(next));
+            let planted = Away { cookie, query: trip.query.clone() };
+            let answer = back(&app, &planted, &format!("code=c&state={}", trip.state())).await;
+            assert_eq!(answer.ok(200)["access_token"], "one", "{next:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a13_without_a_verified_address_the_issuers_word_is_all_that_is_told() {
+    apps(|app| async move {
+        let issuer = trusting(&app).await;
+        let body = json!({
+            "url": issuer.url, "algorithms": ["EdDSA"], "client_id": "client", "link_by_email": false,
+        });
+        app.operator("development").put("/api/v1/issuers/corp", body).await.ok(200);
+        let known = async || app.nobody("development").get(START).await.status.as_u16() == 303;
+        crate::app::until("the change is in force", known).await;
+        for (name, value) in [("email_verified", json!(false)), ("email", json!("no address"))] {
+            let trip = away(&app, START).await;
+            let mut claims = person(&trip);
+            claims[name] = value;
+            gives(&issuer, claims);
+            let answer = back(&app, &trip, &format!("code=c&state={}", trip.state())).await;
+            answer.problem(&codes::FORBIDDEN);
+            let whole = app.world.whole.lock().unwrap().last().unwrap().clone();
+            assert_eq!((whole.email, whole.subject.as_str()), (None, "ada"), "{name}");
+        }
+        // Words for nobody are no words.
+        let count = app.world.whole.lock().unwrap().len();
+        for sub in [json!(""), json!("a".repeat(256)), json!("a\u{0}b"), json!(7)] {
+            let trip = away(&app, START).await;
+            let mut claims = person(&trip);
+            claims["sub"] = sub;
+            gives(&issuer, claims);
+            let answer = back(&app, &trip, &format!("code=c&state={}", trip.state())).await;
+            answer.problem(&codes::FORBIDDEN);
+        }
+        assert_eq!(app.world.whole.lock().unwrap().len(), count);
+    })
+    .await;
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use authority::SystemCtx;
 use base::SessionId;
-use ports::{Membership, SignedIn, TenantStatus};
+use ports::{Membership, NEXT_BYTES_MAX, SignedIn, TenantStatus};
 use web::{Call, Cookie, Problem, Reply, Routes, Spec, Surface};
 
 use super::person;
@@ -68,8 +68,32 @@ async fn by_query(state: Arc<State>, call: Call<(), Params>) -> Result<Reply<()>
         None if request.silent => {
             Ok(back(&request.refuse("login_required", "nobody is signed in who would do"), &place))
         }
-        None => Ok(word.keep(Reply::page(pages::login(&request, &word.shown(), &request.login_hint, None)))),
+        None => {
+            let ways = ways(&state, &place, &request);
+            Ok(word.keep(Reply::page(pages::login(
+                &request,
+                &word.shown(),
+                (&request.login_hint, None),
+                &ways,
+            ))))
+        }
     }
+}
+
+/// By which issuers the person may sign in instead, as names and paths of this host. What asked for a new proof is left out of
+/// where they lead back to, for the proof is new then. None where the request is too long to be kept meanwhile.
+pub(crate) fn ways(state: &State, place: &Place, request: &Request) -> Vec<(String, String)> {
+    let asks_anew = |name: &str, value: &str| name == "prompt" || (name == "max_age" && value == "0");
+    let pairs = request.params.pairs();
+    let kept = pairs.iter().filter(|(name, value)| !asks_anew(name, value)).copied();
+    let next = with_query(AUTHORIZE, kept);
+    if next.len() > NEXT_BYTES_MAX {
+        return Vec::new();
+    }
+    let anew = request.anew.then_some(("anew", "true"));
+    let query = |path: &str| with_query(path, [("next", next.as_str())].into_iter().chain(anew));
+    let offered = state.issuers.offered(place.environment);
+    offered.into_iter().map(|one| (one.name, query(&one.path))).collect()
 }
 
 /// Reads the client, and the request as its.

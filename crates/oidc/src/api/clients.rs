@@ -58,7 +58,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
         .route(
             Spec::delete(CLIENT, permissions::CLIENTS_DELETE)
                 .summary("Remove a client of the provider")
-                .details("Codes and refresh tokens end at once, access tokens with their 15 minutes.")
+                .details("Codes and refresh tokens end at once, access tokens within a second, everywhere.")
                 .in_environment()
                 .codes(&[&codes::CONFLICT, &codes::PRECONDITION_FAILED]),
             s(),
@@ -238,10 +238,10 @@ async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let ctx = call.caller.system_ctx("remove a client")?;
     let target = target(&call)?;
     let if_match = call.if_match.clone();
-    let clock = Arc::clone(&state.sources.clock);
+    let sources = state.sources.clone();
     let write = state.db.write_system(&ctx, move |tx| {
         let accepts = |revision| if_match.as_ref().is_none_or(|tag| tag.accepts(revision));
-        op::remove(tx, &*clock, target, accepts)
+        op::remove(tx, (&*sources.clock, &*sources.revocations), target, accepts)
     });
     write.await?;
     Ok(Reply::no_content())

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use web::{Call, Cookie, Problem, Reply, Routes, Spec, Surface};
 
-use super::authorize::{Word, back, conclude, understood};
+use super::authorize::{Word, back, conclude, understood, ways};
 use super::request::{Params, Refused, Request};
 use super::{COOKIES, FORM_BYTES_MAX, FORM_COOKIE, Place, SESSION_COOKIE, State, pages, person};
 use crate::ops::grants as op;
@@ -78,14 +78,14 @@ async fn login(state: Arc<State>, call: Call<Typed>) -> Result<Reply<()>, Proble
     let cookie = call.request.cookies.get(FORM_COOKIE);
     let word = Word::of(&state, cookie);
     if !Word::is_borne(cookie, &call.body.word) {
-        return Ok(again(&request, &word, &call, (StatusCode::FORBIDDEN, OLD)));
+        return Ok(again(&state, &place, (&request, &word), &call, (StatusCode::FORBIDDEN, OLD)));
     }
     match (&call.body.email, &call.body.password) {
         (Some(email), Some(password)) => {
             let who = match proven(&state, &place, &call, (email, password)).await {
                 Ok(who) => who,
                 Err(SignInError::Unavailable) => return Err(ports::Unavailable::new("sign-in").into()),
-                Err(error) => return Ok(refused(&request, &word, &call, &error)),
+                Err(error) => return Ok(refused(&state, &place, (&request, &word), &call, &error)),
             };
             let cookie = remember(&state, &place, &who, call.request.cookies.get(SESSION_COOKIE)).await?;
             let reply = conclude(&state, &place, &request, &who, &word).await?;
@@ -107,7 +107,7 @@ async fn chosen(
     let who = person::of_browser(state, place, call).await?;
     match who.filter(|who| person::is_meant_still(state, place, request, who, now)) {
         Some(who) if call.body.request.tenant.is_some() => conclude(state, place, request, &who, word).await,
-        Some(_) | None => Ok(again(request, word, call, (StatusCode::UNAUTHORIZED, WRONG))),
+        Some(_) | None => Ok(again(state, place, (request, word), call, (StatusCode::UNAUTHORIZED, WRONG))),
     }
 }
 
@@ -144,28 +144,36 @@ async fn remember(
     Ok(write.await?)
 }
 
-fn refused(request: &Request, word: &Word, call: &Call<Typed>, error: &SignInError) -> Reply<()> {
+fn refused(
+    state: &State,
+    place: &Place,
+    of: (&Request, &Word),
+    call: &Call<Typed>,
+    error: &SignInError,
+) -> Reply<()> {
     match error {
-        SignInError::CodeNeeded => again(request, word, call, (StatusCode::UNAUTHORIZED, CODE)),
+        SignInError::CodeNeeded => again(state, place, of, call, (StatusCode::UNAUTHORIZED, CODE)),
         SignInError::Slow(seconds) => {
             let wait = Duration::from_secs(*seconds);
             let words = format!("Too many tries. Please wait {} seconds.", wait.as_secs().max(1));
-            again(request, word, call, (StatusCode::TOO_MANY_REQUESTS, &words))
+            again(state, place, of, call, (StatusCode::TOO_MANY_REQUESTS, &words))
                 .header(header::RETRY_AFTER, &wait.as_secs().max(1).to_string())
         }
         SignInError::Wrong | SignInError::Unavailable => {
-            again(request, word, call, (StatusCode::UNAUTHORIZED, WRONG))
+            again(state, place, of, call, (StatusCode::UNAUTHORIZED, WRONG))
         }
     }
 }
 
 /// The page once more.
 fn again(
-    request: &Request,
-    word: &Word,
+    state: &State,
+    place: &Place,
+    (request, word): (&Request, &Word),
     call: &Call<Typed>,
     (status, alert): (StatusCode, &str),
 ) -> Reply<()> {
     let email = call.body.email.as_deref().unwrap_or(&request.login_hint);
-    word.keep(Reply::page(pages::login(request, &word.shown(), email, Some(alert))).status(status))
+    let ways = ways(state, place, request);
+    word.keep(Reply::page(pages::login(request, &word.shown(), (email, Some(alert)), &ways)).status(status))
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use base::{EnvironmentId, ProjectId, codes};
 use db::Db;
-use ports::{Links, SignIn, TenantDirectory, TokenCheck, TokenSigner};
+use ports::{Links, SignIn, SignInIssuers, TenantDirectory, TokenCheck, TokenSigner};
 use web::{Call, Problem, Routes};
 
 pub use clients::{ClientView, CreateClient, NewClientView, PatchClient};
@@ -24,7 +24,7 @@ pub use clients::{ClientView, CreateClient, NewClientView, PatchClient};
 use crate::ops::grants::Sources;
 
 /// The cookie of a browser in which somebody is signed in.
-pub(crate) const SESSION_COOKIE: &str = "__Host-switchyard_session";
+pub(crate) const SESSION_COOKIE: &str = ports::BROWSER_COOKIE;
 /// The cookie that makes forms of this browser good, before anybody is signed in.
 pub(crate) const FORM_COOKIE: &str = "__Host-switchyard_form";
 /// Both, as routes declare them.
@@ -41,6 +41,7 @@ pub(crate) struct State {
     pub(crate) signer: Arc<dyn TokenSigner>,
     pub(crate) tokens: Arc<dyn TokenCheck>,
     pub(crate) sign_in: Arc<dyn SignIn>,
+    pub(crate) issuers: Arc<dyn SignInIssuers>,
 }
 
 pub(crate) fn routes(state: &Arc<State>) -> Routes {

@@ -8,7 +8,13 @@ use super::request::Request;
 use crate::model::origin_of;
 
 /// The page that asks for address and password.
-pub(crate) fn login(request: &Request, word: &str, email: &str, alert: Option<&str>) -> Page {
+/// `ways`: names and paths of issuers by which the person may sign in instead.
+pub(crate) fn login(
+    request: &Request,
+    word: &str,
+    (email, alert): (&str, Option<&str>),
+    ways: &[(String, String)],
+) -> Page {
     let page = Page::new(&format!("Sign in to {}", request.client.name));
     let page = alert.into_iter().fold(page, Page::alert);
     let form = carrying(request, word)
@@ -40,7 +46,8 @@ pub(crate) fn login(request: &Request, word: &str, email: &str, alert: Option<&s
             hint: "Of your authenticator, or a recovery code, if you use a second factor.",
         })
         .button("Sign in");
-    page.form(&form).leads_to(&origin_of(&request.redirect_uri))
+    let page = page.form(&form).leads_to(&origin_of(&request.redirect_uri));
+    ways.iter().fold(page, |page, (name, path)| page.way(path, &format!("Continue with {name}")))
 }
 
 /// The page that asks for which tenant. `tenants`: id and name.

@@ -2,6 +2,7 @@
 
 use base::{ClientId, Clock, EnvironmentId, Random};
 use db::{NewEvent, SystemTx};
+use ports::TokenRevocations;
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -141,18 +142,19 @@ pub(crate) fn replace_secret(
     Ok(Made { client, secret: Some(secret) })
 }
 
-/// Removes a client; nobody stays signed in to it beyond the access tokens that it has.
+/// Removes a client; nobody stays signed in to it, and its access tokens end within a second.
 ///
 /// # Errors
 /// `NotFound`, `Stale`, `Store`.
 pub(crate) fn remove(
     tx: &mut SystemTx,
-    clock: &dyn Clock,
+    (clock, revocations): (&dyn Clock, &dyn TokenRevocations),
     (environment, id): (EnvironmentId, ClientId),
     accepts: impl Fn(i64) -> bool,
 ) -> Result<(), Error> {
     let client = accepted(tx, environment, id, accepts)?;
     grants::end_of_client(tx, environment, id, clock.now())?;
+    revocations.client(tx, id)?;
     rows::delete(tx, environment, id)?;
     emit(tx, "client.removed", &client, (Some(view(&client)), None))
 }

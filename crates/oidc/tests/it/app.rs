@@ -6,35 +6,35 @@ use std::sync::{Arc, Mutex};
 
 use authority::Role;
 use base::{
-    Email, EnvironmentId, HostName, ManualClock, MemberId, ProjectId, SessionId, SharedRandom, Slug,
-    TenantId, UserId,
+    Email, EnvironmentId, ManualClock, MemberId, ProjectId, SessionId, SharedRandom, TenantId, UserId,
 };
 use db::SystemTx;
 use oidc::Deps;
 use ports::{
-    AssertionError, BoxFuture, Credentials, EnvironmentDirectory, EnvironmentRecord, Isolation, Links,
-    Membership, SignIn, SignInError, SignedIn, SigningAlgorithm, TenantDirectory, TenantRecord, TenantStatus,
-    TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource, TokenTenant, TokenVerdict,
-    Unavailable,
+    AssertionError, BoxFuture, Credentials, Links, Membership, SignIn, SignInError, SignedIn,
+    SigningAlgorithm, TokenCheck, TokenIdentity, TokenRevocations, TokenSigner, TokenSource, TokenTenant,
+    TokenVerdict,
 };
 use serde_json::{Value, json};
-use testkit::{Parts, Store, TestApp};
+use testkit::{Parts, Places, Store, TestApp};
 use tokens::{Algorithm, SigningKey, Unverified};
-use web::Surface;
 
-pub(crate) const ISSUER: &str = "https://api.test.example";
+pub(crate) const ISSUER: &str = "https://api.development.localhost";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// Everything around the provider.
 pub(crate) struct World {
-    pub(crate) environments: Vec<EnvironmentRecord>,
+    pub(crate) places: Arc<Places>,
     pub(crate) acme: TenantId,
     pub(crate) globex: TenantId,
-    pub(crate) statuses: Mutex<BTreeMap<TenantId, TenantStatus>>,
     /// By address: the person as a sign-in gives it, but for session and time.
     pub(crate) people: Mutex<BTreeMap<String, SignedIn>>,
     sessions: Mutex<BTreeMap<SessionId, SignedIn>>,
     pub(crate) revoked: Mutex<BTreeSet<SessionId>>,
+    /// Clients whose tokens are called back.
+    pub(crate) removed: Mutex<BTreeSet<base::ClientId>>,
+    /// Issuers by which people may sign in.
+    pub(crate) offered: Mutex<Vec<ports::Offered>>,
     /// Passwords that were checked.
     pub(crate) tries: Mutex<Vec<Credentials>>,
     access: SigningKey,
@@ -43,30 +43,19 @@ pub(crate) struct World {
     random: SharedRandom,
 }
 
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::parse(text).unwrap()
-}
-
 impl World {
     fn new(store: &Store) -> World {
-        let project = ProjectId::new(&store.clock, &*store.random);
-        let environment = |name: &str| EnvironmentRecord {
-            id: EnvironmentId::new(&store.clock, &*store.random),
-            project,
-            project_slug: slug("agents"),
-            slug: slug(name),
-            base_domain: HostName::parse(&format!("{name}.example")).unwrap(),
-            resolve: Vec::new(),
-            default_plan: slug("free"),
-        };
+        let places = Places::of(store);
+        let (acme, globex) = (places.tenant("acme"), places.tenant("globex"));
         let world = World {
-            environments: vec![environment("development"), environment("production")],
-            acme: TenantId::new(&store.clock, &*store.random),
-            globex: TenantId::new(&store.clock, &*store.random),
-            statuses: Mutex::default(),
+            places,
+            acme,
+            globex,
             people: Mutex::default(),
             sessions: Mutex::default(),
             revoked: Mutex::default(),
+            removed: Mutex::default(),
+            offered: Mutex::default(),
             tries: Mutex::default(),
             access: SigningKey::ed25519(&[7; 32]).unwrap(),
             id: SigningKey::p256(&SigningKey::make_p256().unwrap()).unwrap(),
@@ -129,66 +118,22 @@ impl World {
     }
 
     pub(crate) fn is_good(&self, token: &str) -> bool {
-        matches!(self.check(self.environments[0].id, token), TokenVerdict::Valid(_))
+        matches!(self.check(self.places.environment(), token), TokenVerdict::Valid(_))
     }
 }
 
-impl EnvironmentDirectory for World {
-    fn all(&self) -> Vec<EnvironmentRecord> {
-        self.environments.clone()
-    }
-
-    fn current(&self) -> Option<EnvironmentRecord> {
-        self.environments.first().cloned()
-    }
-}
-
-impl TenantDirectory for World {
-    fn page(
-        &self,
-        _: EnvironmentId,
-        _: Option<TenantId>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<Vec<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn one(&self, _: EnvironmentId, _: TenantId) -> BoxFuture<'_, Result<Option<TenantRecord>, Unavailable>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn find<'a>(
-        &'a self,
-        name: &'a str,
-        _: Option<ProjectId>,
-    ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
-        let known = [(self.acme, "acme"), (self.globex, "globex")];
-        let found = known.into_iter().find(|(id, called)| *called == name || id.to_string() == name);
-        let record = found.map(|(id, called)| TenantRecord {
-            id,
-            project: self.environments[0].project,
-            slug: slug(called),
-            plan: slug("free"),
-            status: self.statuses.lock().unwrap().get(&id).copied().unwrap_or(TenantStatus::Active),
-            isolation: Isolation::Pool,
-            domains: Vec::new(),
-            rate_override: None,
-        });
-        Box::pin(async move { Ok(record) })
-    }
-}
-
+/// Nobody reaches `production` from outside.
 impl Links for World {
     fn api(&self, environment: EnvironmentId) -> Option<String> {
-        (environment == self.environments[0].id).then(|| ISSUER.to_owned())
+        self.places.api(environment).filter(|_| environment == self.places.environment())
     }
 
-    fn console(&self, _: EnvironmentId) -> Option<String> {
-        None
+    fn console(&self, environment: EnvironmentId) -> Option<String> {
+        self.places.console(environment)
     }
 
     fn operator(&self) -> String {
-        "http://127.0.0.1:1".to_owned()
+        self.places.operator()
     }
 }
 
@@ -255,6 +200,11 @@ impl TokenRevocations for World {
     fn user(&self, _: &mut SystemTx, _: UserId, _: Option<TenantId>) -> Result<(), db::Error> {
         Ok(())
     }
+
+    fn client(&self, _: &mut SystemTx, client: base::ClientId) -> Result<(), db::Error> {
+        self.removed.lock().unwrap().insert(client);
+        Ok(())
+    }
 }
 
 impl SignIn for World {
@@ -263,7 +213,7 @@ impl SignIn for World {
         project: ProjectId,
         credentials: Credentials,
     ) -> BoxFuture<'_, Result<SignedIn, SignInError>> {
-        assert_eq!(project, self.environments[0].project);
+        assert_eq!(project, self.places.project());
         let found = self.people.lock().unwrap().get(credentials.email.as_str()).cloned();
         let result = match (found, credentials.password.expose().as_str(), credentials.code.as_deref()) {
             (_, "slow down", _) => Err(SignInError::Slow(7)),
@@ -280,13 +230,7 @@ impl SignIn for World {
         Box::pin(std::future::ready(result))
     }
 
-    fn proven(
-        &self,
-        _: ProjectId,
-        _: Email,
-        _: String,
-        _: Slug,
-    ) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
+    fn proven(&self, _: ports::Proven) -> BoxFuture<'_, Result<Option<SignedIn>, SignInError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
@@ -309,6 +253,12 @@ impl SignIn for World {
     }
 }
 
+impl ports::SignInIssuers for World {
+    fn offered(&self, _: EnvironmentId) -> Vec<ports::Offered> {
+        self.offered.lock().unwrap().clone()
+    }
+}
+
 /// An app with its stand-ins.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -322,37 +272,25 @@ where
     F: Fn(App) -> T,
     T: Future<Output = ()>,
 {
-    let built: Arc<Mutex<Option<Arc<World>>>> = Arc::default();
-    testkit::apps(
+    testkit::apps_with(
         &[oidc::MANIFEST.migrations],
-        |store: Store| {
-            let built = Arc::clone(&built);
-            async move {
-                let world = Arc::new(World::new(&store));
-                *built.lock().unwrap() = Some(Arc::clone(&world));
-                let module = oidc::build(Deps {
-                    db: store.db.clone(),
-                    clock: store.shared_clock(),
-                    random: store.random.clone(),
-                    tenants: world.clone(),
-                    links: world.clone(),
-                    signer: world.clone(),
-                    tokens: world.clone(),
-                    revocations: world.clone(),
-                    sign_in: world.clone(),
-                });
-                Parts {
-                    modules: vec![module],
-                    authenticate: None,
-                    environments: Some(world),
-                    surface: Surface::Operator,
-                }
-            }
+        |store: Store| async move {
+            let world = Arc::new(World::new(&store));
+            let module = oidc::build(Deps {
+                db: store.db.clone(),
+                clock: store.shared_clock(),
+                random: store.random.clone(),
+                tenants: world.places.clone(),
+                links: world.clone(),
+                signer: world.clone(),
+                tokens: world.clone(),
+                revocations: world.clone(),
+                sign_in: world.clone(),
+                issuers: world.clone(),
+            });
+            (Parts::of(module).among(&world.places), world)
         },
-        |app: TestApp| {
-            let world = built.lock().unwrap().take().unwrap();
-            test(App { app, world })
-        },
+        |app, world| test(App { app, world }),
     )
     .await;
 }

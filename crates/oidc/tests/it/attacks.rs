@@ -256,11 +256,11 @@ async fn a_grant_ends_with_the_sign_in_the_membership_and_the_tenant() {
         let offline = [("scope", "openid offline_access")];
         let tokens = client.tokens(&mut browser, ADA, &offline).await;
         let refresh = tokens["refresh_token"].as_str().unwrap();
-        app.world.statuses.lock().unwrap().insert(app.world.acme, ports::TenantStatus::Suspended);
+        app.world.places.change(app.world.acme, |acme| acme.status = ports::TenantStatus::Suspended);
         refused(&client.refresh(refresh).await, 400, "invalid_grant");
         let page = led(&client.send(&mut browser, &offline).await);
         assert_eq!(page["error"], "access_denied");
-        app.world.statuses.lock().unwrap().clear();
+        app.world.places.change(app.world.acme, |acme| acme.status = ports::TenantStatus::Active);
         let tokens = client.redeem(&led(&client.send(&mut browser, &offline).await)["code"]).await.ok(200);
         app.world.person(ADA, "Ada", &[]);
         refused(&client.refresh(tokens["refresh_token"].as_str().unwrap()).await, 400, "invalid_grant");
@@ -270,6 +270,39 @@ async fn a_grant_ends_with_the_sign_in_the_membership_and_the_tenant() {
         app.world.end_sessions();
         refused(&client.refresh(tokens["refresh_token"].as_str().unwrap()).await, 400, "invalid_grant");
         assert_eq!(client.send(&mut browser, &[]).await.status, 200, "the page asks again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_offers_issuers_and_leads_back_to_the_same_request() {
+    apps(|app| async move {
+        let (client, mut browser) = (Client::new(&app).await, Browser::new(&app));
+        let page = client.send(&mut browser, &[]).await;
+        assert!(!page.text.contains("Continue with"), "{}", page.text);
+        let offered =
+            ports::Offered { name: "corp".to_owned(), path: "/api/v1/auth/issuers/corp/start".to_owned() };
+        app.world.offered.lock().unwrap().push(offered);
+        let way = |text: &str| {
+            let (_, rest) = text.split_once("href=\"/api/v1/auth/issuers/corp/start?").expect("the way");
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let page = client.send(&mut browser, &[]).await;
+        assert!(page.text.contains(">Continue with corp</a>"), "{}", page.text);
+        let plain = way(&page.text);
+        assert!(plain.starts_with("next=%2Foauth2%2Fauthorize%3Fresponse_type%3Dcode%26"), "{plain}");
+        assert!(!plain.contains("anew"), "{plain}");
+        // After a wrong password they are still there.
+        let wrong = browser.fill(&page, &[("email", "ada@example.com"), ("password", "not this one")]).await;
+        assert_eq!((wrong.status.as_u16(), way(&wrong.text)), (401, plain.clone()));
+        // What asks for a new proof asks the issuer for it, and not once more on the way back: that would never end.
+        for more in [[("prompt", "login")], [("max_age", "0")]] {
+            let page = client.send(&mut browser, &more).await;
+            assert_eq!(way(&page.text), format!("{plain}&amp;anew=true"), "{more:?}");
+        }
+        // A request that is too long to be kept in a cookie has the password alone.
+        let page = client.send(&mut browser, &[("state", &"s".repeat(1_900))]).await;
+        assert!(page.status == 200 && !page.text.contains("Continue with"), "{}", page.text);
     })
     .await;
 }

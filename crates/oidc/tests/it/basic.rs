@@ -44,7 +44,7 @@ async fn oidcc_server_a_person_signs_in_and_the_client_learns_who_it_is() {
         assert_eq!(access["client"], client.id.as_str());
         assert_eq!(access["scope"], "openid profile email");
         assert_eq!(access["email"], ADA);
-        assert_eq!(access["project"], json!(app.world.environments[0].project));
+        assert_eq!(access["project"], json!(app.world.places.project()));
         assert_eq!((access["tenant"].clone(), &access["role"]), (json!(app.world.acme), &json!("owner")));
     })
     .await;

@@ -90,6 +90,8 @@ async fn a_removed_client_gets_nothing_any_more() {
             client.tokens(&mut browser, "ada@example.com", &[("scope", "openid offline_access")]).await;
         let code = led(&client.send(&mut browser, &[]).await)["code"].clone();
         app.app.operator().delete(&format!("{CLIENTS}/{}", client.id)).await.ok(204);
+        let removed = app.world.removed.lock().unwrap().iter().any(|id| id.to_string() == client.id);
+        assert!(removed, "A9: its access tokens are called back");
         refused(&client.redeem(&code).await, 401, "invalid_client");
         refused(&client.refresh(tokens["refresh_token"].as_str().unwrap()).await, 401, "invalid_client");
         refused(&client.userinfo(tokens["access_token"].as_str().unwrap()).await, 401, "invalid_token");
@@ -121,12 +123,13 @@ async fn z15_a_deleted_tenants_grants_go_with_it() {
             db: store.db.clone(),
             clock: store.shared_clock(),
             random: store.random.clone(),
-            tenants: app.world.clone(),
+            tenants: app.world.places.clone(),
             links: app.world.clone(),
             signer: app.world.clone(),
             tokens: app.world.clone(),
             revocations: app.world.clone(),
             sign_in: app.world.clone(),
+            issuers: app.world.clone(),
         });
         let rows = module.tenant_rows;
         let system = store.system();
