@@ -190,3 +190,56 @@ async fn answer(stream: &UnixStream) -> io::Result<(Message, Vec<OwnedFd>)> {
     let arrived = first_line(stream).await.ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok((serde_json::from_slice(&arrived.line)?, arrived.sockets))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    #[tokio::test]
+    async fn sockets_go_to_the_keeper_and_on_to_the_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keeper = socket::listen(folder.path()).expect("listen");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = lifecycle::bind_reuseport(any, 2, "gateway", "gateway_addr").expect("a free port");
+        let address = sockets[0].local_addr().expect("it is bound");
+        let mut held = HeldSockets::default();
+        sockets.iter().for_each(|socket| held.hold("gateway", socket).expect("a descriptor is free"));
+
+        let keep = async {
+            let (mut stream, _) = keeper.accept().await.expect("it connects");
+            let arrived = first_line(&stream).await.expect("it says something");
+            let request: Request = serde_json::from_slice(&arrived.line).expect("a request");
+            let Op::HoldSockets { purposes } = request.op else { panic!("sockets are to be held") };
+            let mut kept = Kept::default();
+            assert!(kept.replace(Vec::new(), Vec::new()).is_ok());
+            kept.replace(purposes, arrived.sockets).expect("all were told of");
+            let done = line_of(&Message::Done { id: request.id, pid: None }).expect("a line");
+            stream.write_all(&done).await.expect("it listens");
+            kept
+        };
+        let (handed, kept) = tokio::join!(hold(folder.path(), &held), keep);
+        handed.expect("it was answered");
+        drop((sockets, held));
+
+        let give_all = async {
+            let (mut stream, _) = keeper.accept().await.expect("it connects");
+            first_line(&stream).await.expect("it asks");
+            give(&mut stream, 1, kept.copies().expect("descriptors are free")).await;
+        };
+        let (mut inherited, ()) = tokio::join!(inherited_sockets(folder.path()), give_all);
+        assert_eq!(inherited.take("gateway", address).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn without_a_keeper_or_with_one_of_before_nothing_is_inherited() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        assert!(inherited_sockets(folder.path()).await.take("gateway", any).is_empty());
+        let keeper = socket::listen(folder.path()).expect("listen");
+        // It ends a connection that begins with what it does not know.
+        let end = async { drop(keeper.accept().await) };
+        let (mut inherited, ()) = tokio::join!(inherited_sockets(folder.path()), end);
+        assert!(inherited.take("gateway", any).is_empty());
+    }
+}

@@ -127,3 +127,25 @@ async fn a_panicking_thread_fails_the_process() {
     let failure = supervisor.failed().await;
     assert_eq!((failure.task.as_str(), failure.reason.as_str()), ("writer", "panicked: on purpose"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_patience_is_over_all_is_cut_and_what_was_awaited_is_named() {
+    let supervisor = supervisor();
+    let stop = supervisor.stop_of(TaskKind::Reconciler);
+    supervisor.spawn(TaskKind::Reconciler, "services", async move {
+        stop.stopped().await;
+        drop(stop.awaiting("service api"));
+        let _web = stop.awaiting("service web");
+        stop.cut().await;
+        Ok(())
+    });
+    let heard = supervisor.stop_of(TaskKind::Reconciler);
+    let patience = async {
+        while heard.awaited().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let cut = supervisor.stop_unless(GRACE, patience).await.expect_err("it was cut");
+    assert_eq!(cut.to_string(), "cut short: services, service web");
+    assert!(supervisor.running().is_empty(), "it returned when it was told");
+}
