@@ -28,7 +28,7 @@ pub(crate) struct Engine {
     status: Arc<RwLock<Status>>,
     listening: Arc<tokio::sync::Notify>,
     threads: Vec<JoinHandle<()>>,
-    config: Config,
+    config: Arc<Config>,
     /// Whether rows that are gone are being cleared away.
     vacuuming: Arc<AtomicBool>,
     pub(crate) roles: Arc<Roles>,
@@ -47,7 +47,7 @@ impl Engine {
             status: Arc::new(RwLock::new(Status::Ok)),
             listening: shared.signals.nudge.clone().unwrap_or_default(),
             threads: Vec::new(),
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             vacuuming: Arc::default(),
             roles: Arc::new(roles),
         };

@@ -195,7 +195,9 @@ impl Session {
         let Wire { client, link, answer_max } = &mut self.wire;
         let client = &*client;
         // All are polled in their order, so they go out in it, and the connection moves them together.
-        let asked = join_all(statements.iter().zip(&params).map(|(statement, params)| ask(client, statement, params)));
+        let asked = join_all(
+            statements.iter().zip(&params).map(|(statement, params)| ask(client, statement, params)),
+        );
         let end = async { if commits { client.batch_execute("COMMIT").await } else { Ok(()) } };
         let answer = async { Ok(join3(begin(client, prologue), asked, end).await) };
         let (began, got, ended) = match link.drive(answer, *answer_max) {
@@ -363,9 +365,7 @@ fn told(ask: &Ask<'_>, got: Got) -> Result<Told, Failure> {
         (Ask::Change(_, rows), got) => hits(&got, rows).map(Told::Hits),
         (Ask::Find(_, rows), Got::Rows(got)) => found(&got, rows).map(Told::Found),
         (Ask::Find(..), Got::Count(_)) => Ok(Told::Found(Vec::new())),
-        (Ask::Query(..), Got::Rows(got)) => {
-            got.iter().map(decode).collect::<Result<_, _>>().map(Told::Rows)
-        }
+        (Ask::Query(..), Got::Rows(got)) => got.iter().map(decode).collect::<Result<_, _>>().map(Told::Rows),
         (Ask::Query(..), Got::Count(_)) => Ok(Told::Rows(Vec::new())),
     }
 }

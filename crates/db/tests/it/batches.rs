@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::Secret;
 use db::{
-    Ask, BATCH_ROWS_MAX, Column, Db, Error, Kind, Location, Many, Migration, MigrationSet, Options, Param, Rows,
-    Sql, SystemTx, import, params,
+    Ask, BATCH_ROWS_MAX, Column, Db, Error, Kind, Location, Many, Migration, MigrationSet, Options, Param,
+    Rows, Sql, SystemTx, import, params,
 };
 use testkit::{Store, stores};
 use tokio::sync::mpsc;

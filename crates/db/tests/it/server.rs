@@ -345,7 +345,8 @@ async fn rows_that_are_gone_are_cleared_away_when_asked() {
     let place = Place::new(Kind::Postgres);
     let db = place.open().await;
     let (client, _driver) = client(&place.database.as_ref().expect("a database").url()).await;
-    const COUNT: &str = "SELECT coalesce(sum(vacuum_count), 0)::text FROM pg_stat_user_tables WHERE relname = 'notes_notes'";
+    const COUNT: &str =
+        "SELECT coalesce(sum(vacuum_count), 0)::text FROM pg_stat_user_tables WHERE relname = 'notes_notes'";
     assert_eq!(strings(&client, COUNT).await, ["0"]);
     db.vacuum(&["notes_notes"]);
     while strings(&client, COUNT).await == ["0"] {

@@ -89,7 +89,7 @@ pub(crate) const KEEP: Many = Many {
              bytes, key, worker, payload, options, $5 FROM jobs_jobs WHERE id = $1 AND fence = $2 AND state = 2",
     postgres: "WITH gone AS (DELETE FROM jobs_jobs j USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], \
                $4::bigint[], $5::text[]) WITH ORDINALITY AS u(id, fence, finished_at, keep_until, result, ord) \
-               WHERE j.id = u.id AND j.fence = u.fence AND j.state + 0 = 2 \
+               WHERE j.id = ANY (ARRAY[u.id]) AND j.fence = u.fence AND j.state + 0 = 2 \
                RETURNING j.*, u.finished_at, u.keep_until, u.result, u.ord), \
                kept AS (INSERT INTO jobs_done (id, queue, tenant, status, priority, run_at, attempt, attempts, fence, \
                created_at, started_at, finished_at, keep_until, flags, bytes, key, worker, payload, options, result) \
@@ -179,7 +179,7 @@ pub(crate) fn over(tx: &mut SystemTx<'_>, now: Timestamp, limit: i64) -> Result<
 
 const FORGET: Many = Many {
     sqlite: "DELETE FROM jobs_done WHERE id = $1",
-    postgres: "DELETE FROM jobs_done d USING UNNEST($1::bytea[]) WITH ORDINALITY AS u(id, ord) WHERE d.id = u.id \
+    postgres: "DELETE FROM jobs_done d USING UNNEST($1::bytea[]) WITH ORDINALITY AS u(id, ord) WHERE d.id = ANY (ARRAY[u.id]) \
                RETURNING u.ord",
     columns: &[Column::Blob],
 };

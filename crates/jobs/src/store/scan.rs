@@ -182,7 +182,7 @@ const REMOVE: Many = Many {
     sqlite: "DELETE FROM jobs_jobs WHERE id = $1 AND fence = $2 AND state = $3",
     postgres: "DELETE FROM jobs_jobs j USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) \
                WITH ORDINALITY AS u(id, fence, state, ord) \
-               WHERE j.id = u.id AND j.fence = u.fence AND j.state = u.state RETURNING u.ord",
+               WHERE j.id = ANY (ARRAY[u.id]) AND j.fence = u.fence AND j.state = u.state RETURNING u.ord",
     columns: &[Column::Blob, Column::Int, Column::Int],
 };
 
@@ -196,7 +196,7 @@ const REQUEUE: Many = Many {
     postgres: "UPDATE jobs_jobs j SET queue = u.queue \
                FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) \
                WITH ORDINALITY AS u(id, fence, state, queue, ord) \
-               WHERE j.id = u.id AND j.fence = u.fence AND j.state = u.state RETURNING u.ord",
+               WHERE j.id = ANY (ARRAY[u.id]) AND j.fence = u.fence AND j.state = u.state RETURNING u.ord",
     columns: &[Column::Blob, Column::Int, Column::Int, Column::Int],
 };
 
