@@ -55,7 +55,9 @@ fn the_typescript_package_is_built_from_its_sources() {
         files.sort();
         files
     };
-    for ((name, kept), (fresh_name, fresh)) in read(&package().join("dist")).iter().zip(read(built.path())) {
+    let (all_kept, all_fresh) = (read(&package().join("dist")), read(built.path()));
+    assert_eq!(all_kept.len(), all_fresh.len(), "dist/ has files too few or too many: npm run build");
+    for ((name, kept), (fresh_name, fresh)) in all_kept.iter().zip(all_fresh) {
         assert_eq!(*name, fresh_name, "dist/ has other files: npm run build");
         assert_eq!(*kept, fresh, "dist/{} is stale: npm run build", name.display());
     }
