@@ -222,7 +222,7 @@ impl Starting<'_> {
         routes.push(health::routes(seeing));
         let of_modules: Vec<Routes> =
             modules.iter_mut().map(|m| std::mem::replace(&mut m.routes, Routes::new(m.name))).collect();
-        let taken_over = services.clone();
+        let own_services = services.clone();
         if self.roles.has_api() {
             routes.push(status::routes(services, environments.clone(), named));
             routes.extend(of_modules.iter().cloned());
@@ -256,10 +256,7 @@ impl Starting<'_> {
             self.listen("member", member_server.behind_gateway(self.ground.vouch.clone()), socket);
         }
         self.start_tasks(modules);
-        if self.roles.runtime && self.roles.gateway {
-            taken_over.taken_over().await;
-        }
-        self.start_gateway(&gateway, sockets.gateway).await?;
+        self.start_gateway(&gateway, &own_services, sockets.gateway).await?;
         readiness.set("store", Ok(()));
         let listeners = Listeners::new(&self.settings.data_dir);
         if self.roles.has_api() {
@@ -347,14 +344,18 @@ impl Starting<'_> {
         }
     }
 
-    /// Comes back when the gateway knows what it has to know and accepts.
+    /// Comes back when the gateway knows what it has to know, also of services that were taken over, and accepts.
     async fn start_gateway(
         &self,
         gateway: &gateway::Gateway,
+        services: &deployments::Handle,
         sockets: Vec<TcpListener>,
     ) -> Result<(), CliError> {
         if sockets.is_empty() {
             return Ok(());
+        }
+        if self.roles.runtime {
+            services.taken_over().await;
         }
         gateway.start(sockets, self.supervisor).await.map_err(|e| failed("start the gateway", &e))
     }
