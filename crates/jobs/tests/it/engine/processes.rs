@@ -189,6 +189,7 @@ async fn a_process_that_takes_itself_for_the_only_one_keeps_the_limit_that_other
         yard.add((0..40).map(draft).collect()).await;
         let mut held = yard.claim(3).await;
         assert_eq!((held.len(), alone(&yard.store).await), (3, name.clone()));
+        assert!(other.claim(yard.request(10)).await.unwrap().is_empty(), "it has not looked yet");
         other.tick().await.unwrap();
         let theirs = other.claim(yard.request(10)).await.unwrap();
         assert_eq!(theirs.len(), 2, "whoever comes counts what the first runs");
