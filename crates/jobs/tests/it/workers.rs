@@ -411,7 +411,8 @@ async fn web(answers: &'static [&'static str]) -> Web {
             }
             heard.lock().push(String::from_utf8_lossy(&bytes[..filled]).into_owned());
             // One request a connection, and it says so.
-            let answer = answers[turn.min(answers.len() - 1)].replacen("\r\n", "\r\nconnection: close\r\n", 1);
+            let answer =
+                answers[turn.min(answers.len() - 1)].replacen("\r\n", "\r\nconnection: close\r\n", 1);
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
