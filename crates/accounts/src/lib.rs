@@ -13,6 +13,8 @@
 //! * A code of the second factor works once, as does a recovery code (A17): in the transaction of the sign-in.
 //! * An old refresh token ends its session.
 //! * Nobody can lock somebody else out: tries are slowed down by address of the network ([`model::Realm`]s are one).
+//! * Who comes by an issuer is known by `iss` and `sub`; an address links an account once, and one that was given to another
+//!   person of the issuer opens nothing (A13).
 //! * Links are made of the configured addresses, never of a header (A14).
 //! * What an access token says is what one transaction read; whoever ends a session or changes a role calls the tokens
 //!   back in the same transaction.

@@ -1,5 +1,6 @@
 //! [`Accounts`]: what signs people in, for this capability's own routes and, through `ports::SignIn`, for others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use crate::api::{PersonView, TenantView, TokensView};
 use crate::error::Error;
 use crate::hasher::Hasher;
 use crate::letters::Inviter;
-use crate::model::throttle::Throttle;
+use crate::model::throttle::{Throttle, is_same_line};
 use crate::model::token::Refresh;
-use crate::model::{ACCESS_LIFE, Link, LinkKind, Realm, Session, User, token};
+use crate::model::{ACCESS_LIFE, Link, LinkKind, Realm, SESSIONS_MAX, Session, User, token};
 use crate::ops::grant::{self, Grant, Refreshed};
 use crate::ops::session::Entry;
 use crate::ops::{Tools, factor, identities, links, session};
@@ -93,11 +94,13 @@ impl Accounts {
     async fn begin(&self, user: User, code: Option<String>, entry: Entry) -> Result<(Session, User), Error> {
         let id = user.id;
         let asked = user.factor.since.is_some();
+        let mut known = None;
         if asked {
             if code.is_none() {
                 return Err(Error::CodeNeeded);
             }
-            self.throttle.attempt_code(id).map_err(Error::Slow)?;
+            known = self.known_line(id, entry.ip).await?;
+            self.throttle.attempt_code(id, known).map_err(Error::Slow)?;
         }
         let tools = self.tools.clone();
         let ctx = SystemCtx::because("sign a person in");
@@ -118,9 +121,21 @@ impl Accounts {
         });
         let began = began.await?;
         if asked {
-            self.throttle.code_succeeded(id);
+            self.throttle.code_succeeded(id, known);
         }
         Ok(began)
+    }
+
+    /// The address, if a session of the person that goes on began on its line.
+    async fn known_line(&self, id: UserId, ip: Option<IpAddr>) -> Result<Option<IpAddr>, Error> {
+        let Some(ip) = ip else { return Ok(None) };
+        let now = self.tools.sources.clock.now();
+        let ctx = SystemCtx::because("look whether a person is signed in on the same line");
+        let sessions: Result<_, Error> =
+            self.db.read_system(&ctx, move |tx| Ok(store::sessions::of_user(tx, id, SESSIONS_MAX)?)).await;
+        let live = sessions?.into_iter().filter(|session| now < session.expires_at);
+        let from = |session: Session| session.ip?.parse::<IpAddr>().ok();
+        Ok(live.filter_map(from).any(|one| is_same_line(one, ip)).then_some(ip))
     }
 
     async fn find(&self, realms: &[Realm], email: &Email) -> Result<Option<User>, Error> {
@@ -145,11 +160,11 @@ impl Accounts {
         let user: Result<_, Error> =
             self.db.read_system(&ctx, move |tx| Ok(store::users::one(tx, id)?)).await;
         let user = user?.filter(|user| user.disabled_at.is_none()).ok_or(Error::NoPerson)?;
-        self.throttle.attempt_code(id).map_err(Error::Slow)?;
+        self.throttle.attempt_code(id, None).map_err(Error::Slow)?;
         if !self.hasher.verify(password, user.password.clone()).await? {
             return Err(Error::Wrong);
         }
-        self.throttle.code_succeeded(id);
+        self.throttle.code_succeeded(id, None);
         Ok(user)
     }
 
@@ -274,7 +289,7 @@ impl Accounts {
                 }
                 if user.factor.since.is_some() {
                     code.as_ref().ok_or(Error::CodeNeeded)?;
-                    self.throttle.attempt_code(user.id).map_err(Error::Slow)?;
+                    self.throttle.attempt_code(user.id, None).map_err(Error::Slow)?;
                 }
                 self.throttle.succeeded(&email.key(), entry.ip);
                 None
@@ -286,7 +301,7 @@ impl Accounts {
         let ctx = SystemCtx::because("accept an invitation");
         let session = self.db.write_system(&ctx, move |tx| accepting.run(tx, &tools)).await?;
         if let Some(id) = coded {
-            self.throttle.code_succeeded(id);
+            self.throttle.code_succeeded(id, None);
         }
         Ok((session, link.tenant))
     }

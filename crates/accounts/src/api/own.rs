@@ -288,7 +288,7 @@ async fn confirm_factor(
 ) -> Result<Reply<RecoveryCodesView>, Problem> {
     let id = person(&call)?;
     let accounts = &state.accounts;
-    accounts.throttle.attempt_code(id).map_err(Error::Slow)?;
+    accounts.throttle.attempt_code(id, None).map_err(Error::Slow)?;
     let (tools, inviter, typed) = (accounts.tools.clone(), accounts.inviter.clone(), call.body.code);
     let ctx = SystemCtx::because("turn a second factor on");
     let made: Result<_, Error> = accounts
@@ -301,7 +301,7 @@ async fn confirm_factor(
         })
         .await;
     let codes = made?;
-    accounts.throttle.code_succeeded(id);
+    accounts.throttle.code_succeeded(id, None);
     Ok(Reply::ok(shown(&codes)))
 }
 
@@ -337,7 +337,7 @@ async fn prove<T: Send + 'static>(
     let ProveFactor { password, code } = call.body;
     let accounts = &state.accounts;
     let user = accounts.confirm(id, Secret::new(password)).await?;
-    accounts.throttle.attempt_code(id).map_err(Error::Slow)?;
+    accounts.throttle.attempt_code(id, None).map_err(Error::Slow)?;
     let tools = accounts.tools.clone();
     let ctx = SystemCtx::because(why);
     let done: Result<T, Error> = accounts
@@ -355,7 +355,7 @@ async fn prove<T: Send + 'static>(
         })
         .await;
     let done = done?;
-    accounts.throttle.code_succeeded(id);
+    accounts.throttle.code_succeeded(id, None);
     Ok(done)
 }
 

@@ -37,6 +37,8 @@ enum Key {
     Address(Option<IpAddr>),
     /// Codes of one account.
     Codes(UserId),
+    /// Codes of one account from a line at which its owner is signed in.
+    KnownCodes(UserId, IpAddr),
 }
 
 impl Key {
@@ -44,13 +46,13 @@ impl Key {
         match self {
             Self::Pair(_) => PAIR_FREE,
             Self::Address(_) => ADDRESS_FREE,
-            Self::Codes(_) => CODES_FREE,
+            Self::Codes(_) | Self::KnownCodes(..) => CODES_FREE,
         }
     }
 
     fn delay_max(self) -> Duration {
         match self {
-            Self::Pair(_) | Self::Codes(_) => PAIR_DELAY_MAX,
+            Self::Pair(_) | Self::Codes(_) | Self::KnownCodes(..) => PAIR_DELAY_MAX,
             Self::Address(_) => ADDRESS_DELAY_MAX,
         }
     }
@@ -89,12 +91,13 @@ impl Throttle {
         self.count(&[pair(account, ip), Key::Address(line(ip))])
     }
 
-    /// Counts a code before it is looked at.
+    /// Counts a code before it is looked at. `known`: the address, where the person is signed in on its line already; codes
+    /// from there are counted apart, so that who has got hold of the password cannot keep its owner out by wrong codes.
     ///
     /// # Errors
     /// As [`Throttle::attempt`].
-    pub(crate) fn attempt_code(&self, user: UserId) -> Result<(), Duration> {
-        self.count(&[Key::Codes(user)])
+    pub(crate) fn attempt_code(&self, user: UserId, known: Option<IpAddr>) -> Result<(), Duration> {
+        self.count(&[codes(user, known)])
     }
 
     /// The try was right: it does not count, nor do those before it at the same account.
@@ -107,8 +110,8 @@ impl Throttle {
     }
 
     /// The code was right.
-    pub(crate) fn code_succeeded(&self, user: UserId) {
-        self.tries.lock().remove(&Key::Codes(user));
+    pub(crate) fn code_succeeded(&self, user: UserId, known: Option<IpAddr>) {
+        self.tries.lock().remove(&codes(user, known));
     }
 
     fn count(&self, keys: &[Key]) -> Result<(), Duration> {
@@ -150,6 +153,16 @@ fn make_room(tries: &mut HashMap<Key, Tries>, now: Duration) {
 /// One address at one account; the account is as it was typed, whether there is one or not.
 fn pair(account: &str, ip: Option<IpAddr>) -> Key {
     Key::Pair(authority::key_format::hash(format!("{account}\n{:?}", line(ip)).as_bytes()))
+}
+
+/// Codes of one account: from a line that is known, or from anywhere else.
+fn codes(user: UserId, known: Option<IpAddr>) -> Key {
+    line(known).map_or(Key::Codes(user), |line| Key::KnownCodes(user, line))
+}
+
+/// Whether two addresses are of one line to the network.
+pub(crate) fn is_same_line(one: IpAddr, other: IpAddr) -> bool {
+    line(Some(one)) == line(Some(other))
 }
 
 /// What one line to the network has: an IPv4 address, or an IPv6 /64.
@@ -228,14 +241,24 @@ mod tests {
         let clock = ManualClock::new(Timestamp::from_micros(0));
         let user = UserId::new(&clock, &*base::SeededRandom::shared(1));
         for _ in 0..CODES_FREE {
-            throttle.attempt_code(user).unwrap();
+            throttle.attempt_code(user, None).unwrap();
         }
-        throttle.attempt_code(user).unwrap_err();
+        throttle.attempt_code(user, None).unwrap_err();
+        // Where the owner is signed in there is room, of its own measure.
+        let (home, near) = (from("2001:db8:1:2::1"), from("2001:db8:1:2::2"));
+        assert!(is_same_line(home.unwrap(), near.unwrap()));
+        for _ in 0..CODES_FREE {
+            throttle.attempt_code(user, home).unwrap();
+        }
+        throttle.attempt_code(user, near).unwrap_err();
+        throttle.code_succeeded(user, home);
+        throttle.attempt_code(user, home).unwrap();
+        throttle.attempt_code(user, None).unwrap_err();
         for n in 0..ENTRIES_MAX {
             let ip = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
             throttle.attempt("ada", Some(ip)).unwrap();
         }
         assert!(throttle.tries.lock().len() <= ENTRIES_MAX);
-        throttle.attempt_code(user).unwrap_err();
+        throttle.attempt_code(user, None).unwrap_err();
     }
 }

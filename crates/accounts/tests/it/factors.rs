@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use authority::Role;
 use base::{Timestamp, codes};
+use ports::{Credentials, SignIn as _, SignInError};
 use ring::hmac;
 use serde_json::{Value, json};
 use testkit::Client;
@@ -157,6 +158,40 @@ async fn codes_are_not_guessed_by_who_knows_the_password() {
         assert_eq!(slow, Some((10, 1)));
         app.app.store.clock.advance(Duration::from_secs(1));
         app.login_with("ada@acme.example", &shown(&secret, now(&app))).await.ok(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_got_hold_of_a_password_cannot_keep_its_owner_out_by_wrong_codes() {
+    apps(|app| async move {
+        let (_, tokens) = app.join("ada@acme.example", Role::Viewer).await;
+        let (secret, _) = enable(&app, &app.person(&tokens)).await;
+        let enter = async |from: &str, code: String| {
+            let credentials = Credentials {
+                email: base::Email::parse("ada@acme.example").unwrap(),
+                password: base::Secret::new(PASSWORD.to_owned()),
+                code: Some(code),
+                ip: Some(from.parse().unwrap()),
+                agent: None,
+            };
+            app.accounts.password(app.project, credentials).await.map(drop)
+        };
+        step(&app);
+        enter("2001:db8:1:2::1", shown(&secret, now(&app))).await.unwrap();
+        for n in 0..10 {
+            let wrong = enter(&format!("198.51.100.{n}"), "000000".to_owned()).await;
+            assert_eq!(wrong, Err(SignInError::Wrong));
+        }
+        assert!(matches!(enter("198.51.100.99", "000000".to_owned()).await, Err(SignInError::Slow(_))));
+        // Where a session of the person began there is room; anywhere else nobody is told apart from the thief.
+        step(&app);
+        assert!(matches!(
+            enter("198.51.100.99", "000000".to_owned()).await,
+            Err(SignInError::Wrong | SignInError::Slow(_))
+        ));
+        assert!(matches!(enter("203.0.113.7", shown(&secret, now(&app))).await, Err(SignInError::Slow(_))));
+        enter("2001:db8:1:2::ff", shown(&secret, now(&app))).await.unwrap();
     })
     .await;
 }
