@@ -1,6 +1,7 @@
 //! The engine: what everybody calls.
 //!
-//! `calls` has the hot ones, `plan` what goes into one transaction and `batch` how it is done; `window`, `queue`, `pick` and
+//! `calls` has the hot ones, `plan` what goes into one transaction, `run` how it is done and `batch` what follows, `alone`
+//! whether other processes claim as well; `window`, `queue`, `pick` and
 //! `memory` what is known without asking the store, `effect` and `apply` how memory follows it. `insert`, `ends` and `jobs`
 //! do what takes more than one statement, `many` what is about many jobs, `queues` what is about queues. `timed` does what
 //! time brings, `tenants` knows plans and suspensions, `events` tells, `port` serves other capabilities.
