@@ -221,11 +221,7 @@ pub(crate) fn remove_of_sink(tx: &mut SystemTx, sink: SinkId) -> Result<(), Erro
 }
 
 /// Removes up to `limit` of a tenant; answers how many there were.
-pub(crate) fn remove_part_of_tenant(
-    tx: &mut SystemTx,
-    tenant: TenantId,
-    limit: u32,
-) -> Result<u64, Error> {
+pub(crate) fn remove_part_of_tenant(tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, Error> {
     tx.execute(&PART_OF_TENANT, &params![tenant, limit])
 }
 
