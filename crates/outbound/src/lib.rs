@@ -42,10 +42,10 @@ pub use control::{
     CONNECT_TIME_MAX, Control, ControlError, REPLY_BYTES_MAX, REQUEST_TIME_MAX, Remote, RemoteFault,
 };
 pub use dns::{Dns, DnsError};
+pub use guarded::retry_after;
 pub use guarded::{
     Attempt, Error, Guarded, GuardedRequest, GuardedResponse, Limits, Resolve, SystemResolver, Unreachable,
 };
-pub use guarded::retry_after;
 pub use lines::{LINE_BYTES_MAX, LineError, Lines};
 pub use target::{Target, TargetError};
 pub use tls::{Trust, TrustError};

@@ -51,6 +51,7 @@ impl Engine {
             vacuuming: Arc::default(),
             roles: Arc::new(roles),
         };
+        let floor: Arc<RwLock<()>> = Arc::default();
         for _ in 0..options.lanes.max(1) {
             let lane = Lane {
                 config: config.clone(),
@@ -59,6 +60,7 @@ impl Engine {
                 queue: engine.queue.clone(),
                 shared: shared.clone(),
                 status: engine.status.clone(),
+                floor: floor.clone(),
                 session: None,
             };
             engine.spawn("db-lane", move || lane.run())?;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_postgres::Config;
 
 use super::Roles;
 use super::connect::{Wire, uncertain};
 use super::session::{Access, Session as Connected};
-use crate::job::{Job, Verdict, settle};
+use crate::job::{Job, Scope, Verdict, settle};
 use crate::queue::Queue;
 use crate::session::{Failure, Reach, Session};
 use crate::shared::Shared;
@@ -18,8 +18,12 @@ use crate::{Error, Status};
 /// How often a closure is run again after contention: with the pauses below about half a second.
 const REPEATS_MAX: u32 = 10;
 
-/// Repeats that run freely. After them a closure waits for its turn, so that only newcomers can still be in its way.
+/// Repeats that run freely. After them a closure waits for its turn, and newcomers of this process wait for it.
 const REPEATS_FREE: u32 = 3;
+
+/// How long newcomers wait at most for one whose turn it is, and it for those under way: a long change of one tenant
+/// holds up nobody else. Past that it runs beside them, as it did before.
+const ALONE_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Of this crate, among the advisory locks of the database; kept for the transaction that follows.
 const TAKE_TURN: &str = "SELECT pg_advisory_lock(6006905486180352002)";
@@ -46,7 +50,21 @@ pub(crate) struct Lane {
     pub(crate) queue: Arc<Queue<Ticket>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) status: Arc<RwLock<Status>>,
+    /// Held shared by a serializable change, and alone by one whose turn it is.
+    pub(crate) floor: Arc<RwLock<()>>,
     pub(crate) session: Option<Session>,
+}
+
+/// What a transaction holds of [`Lane::floor`], if it got it in time.
+type Stand<'a> = (Option<RwLockReadGuard<'a, ()>>, Option<RwLockWriteGuard<'a, ()>>);
+
+fn stand<'a>(floor: &'a RwLock<()>, ticket: &Ticket, in_turn: bool) -> Stand<'a> {
+    match (ticket.access, ticket.job.scope()) {
+        // Such transactions wait for rows and fail for nobody.
+        (Access::Read, _) | (_, Scope::Hot) => (None, None),
+        _ if in_turn => (None, floor.try_write_for(ALONE_WAIT_MAX)),
+        _ => (floor.try_read_for(ALONE_WAIT_MAX), None),
+    }
 }
 
 impl Lane {
@@ -82,20 +100,26 @@ impl Lane {
     fn attempt(&mut self, ticket: &mut Ticket, in_turn: bool) -> Result<(), Failure> {
         self.connect()?;
         let started = self.shared.clock.monotonic();
+        let floor = self.floor.clone();
         let Some(session) = &mut self.session else { return Ok(()) };
-        if let Session::Postgres(connected) = session {
+        let held = if let Session::Postgres(connected) = session {
             // Before the transaction: its snapshot must be younger than the rival's commit.
             let limit = self.answer_max;
             if in_turn && let Err(failure) = connected.wire().batch(TAKE_TURN, limit) {
                 self.session = None;
                 return Err(failure);
             }
+            let held = stand(&floor, ticket, in_turn);
             connected.begin(ticket.job.scope(), ticket.access);
-        }
+            Some(held)
+        } else {
+            None
+        };
         let verdict = ticket.job.run(session, &self.shared);
         let Session::Postgres(connected) = session else { return Ok(()) };
         let failed = connected.failure.take();
         let ended = connected.end(if verdict == Verdict::Keep { "COMMIT" } else { "ROLLBACK" });
+        drop(held);
         let given_back = if in_turn { connected.wire().batch(END_TURN, self.answer_max) } else { Ok(()) };
         let is_lost = |found: &Failure| matches!(found.reach, Reach::Connection | Reach::Group);
         if connected.is_closed()

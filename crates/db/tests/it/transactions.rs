@@ -1,8 +1,12 @@
 //! What a transaction promises.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use base::Timestamp;
 use db::{Error, Kind, Sql, Status, Tx, params};
-use testkit::stores;
+use testkit::{Store, stores};
 
 use crate::notes::{self, SET, count};
 
@@ -184,6 +188,40 @@ async fn contending_closures_lose_no_update() {
             .expect("read");
         assert_eq!(value, ADDERS);
         assert!(store.kind() == Kind::Sqlite || store.db.stats().repeats > 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_closure_gets_its_turn_among_many_quick_ones() {
+    const READ: Sql = Sql::One("SELECT value FROM notes_counters WHERE name = $1");
+    const SET_TO: Sql = Sql::One("UPDATE notes_counters SET value = $2 WHERE name = $1");
+    async fn add(store: &Store, pause: Duration) -> Result<u64, Error> {
+        let add = move |tx: &mut db::SystemTx<'_>| {
+            let value: i64 = tx.query_one(&READ, &params!["all"])?.get(0)?;
+            std::thread::sleep(pause);
+            tx.execute(&SET_TO, &params!["all", value + 1])
+        };
+        store.db.write_system(&store.system(), add).await
+    }
+    stores(&[SET], |store| async move {
+        let done = Arc::new(AtomicBool::new(false));
+        let mut quick = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let (store, done) = (store.clone(), done.clone());
+            quick.spawn(async move {
+                while !done.load(Ordering::SeqCst) {
+                    assert_eq!(add(&store, Duration::ZERO).await, Ok(1));
+                }
+            });
+        }
+        for _ in 0..3 {
+            assert_eq!(add(&store, Duration::from_millis(30)).await, Ok(1));
+        }
+        done.store(true, Ordering::SeqCst);
+        while let Some(ended) = quick.join_next().await {
+            ended.expect("the quick ones go on");
+        }
     })
     .await;
 }
