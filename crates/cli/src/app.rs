@@ -75,7 +75,7 @@ pub fn execute(
         Ok(matches) => matches,
         Err(error) => {
             let json = args.iter().any(|arg| arg == "--json");
-            return usage::answer(&error, &tree::command(cli), &output(options(json)));
+            return usage::answer(&error, &args, &tree::command(cli), &output(options(json)));
         }
     };
     let output = output(options(innermost(&matches).get_flag(tree::JSON)));

@@ -36,6 +36,11 @@ const ORDER: [&str; 19] = [
     "doctor",
 ];
 
+/// Names that people try for each other. Where a group has one of a pair, the other leads there as well.
+const ALSO: [(&str, &str); 2] = [("get", "show"), ("delete", "remove")];
+/// Commands that are no plural although they end like one.
+const NO_PLURAL: [&str; 1] = ["status"];
+
 /// The whole tree, as help, completion and the snapshot of the surface see it.
 pub fn command(cli: &Cli) -> Command {
     let own =
@@ -43,7 +48,10 @@ pub fn command(cli: &Cli) -> Command {
     let theirs = cli.verbs.iter().map(|verb| (verb.command)());
     let mut commands: Vec<Command> = own.into_iter().chain(theirs).collect();
     commands.sort_by_key(|command| (place_of(command.get_name()), command.get_name().to_owned()));
-    let ordered = commands.into_iter().enumerate().map(|(index, command)| command.display_order(index));
+    let ordered = commands.into_iter().enumerate().map(|(index, command)| {
+        let other = other_number(&command);
+        with_also(command.display_order(index)).aliases(other)
+    });
     Command::new("switchyard")
         .bin_name("switchyard")
         .about("Puts a multi-tenant app into production: one binary, one command.")
@@ -53,6 +61,29 @@ pub fn command(cli: &Cli) -> Command {
         .disable_help_subcommand(false)
         .args(global_args())
         .subcommands(ordered)
+}
+
+/// The singular of a plural, and the plural of a group: both lead to the command, the help shows one.
+fn other_number(command: &Command) -> Option<String> {
+    let name = command.get_name();
+    match name.strip_suffix('s') {
+        Some(one) => (!NO_PLURAL.contains(&name)).then(|| one.to_owned()),
+        None => command.has_subcommands().then(|| format!("{name}s")),
+    }
+}
+
+/// The same command, whose parts answer to the words of [`ALSO`] too.
+fn with_also(command: Command) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|part| part.get_name().to_owned()).collect();
+    let has = |name: &str| names.iter().any(|known| known == name);
+    let mut command = command;
+    for name in &names {
+        let pairs = ALSO.iter().flat_map(|&(one, other)| [(one, other), (other, one)]);
+        let also = pairs.filter(|(ours, theirs)| ours == name && !has(theirs)).map(|(_, theirs)| theirs);
+        let also: Vec<&str> = also.collect();
+        command = command.mut_subcommand(name, |part| with_also(part).aliases(also));
+    }
+    command
 }
 
 fn place_of(name: &str) -> usize {

@@ -3,10 +3,18 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 use module::{CliError, EXIT_USAGE, Output};
+use std::ffi::OsString;
 
-/// Answers a line that did not parse: help and version are results, everything else is wrong usage. Returns the exit
-/// code.
-pub(crate) fn answer(error: &Error, tree: &Command, output: &Output) -> u8 {
+/// Words for one deed. Who types another word than ours is told ours.
+const SAME_DEED: [&[&str]; 3] = [
+    &["create", "add", "set", "invite", "new", "make"],
+    &["update", "set", "change", "edit", "modify"],
+    &["delete", "remove", "revoke", "end", "cancel", "purge"],
+];
+
+/// Answers a line that did not parse: help and version are results, everything else is wrong usage. `args` is the line,
+/// from the name of the binary on. Returns the exit code.
+pub(crate) fn answer(error: &Error, args: &[OsString], tree: &Command, output: &Output) -> u8 {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -18,13 +26,13 @@ pub(crate) fn answer(error: &Error, tree: &Command, output: &Output) -> u8 {
             EXIT_USAGE
         }
         _ => {
-            output.error(&explained(error, &text, tree));
+            output.error(&explained(error, &text, &Named::on(args, tree)));
             EXIT_USAGE
         }
     }
 }
 
-fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
+fn explained(error: &Error, text: &str, named: &Named<'_>) -> CliError {
     let context = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(one)) => Some(one.clone()),
         Some(ContextValue::Strings(many)) => many.first().cloned(),
@@ -36,11 +44,9 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            // Ours counts swapped letters as one slip; the parser's measure prefers words that begin alike.
-            let near = base::nearest(&word, names(tree)).map(str::to_owned);
-            let near = near.or_else(|| context(ContextKind::SuggestedSubcommand));
-            CliError::usage(format!("there is no command `{word}`"))
-                .next(meant(near, "`switchyard help` lists them all."))
+            let near = named.nearest(&word).or_else(|| context(ContextKind::SuggestedSubcommand));
+            CliError::usage(format!("there is no command `{}`", named.line(&word)))
+                .next(meant(near.map(|near| named.line(&near)), &named.help("lists them all.")))
         }
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg).unwrap_or_default();
@@ -48,14 +54,14 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
                 context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
             let sort = if word.starts_with('-') { "flag" } else { "argument" };
             CliError::usage(format!("there is no {sort} `{word}` here"))
-                .next(meant(near, "`--help` lists them all."))
+                .next(meant(near, &named.help("lists them all.")))
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = match error.get(ContextKind::InvalidArg) {
                 Some(ContextValue::Strings(many)) => many.join(", "),
                 _ => "an argument".to_owned(),
             };
-            CliError::usage(format!("{missing} is missing")).next("`--help` says what each is.")
+            CliError::usage(format!("{missing} is missing")).next(named.help("says what each is."))
         }
         ErrorKind::InvalidValue => {
             let (flag, value) =
@@ -71,7 +77,7 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
                 format!("{flag} does not take `{value}`")
             };
             let next = if allowed.is_empty() {
-                "`--help` says more.".to_owned()
+                named.help("says more.")
             } else {
                 format!("It takes one of: {allowed}.")
             };
@@ -81,11 +87,51 @@ fn explained(error: &Error, text: &str, tree: &Command) -> CliError {
             // The first paragraph says what is wrong; the usage below it is a call of `--help` away.
             let message =
                 text.strip_prefix("error: ").unwrap_or(text).split("\n\n").next().unwrap_or_default();
-            CliError::usage(message.trim_end()).next("`--help` says more.")
+            CliError::usage(message.trim_end()).next(named.help("says more."))
         }
     }
 }
 
-fn names(tree: &Command) -> Vec<&str> {
-    tree.get_subcommands().map(Command::get_name).collect()
+/// The command that a line names, as far as there is one.
+struct Named<'a> {
+    /// Its words without the binary's name.
+    words: Vec<&'a str>,
+    command: &'a Command,
+}
+
+impl<'a> Named<'a> {
+    fn on(args: &[OsString], tree: &'a Command) -> Self {
+        let mut named = Self { words: Vec::new(), command: tree };
+        for word in args.iter().skip(1) {
+            if let Some(command) = named.command.find_subcommand(word) {
+                named.words.push(command.get_name());
+                named.command = command;
+            }
+        }
+        named
+    }
+
+    /// What follows the binary's name, with `word` at the end.
+    fn line(&self, word: &str) -> String {
+        self.words.iter().copied().chain([word]).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Where to read on.
+    fn help(&self, what: &str) -> String {
+        if self.words.is_empty() {
+            return format!("`switchyard help` {what}");
+        }
+        format!("`switchyard {} --help` {what}", self.words.join(" "))
+    }
+
+    /// The command that may be meant by `word`. Ours counts swapped letters as one slip, and knows words for one deed;
+    /// the parser's measure prefers words that begin alike.
+    fn nearest(&self, word: &str) -> Option<String> {
+        let names = || self.command.get_subcommands().map(Command::get_name);
+        let same = || {
+            let deeds = SAME_DEED.iter().filter(|deed| deed.contains(&word)).copied();
+            deeds.flatten().find_map(|deed| names().find(|name| name == deed))
+        };
+        base::nearest(word, names()).or_else(same).map(str::to_owned)
+    }
 }

@@ -26,15 +26,40 @@ fn a_misspelt_verb_or_flag_says_what_was_meant() {
     assert_eq!(verb.exit, 2);
     assert_eq!(verb.err, "error: there is no command `tenats`\n  Did you mean `tenants`?\n");
     let nested = run(&["tenants", "lst"]);
-    assert_eq!((nested.exit, nested.err.contains("Did you mean `list`?")), (2, true), "{}", nested.err);
+    assert_eq!(
+        (nested.exit, nested.err.contains("Did you mean `tenants list`?")),
+        (2, true),
+        "{}",
+        nested.err
+    );
     let flag = run(&["tenants", "list", "--limt", "5"]);
     assert_eq!(flag.exit, 2);
     assert_eq!(flag.err, "error: there is no flag `--limt` here\n  Did you mean `--limit`?\n");
+    for (line, near) in [
+        (["tenants", "creat"], "Did you mean `tenants create`?"),
+        (["tenants", "add"], "Did you mean `tenants create`?"),
+        (["tenants", "frobnicate"], "`switchyard tenants --help` lists them all."),
+    ] {
+        let ran = run(&line);
+        assert!(ran.err.ends_with(&format!("  {near}\n")), "{line:?}: {}", ran.err);
+    }
     let far = run(&["frobnicate"]);
     assert!(far.err.contains("`switchyard help` lists them all"), "{}", far.err);
     let json = run(&["tenats", "--json"]);
     assert_eq!(json.exit, 2);
     assert!(json.err.contains("\"next\":\"Did you mean `tenants`?\""), "{}", json.err);
+}
+
+#[test]
+fn a_group_answers_to_its_other_number_and_a_verb_to_its_twin() {
+    for line in [["tenant", "list"], ["tenants", "list"]] {
+        assert_eq!(run(&line).exit, 0, "{line:?}");
+    }
+    let help = run(&["help", "tenant"]);
+    assert!(help.out.contains("switchyard tenants"), "{}", help.out);
+    assert_eq!(run(&["statu"]).exit, 2, "no plural, so there is no singular");
+    let twin = run(&["config", "get", "--help"]);
+    assert_eq!((twin.exit, twin.out.contains("switchyard config show")), (0, true), "{}", twin.err);
 }
 
 #[test]
@@ -92,7 +117,7 @@ fn what_is_missing_or_not_allowed_is_named() {
     let missing = run(&["completion"]);
     assert_eq!(
         (missing.exit, missing.err.as_str()),
-        (2, "error: <SHELL> is missing\n  `--help` says what each is.\n")
+        (2, "error: <SHELL> is missing\n  `switchyard completion --help` says what each is.\n")
     );
     let wrong = run(&["completion", "tcsh"]);
     assert_eq!(wrong.exit, 2);

@@ -29,7 +29,8 @@ impl Ran {
 fn verbs() -> Vec<Verb> {
     fn tenants() -> Command {
         let list = Command::new("list").arg(Arg::new("limit").long("limit").value_name("N"));
-        Command::new("tenants").about("Tenants").subcommand_required(true).subcommand(list)
+        let create = Command::new("create");
+        Command::new("tenants").about("Tenants").subcommand_required(true).subcommand(list).subcommand(create)
     }
     fn shown(matches: ArgMatches, session: Session) -> VerbFuture {
         Box::pin(async move {
