@@ -145,8 +145,14 @@ impl Session {
         })
     }
 
-    /// PostgreSQL runs nothing more in a transaction with a failed statement; then neither does SQLite.
-    fn refuse_after_failure(&self) -> Result<(), Error> {
+    /// PostgreSQL runs nothing more in a transaction with a failed statement; then neither does SQLite. After the last
+    /// statements of one there is none.
+    fn refuse_after_failure(&mut self) -> Result<(), Error> {
+        if let Self::Postgres(session) = self
+            && session.is_over()
+        {
+            session.fail(Error::Statement("a statement after the last of its transaction".into()));
+        }
         self.doom().map_or(Ok(()), Err)
     }
 }

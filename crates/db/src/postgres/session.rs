@@ -1,5 +1,6 @@
 //! A connection and the transaction on it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -64,6 +65,12 @@ impl Session {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.wire.link.is_closed()
+    }
+
+    /// Whether the transaction has ended with its last statements: what came after would be one of its own, with the
+    /// rights of the login.
+    pub(crate) fn is_over(&self) -> bool {
+        self.committed.is_some()
     }
 
     /// Begins a transaction, without a word to the server yet. If a part of the prologue fails after its BEGIN, the
@@ -169,7 +176,7 @@ impl Session {
     }
 
     /// Sends the statements, those that are none left out, and the commit. The first failure counts: those after it only
-    /// say that there was one.
+    /// say that there was one. Where one could not be written, the server does not hear of it, and undoes the others.
     fn converse(
         &mut self,
         asks: &[Ask<'_>],
@@ -195,10 +202,17 @@ impl Session {
         let Wire { client, link, answer_max } = &mut self.wire;
         let client = &*client;
         // All are polled in their order, so they go out in it, and the connection moves them together.
-        let asked = join_all(
-            statements.iter().zip(&params).map(|(statement, params)| ask(client, statement, params)),
-        );
-        let end = async { if commits { client.batch_execute("COMMIT").await } else { Ok(()) } };
+        let is_unsent = Cell::new(false);
+        let asked = join_all(statements.iter().zip(&params).map(async |(statement, params)| {
+            ask(client, statement, params).await.inspect_err(|_| is_unsent.set(true))
+        }));
+        let end = async {
+            match (commits, is_unsent.get()) {
+                (true, false) => client.batch_execute("COMMIT").await,
+                (true, true) => client.batch_execute("ROLLBACK").await,
+                (false, _) => Ok(()),
+            }
+        };
         let answer = async { Ok(join3(begin(client, prologue), asked, end).await) };
         let (began, got, ended) = match link.drive(answer, *answer_max) {
             Ok(answered) => answered,

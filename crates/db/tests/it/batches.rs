@@ -255,6 +255,33 @@ async fn statements_that_go_together_are_answered_in_their_order_and_commit_with
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_written_undoes_those_that_go_with_it() {
+    const SUM: Sql = Sql::One("SELECT CAST(sum(place) AS BIGINT) FROM batch_items WHERE state = $1");
+    const ODD: Sql = Sql::Split {
+        // Here it fails as it runs.
+        sqlite: "SELECT abs(-9223372036854775808) WHERE $1 <> 0",
+        postgres: "SELECT 1::bigint WHERE $1::bigint <> 0",
+    };
+    stores(&[SET], |store| async move {
+        for last in [false, true] {
+            let once = move |tx: &mut SystemTx<'_>| {
+                let known = ids(0..3);
+                let mut fresh = Rows::new(2, 3);
+                known.iter().for_each(|id| fresh.push([Param::from(id), true.into()]));
+                let (odd, ready) = (params!["a word"], params![0_i64]);
+                let asks =
+                    [Ask::Change(&ADD_STRICT, &fresh), Ask::Query(&ODD, &odd), Ask::Query(&SUM, &ready)];
+                if last { tx.at_last(&asks) } else { tx.at_once(&asks) }
+            };
+            let refused = store.db.write_hot(&store.system(), once).await;
+            assert!(refused.is_err(), "{refused:?}");
+            assert_eq!(count(&store.db).await, 0, "with the commit: {last}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn rival_batches_claim_each_row_once() {
     const CLAIMS: Sql = Sql::One("SELECT max(claims), CAST(sum(claims) AS BIGINT) FROM batch_items");
     const ITEMS: usize = 400;

@@ -341,6 +341,23 @@ async fn a_connection_that_died_idle_costs_no_commit_that_goes_with_its_statemen
 }
 
 #[tokio::test]
+async fn nothing_runs_after_the_last_statements_of_a_transaction() {
+    const WHO: Sql = Sql::One("SELECT current_user::text");
+    let place = Place::new(Kind::Postgres);
+    let db = place.open().await;
+    let once = |tx: &mut db::SystemTx<'_>| {
+        tx.at_last(&[db::Ask::Query(&WHO, &[])])?;
+        tx.query(&WHO, &[])
+    };
+    let told = db.write_hot(&crate::place::system(), once).await;
+    assert!(
+        matches!(told, Err(db::Error::Statement(_))),
+        "it would run with the rights of the login: {told:?}"
+    );
+    db.write_hot(&crate::place::system(), |tx| tx.query(&WHO, &[])).await.expect("the next runs");
+}
+
+#[tokio::test]
 async fn rows_that_are_gone_are_cleared_away_when_asked() {
     let place = Place::new(Kind::Postgres);
     let db = place.open().await;
