@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::JobId;
 use db::{Kind, SystemTx};
 
 use super::Inner;
@@ -42,7 +43,8 @@ impl Inner {
             }
             // What a former process began goes on; nothing is added to it by others.
             let limited = memory.all().filter(|queue| queue.has_limits());
-            let left = limited.filter(|queue| !is_alone || queue.active_elsewhere > 0);
+            let left =
+                limited.filter(|queue| !is_alone || !queue.is_counted || queue.active_elsewhere > 0);
             let queues: Vec<i64> = left.map(|queue| queue.number).collect();
             (memory.name.clone(), is_alone, queues)
         };
@@ -76,8 +78,14 @@ impl Inner {
                     inner.memory.lock().is_contested = false;
                     inner.kick();
                 }
-                // The next round of timed work tries again.
-                Err(error) => tracing::debug!(%error, "jobs cannot be claimed beside another process yet"),
+                // The next round of timed work tries again. Who does not wait is not kept waiting for it.
+                Err(error) => {
+                    tracing::debug!(%error, "jobs cannot be claimed beside another process yet");
+                    let asked = inner.memory.lock().asked_at_once();
+                    for waiter in asked {
+                        drop(waiter.reply.send(Err(error.clone())));
+                    }
+                }
             },
         );
     }
@@ -101,6 +109,7 @@ impl Memory {
     pub(super) fn contest(&mut self) {
         self.alone = None;
         self.is_contested = true;
+        self.is_off = true;
     }
 
     /// Takes in which jobs run, of whatever process: those that do not run here take places as well.
@@ -108,11 +117,14 @@ impl Memory {
         for (number, jobs) in found {
             let mut tenants: HashMap<String, u64> = HashMap::new();
             let mut total = 0;
-            for (_, tenant) in jobs.into_iter().filter(|(id, _)| !self.running.contains_key(id)) {
+            // One that ran here and was claimed elsewhere since then has another fence.
+            let is_own = |id: &JobId, fence| self.running.get(id).is_some_and(|running| running.fence == fence);
+            for (_, _, tenant) in jobs.into_iter().filter(|(id, fence, _)| !is_own(id, *fence)) {
                 total += 1;
                 *tenants.entry(tenant).or_default() += 1;
             }
             let Some(queue) = self.numbered(number) else { continue };
+            queue.is_counted = true;
             queue.active_elsewhere = total;
             let lanes: Vec<_> = queue.tenants().map(|(lane, _)| lane).collect();
             for lane in lanes {
@@ -120,9 +132,10 @@ impl Memory {
                 queue.unrest(lane, rest::CONCURRENCY);
             }
             for (tenant, count) in tenants {
-                if let Some(lane) = tenant_of(&tenant).ok().and_then(|tenant| queue.find_lane(tenant)) {
-                    queue.lanes[lane as usize].active_elsewhere = count;
-                }
+                // Also of a tenant that has nothing waiting here, and may at any moment.
+                let Ok(tenant) = tenant_of(&tenant) else { continue };
+                let lane = queue.lane(tenant);
+                queue.lanes[lane as usize].active_elsewhere = count;
             }
         }
     }

@@ -470,19 +470,17 @@ impl Memory {
 
     /// Claims that wait for nothing but a window whose reading failed.
     fn asked_in_vain(&mut self, plan: &Plan) -> Vec<super::queue::Waiter> {
-        let mut in_vain = Vec::new();
         let inserts = plan.inserts.iter().map(|row| row.slot);
         let mut slots: Vec<usize> = plan.refills.iter().map(|refill| refill.slot).chain(inserts).collect();
         slots.sort_unstable();
         slots.dedup();
-        for slot in slots {
-            let Some(queue) = self.queue(slot) else { continue };
-            let waiters = std::mem::take(&mut queue.waiters);
-            let (at_once, patient): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.at_once);
-            queue.waiters = patient.into();
-            in_vain.extend(at_once);
-        }
-        in_vain
+        let of = |slot| self.queue(slot).map(super::queue::Queue::take_asked_at_once);
+        slots.into_iter().filter_map(of).flatten().collect()
+    }
+
+    /// All claims that do not wait for jobs.
+    pub(super) fn asked_at_once(&mut self) -> Vec<super::queue::Waiter> {
+        self.all().flat_map(super::queue::Queue::take_asked_at_once).collect()
     }
 
     /// Gives back the room that a job was promised.

@@ -23,6 +23,8 @@ use crate::{
 const STEP: i64 = 1_000;
 /// How long one call goes on making steps. What is left is told, and done by the next call. Callers wait twice as long.
 const STEPS_TIME_MAX: Duration = Duration::from_secs(60);
+/// Tenants that are being removed, part by part, whose places are remembered. One that is not begins at the beginning.
+const LEAVING_MAX: usize = 100;
 /// Jobs of one page of a list, and one more to know whether there are others.
 const LIST_MAX: u32 = 501;
 /// Rows that a list reads at once in search of what a filter means.
@@ -455,14 +457,73 @@ impl TenantRows for Engine {
         let gone = self.0.remove_tenant(tx, &mut effects, tenant);
         let inner = self.0.clone();
         tx.after_commit(move || inner.apply(effects));
-        gone.map_err(|error| match error {
-            Error::Store(error) => error,
-            other => db::Error::Decode(other.to_string()),
-        })
+        gone.map_err(of_store)
+    }
+
+    /// Where it goes on is only remembered, so that not each part walks past the jobs of others that the part before walked
+    /// past; what came in behind that place is left to [`TenantRows::remove`].
+    fn remove_part(&self, tx: &mut SystemTx<'_>, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
+        let mut effects = Vec::new();
+        let place = self.0.leaving.lock().get(&tenant).cloned().unwrap_or_default();
+        let (count, place) =
+            self.0.remove_part(tx, &mut effects, (tenant, place), i64::from(limit)).map_err(of_store)?;
+        let inner = self.0.clone();
+        tx.after_commit(move || {
+            inner.apply(effects);
+            let mut leaving = inner.leaving.lock();
+            if place.is_none() || leaving.len() >= LEAVING_MAX {
+                leaving.remove(&tenant);
+            }
+            leaving.extend(place.map(|place| (tenant, place)));
+        });
+        Ok(count)
     }
 }
 
+fn of_store(error: Error) -> db::Error {
+    match error {
+        Error::Store(error) => error,
+        other => db::Error::Decode(other.to_string()),
+    }
+}
+
+/// Where the removal of a tenant goes on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leaving {
+    /// Whether those that have not ended are gone.
+    ended: bool,
+    /// The last id that was looked at.
+    after: Vec<u8>,
+}
+
 impl Inner {
+    /// Removes up to `limit` jobs of a tenant after a place; answers how many, and where it goes on: `None` at the end.
+    fn remove_part(
+        &self,
+        tx: &mut SystemTx<'_>,
+        effects: &mut Vec<Effect>,
+        (tenant, mut place): (TenantId, Leaving),
+        limit: i64,
+    ) -> Result<(u64, Option<Leaving>), Error> {
+        let text = tenant.to_string();
+        if !place.ended {
+            let rows = scan::live_of_tenant(tx, &text, &place.after, limit)?;
+            match rows.last() {
+                Some(last) => {
+                    let (count, after) = (rows.len() as u64, last.id.as_bytes().to_vec());
+                    self.remove_in(tx, effects, rows)?;
+                    return Ok((count, Some(Leaving { ended: false, after })));
+                }
+                None => place = Leaving { ended: true, after: Vec::new() },
+            }
+        }
+        let jobs = scan::done_of_tenant(tx, &text, &place.after, limit)?;
+        let Some((last, _)) = jobs.last() else { return Ok((0, None)) };
+        let after = last.as_bytes().to_vec();
+        done::forget_many(tx, &jobs)?;
+        Ok((jobs.len() as u64, Some(Leaving { ended: true, after })))
+    }
+
     fn remove_tenant(
         &self,
         tx: &mut SystemTx<'_>,

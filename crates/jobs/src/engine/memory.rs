@@ -76,6 +76,8 @@ pub(crate) struct Memory {
     pub(crate) alone: Option<Arc<str>>,
     /// Nothing is claimed until another process's name is out of the way.
     pub(crate) is_contested: bool,
+    /// Others changed what is counted here, and what was counted since then was not found to be right.
+    pub(crate) is_off: bool,
     /// Jobs that ended or were removed since their rows were last cleared away.
     pub(crate) gone: u64,
     pub(crate) metrics: JobMetrics,
@@ -110,6 +112,7 @@ impl Memory {
             name: format!("{:016x}", random.u64()).into(),
             alone: None,
             is_contested: false,
+            is_off: false,
             gone: 0,
             metrics,
         }
@@ -176,6 +179,8 @@ impl Memory {
     pub(crate) fn put_queue(&mut self, row: QueueRow) {
         if let Some(slot) = self.slot(row.number) {
             if let Some(queue) = self.queue(slot) {
+                // Others claimed what had no limits without a word.
+                queue.is_counted &= queue.has_limits();
                 queue.settings = Arc::new(row.view.settings.clone());
                 queue.view = row.view;
                 let lanes: Vec<LaneId> = queue.tenants().map(|(lane, _)| lane).collect();
@@ -212,8 +217,9 @@ impl Memory {
         self.is_short = bytes > WINDOW_BYTES_MAX;
     }
 
-    /// Sets what the store counted. Windows are filled later.
-    pub(crate) fn set_counts(&mut self, counts: &[Count]) {
+    /// Sets what the store counted, and answers whether it was known already. Windows are filled later.
+    pub(crate) fn set_counts(&mut self, counts: &[Count]) -> bool {
+        let known = self.counted();
         for queue in self.all() {
             (queue.ready, queue.later, queue.blocked, queue.bytes) = (0, 0, 0, 0);
             for lane in &mut queue.lanes {
@@ -242,6 +248,17 @@ impl Memory {
                 self.low.push((slot, id));
             }
         }
+        self.counted() == known
+    }
+
+    /// What is counted of each tenant that has something, by queue.
+    fn counted(&self) -> HashMap<(i64, Option<TenantId>), [u64; 4]> {
+        let lanes = self.queues.iter().flatten().flat_map(|queue| {
+            queue.tenants().map(|(_, lane)| {
+                ((queue.number, lane.tenant), [lane.ready, lane.later, lane.blocked, lane.bytes])
+            })
+        });
+        lanes.filter(|(_, sums)| *sums != [0; 4]).collect()
     }
 
     /// Says that a lane may have jobs that memory does not know.

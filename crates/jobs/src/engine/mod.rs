@@ -118,6 +118,8 @@ impl Engine {
         let Deps { db, clock, random, metrics, tenants, built_in } = deps;
         let mut memory = Memory::new(&*random, JobMetrics::new(&metrics));
         memory.is_shared = db.kind() != Kind::Sqlite;
+        // Whoever was here before may still be ending.
+        memory.is_off = memory.is_shared;
         let in_flight_max = if db.kind() == Kind::Sqlite { IN_FLIGHT_SQLITE } else { IN_FLIGHT_POSTGRES };
         let inner = Arc::new(Inner {
             ctx: SystemCtx::because("jobs of all tenants share queues"),

@@ -174,7 +174,8 @@ impl Memory {
         let locks = if self.is_shared { self.locks(&claims) } else { Vec::new() };
         let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, bytes: _ } =
             std::mem::take(&mut self.pending);
-        let alone = self.alone.clone().filter(|_| !locks.is_empty());
+        let known = locks.iter().all(|lock| self.queue(lock.slot).is_some_and(|queue| queue.is_counted));
+        let alone = self.alone.clone().filter(|_| known && !locks.is_empty());
         let name = self.name.clone();
         let plan = Plan { now, inserts, acks, beats, claims, refills, locks, name, alone };
         let callers =

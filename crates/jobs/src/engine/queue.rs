@@ -92,7 +92,9 @@ impl Lane {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting() + self.active == 0 && self.window.len() == 0 && self.window.is_complete()
+        self.waiting() + self.active + self.active_elsewhere == 0
+            && self.window.len() == 0
+            && self.window.is_complete()
     }
 
     pub(crate) fn serve(&mut self, now: Timestamp, micros: u64) {
@@ -145,6 +147,8 @@ pub(crate) struct Queue {
     pub(crate) coming: u64,
     pub(crate) active: u64,
     pub(crate) active_elsewhere: u64,
+    /// What others run of it was read since this process claims alone, and since the limits are what they are.
+    pub(crate) is_counted: bool,
     pub(crate) bytes: u64,
     /// When a limit by rate lets something begin again, of the queue, a lane or a key.
     pub(crate) wake_at: Option<Timestamp>,
@@ -178,6 +182,7 @@ impl Queue {
             coming: 0,
             active: 0,
             active_elsewhere: 0,
+            is_counted: false,
             bytes: 0,
             wake_at: None,
             completed: 0,
@@ -229,6 +234,14 @@ impl Queue {
     pub(crate) fn is_unsure(&self) -> bool {
         !self.view.paused
             && self.tenants().any(|(_, lane)| !lane.window.is_complete() && lane.window.len() == 0)
+    }
+
+    /// Takes claims out of the line that do not wait for jobs.
+    pub(crate) fn take_asked_at_once(&mut self) -> Vec<Waiter> {
+        let (at_once, patient): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.at_once);
+        self.waiters = patient.into();
+        at_once
     }
 
     /// How many tenants have lanes.

@@ -298,17 +298,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Counts what other processes changed as well. Without others memory is right.
+    /// Counts what other processes changed as well. Without others memory is right, once it was found to be: what this
+    /// process does while it counts may be counted twice or not at all.
     pub(crate) async fn recount(self: &Arc<Self>) -> Result<(), Error> {
-        if self.memory.lock().processes < 2 {
+        if !self.memory.lock().is_off {
             return Ok(());
         }
         let counts = self.db.read_system::<_, Error, _>(&self.ctx, |tx| Ok(live::counts(tx)?)).await?;
         let mut memory = self.memory.lock();
-        if memory.processes < 2 {
-            return Ok(());
-        }
-        memory.set_counts(&counts);
+        let is_right = memory.set_counts(&counts);
+        memory.is_off = !is_right || memory.processes > 1;
         drop(memory);
         self.kick();
         Ok(())
@@ -326,6 +325,7 @@ impl Inner {
             let mut others = self.others.lock();
             others.retain(|_, heard| now.saturating_sub(*heard) < ALIVE_FOR);
             memory.processes = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+            memory.is_off |= memory.processes > 1;
             // Whoever asks now and then does not wait, and is told of what others made all the same.
             let asks = |queue: &mut super::queue::Queue| {
                 let was_asked = std::mem::take(&mut queue.was_asked);

@@ -37,16 +37,16 @@ pub(crate) fn put(tx: &mut SystemTx<'_>, name: &str) -> Result<(), Error> {
     tx.execute(&PUT, &params![name]).map(drop)
 }
 
-/// Jobs that run, each with its tenant.
-pub(crate) type RunningOf = Vec<(JobId, String)>;
+/// Jobs that run, each with its fence and its tenant.
+pub(crate) type RunningOf = Vec<(JobId, i64, String)>;
 
 /// Which jobs of these queues run, whoever claimed them.
 pub(crate) fn running(tx: &mut SystemTx<'_>, queues: &[i64]) -> Result<HashMap<i64, RunningOf>, Error> {
-    const RUNNING: Sql = Sql::One("SELECT id, tenant FROM jobs_jobs WHERE state = 2 AND queue = $1");
+    const RUNNING: Sql = Sql::One("SELECT id, fence, tenant FROM jobs_jobs WHERE state = 2 AND queue = $1");
     let mut found = HashMap::with_capacity(queues.len());
     for queue in queues {
         let rows = tx.query(&RUNNING, &params![*queue])?;
-        let jobs = rows.iter().map(|row| Ok((job_id(row, 0)?, row.get(1)?)));
+        let jobs = rows.iter().map(|row| Ok((job_id(row, 0)?, row.get(1)?, row.get(2)?)));
         found.insert(*queue, jobs.collect::<Result<_, Error>>()?);
     }
     Ok(found)

@@ -216,6 +216,118 @@ async fn a_process_that_takes_itself_for_the_only_one_keeps_the_limit_that_other
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_former_process_runs_of_a_tenant_counts_though_nothing_of_the_tenant_waits() {
+    let per_tenant = Limits { concurrency: Some(3), rate: None };
+    yards(QueueSettings { per_tenant, ..QueueSettings::default() }, |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        let tenant = yard.tenant();
+        let drafts =
+            |of: std::ops::Range<usize>| of.map(|n| Draft { tenant: Some(tenant), ..draft(n) }).collect();
+        let other = super::open(&yard.store).await;
+        other.enqueue(&yard.queue, yard.all, drafts(0..3)).await.unwrap();
+        let theirs = other.claim(yard.request(10)).await.unwrap();
+        assert_eq!(theirs.len(), 3);
+        drop(other);
+        yard.pass(secs(4)).await;
+        // Tenants of whom nothing is known are forgotten now and then.
+        yard.pass(secs(11)).await;
+        assert_ne!(alone(&yard.store).await, "");
+        yard.add(drafts(3..8)).await;
+        assert!(yard.claim(10).await.is_empty(), "its three places are taken");
+        yard.done(&theirs[0]).await.unwrap();
+        yard.pass(secs(1)).await;
+        assert_eq!(yard.claim(10).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_comes_later_counts_what_a_former_process_runs() {
+    yards(QueueSettings::default(), |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        yard.add((0..20).map(draft).collect()).await;
+        let other = super::open(&yard.store).await;
+        assert_eq!(other.claim(yard.request(3)).await.unwrap().len(), 3);
+        drop(other);
+        yard.pass(secs(4)).await;
+        assert_ne!(alone(&yard.store).await, "");
+        let limited = QueueSettings { concurrency: Some(5), ..QueueSettings::default() };
+        yard.engine.put_queue(&yard.store.system(), &yard.queue, limited).await.unwrap();
+        for wanted in [2, 0, 0] {
+            assert_eq!(yard.claim(10).await.len(), wanted);
+            yard.pass(secs(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_is_told_when_another_process_cannot_be_counted() {
+    const HOLD: Sql = Sql::One("SELECT pg_advisory_xact_lock_shared(6006905486180352010)");
+    let settings = QueueSettings { concurrency: Some(5), ..QueueSettings::default() };
+    yards(settings, |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        yard.pass(secs(4)).await;
+        yard.add((0..3).map(draft).collect()).await;
+        let other = super::open(&yard.store).await;
+        // As a process that is paused in the middle of a claim.
+        let (resume, resumed) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let ends = std::sync::Mutex::new((resumed, Some(began)));
+        let store = yard.store.clone();
+        let paused = tokio::spawn(async move {
+            let hold = move |tx: &mut SystemTx<'_>| {
+                tx.query(&HOLD, &[])?;
+                let (resumed, began) = &mut *ends.lock().unwrap();
+                began.take().map(|began| began.send(()));
+                let _ = resumed.recv();
+                Ok::<_, db::Error>(())
+            };
+            store.db.write_hot(&store.system(), hold).await
+        });
+        begun.await.unwrap();
+        let refused = other.claim(yard.request(3)).await;
+        assert!(matches!(refused, Err(jobs::Error::Store(db::Error::Timeout))), "{refused:?}");
+        resume.send(()).unwrap();
+        paused.await.unwrap().unwrap();
+        other.tick().await.unwrap();
+        assert_eq!(other.claim(yard.request(3)).await.unwrap().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_did_unheard_is_counted_once_they_are_gone() {
+    let settings = QueueSettings { concurrency: Some(50), ..QueueSettings::default() };
+    yards(settings, |yard| async move {
+        if yard.store.kind() == Kind::Sqlite {
+            return;
+        }
+        yard.pass(secs(4)).await;
+        yard.add((0..10).map(draft).collect()).await;
+        let other = super::open(&yard.store).await;
+        let theirs = other.claim(yard.request(3)).await.unwrap();
+        assert_eq!(theirs.len(), 3);
+        for job in &theirs {
+            let ack = jobs::Ack { id: job.id, fence: job.fence, result: None };
+            assert!(other.complete(yard.all, vec![ack], None).await.unwrap().0[0].is_ok());
+        }
+        drop(other);
+        let mine = yard.claim_one().await;
+        yard.done(&mine).await.unwrap();
+        yard.pass(secs(11)).await;
+        assert_eq!(yard.status().await.waiting, 6);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_notices_an_expired_lease_and_a_new_queue() {
     yards(QueueSettings::default(), |yard| async move {
         if yard.store.kind() == Kind::Sqlite {
