@@ -21,6 +21,6 @@ export declare class Gatherer {
     idle(): Promise<void>;
     private run;
     private take;
-    /** Sends these, and gives each its outcome. `full` are tenants for whom there is no room left, and why. */
+    /** Sends these, and gives each its outcome. `full` are the smallest jobs of tenants that found no room. */
     private settle;
 }

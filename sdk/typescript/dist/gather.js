@@ -5,6 +5,8 @@ const errors_1 = require("./errors");
 /** What one request carries at most: the API takes 1,000 jobs, and bodies of 4 MiB. */
 exports.BULK_JOBS_MAX = 1_000;
 exports.BULK_BYTES_MAX = 4 * 1024 * 1024 - 1024;
+/** Refusals for what a job is: bad, there already, too large, invalid. Others are for who asks, or where. */
+const OF_ONE = [400, 409, 413, 422];
 /**
  * Gathers single adds: while one request is on its way, those that come wait and go together in the next. One request is under way
  * at a time, so that jobs are added in the order in which they were given.
@@ -45,13 +47,14 @@ class Gatherer {
         const over = this.waiting.findIndex((one, index) => index > 0 && (bytes += one.bytes) + (this.waiting[0]?.bytes ?? 0) > exports.BULK_BYTES_MAX);
         return this.waiting.splice(0, Math.min(over === -1 ? this.waiting.length : over, exports.BULK_JOBS_MAX));
     }
-    /** Sends these, and gives each its outcome. `full` are tenants for whom there is no room left, and why. */
+    /** Sends these, and gives each its outcome. `full` are the smallest jobs of tenants that found no room. */
     async settle(all, full) {
-        const batch = all.filter(({ tenant, reject }) => {
-            const why = full.get(tenant);
-            if (why !== undefined)
-                reject(why);
-            return why === undefined;
+        const batch = all.filter(({ tenant, bytes, reject }) => {
+            const known = full.get(tenant);
+            if (known === undefined || bytes < known.bytes)
+                return true;
+            reject(known.error);
+            return false;
         });
         const [only] = batch;
         if (only === undefined)
@@ -75,7 +78,7 @@ class Gatherer {
             }
             // Room does not come back while the rest is sent: it is not asked for again and again.
             if (isFull(error))
-                full.set(only.tenant, error);
+                full.set(only.tenant, { bytes: only.bytes, error });
             batch.forEach((one) => one.reject(error));
         }
     }
@@ -84,10 +87,7 @@ exports.Gatherer = Gatherer;
 function isFull(error) {
     return error instanceof errors_1.SwitchyardError && error.code === 'queue_full';
 }
-/** Whether a request was refused for what one of its jobs is, rather than for who asks or where. */
+/** Whether a request was refused for what one of its jobs is, so that others of it may be added. */
 function isOfOne(error) {
-    if (!(error instanceof errors_1.SwitchyardError) || error.status >= 500)
-        return false;
-    const isOfAll = [401, 403, 429].includes(error.status) || error.code === 'queue_unknown';
-    return isFull(error) || !isOfAll;
+    return isFull(error) || (error instanceof errors_1.SwitchyardError && OF_ONE.includes(error.status));
 }

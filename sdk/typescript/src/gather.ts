@@ -18,6 +18,15 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+/** A job for which there was no room: one of the same tenant that is as large does not fit either. */
+interface Full {
+  readonly bytes: number;
+  readonly error: Error;
+}
+
+/** Refusals for what a job is: bad, there already, too large, invalid. Others are for who asks, or where. */
+const OF_ONE = [400, 409, 413, 422];
+
 /**
  * Gathers single adds: while one request is on its way, those that come wait and go together in the next. One request is under way
  * at a time, so that jobs are added in the order in which they were given.
@@ -60,12 +69,13 @@ export class Gatherer {
     return this.waiting.splice(0, Math.min(over === -1 ? this.waiting.length : over, BULK_JOBS_MAX));
   }
 
-  /** Sends these, and gives each its outcome. `full` are tenants for whom there is no room left, and why. */
-  private async settle(all: readonly Waiting[], full: Map<string | undefined, Error>): Promise<void> {
-    const batch = all.filter(({ tenant, reject }) => {
-      const why = full.get(tenant);
-      if (why !== undefined) reject(why);
-      return why === undefined;
+  /** Sends these, and gives each its outcome. `full` are the smallest jobs of tenants that found no room. */
+  private async settle(all: readonly Waiting[], full: Map<string | undefined, Full>): Promise<void> {
+    const batch = all.filter(({ tenant, bytes, reject }) => {
+      const known = full.get(tenant);
+      if (known === undefined || bytes < known.bytes) return true;
+      reject(known.error);
+      return false;
     });
     const [only] = batch;
     if (only === undefined) return;
@@ -84,7 +94,7 @@ export class Gatherer {
         return;
       }
       // Room does not come back while the rest is sent: it is not asked for again and again.
-      if (isFull(error)) full.set(only.tenant, error);
+      if (isFull(error)) full.set(only.tenant, { bytes: only.bytes, error });
       batch.forEach((one) => one.reject(error as Error));
     }
   }
@@ -94,9 +104,7 @@ function isFull(error: unknown): error is SwitchyardError {
   return error instanceof SwitchyardError && error.code === 'queue_full';
 }
 
-/** Whether a request was refused for what one of its jobs is, rather than for who asks or where. */
+/** Whether a request was refused for what one of its jobs is, so that others of it may be added. */
 function isOfOne(error: unknown): boolean {
-  if (!(error instanceof SwitchyardError) || error.status >= 500) return false;
-  const isOfAll = [401, 403, 429].includes(error.status) || error.code === 'queue_unknown';
-  return isFull(error) || !isOfAll;
+  return isFull(error) || (error instanceof SwitchyardError && OF_ONE.includes(error.status));
 }

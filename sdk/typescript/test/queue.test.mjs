@@ -128,10 +128,23 @@ test('each of the adds that went together has an outcome of its own', async () =
 });
 
 test('what is refused for all is not sent again for each', async () => {
-  server.onCall = () => [403, { code: 'forbidden', detail: 'no' }];
-  const outcomes = await Promise.allSettled(Array.from({ length: 100 }, (_, n) => queue.add('x', { n })));
-  assert.ok(outcomes.every((one) => one.reason.code === 'forbidden'));
-  assert.equal(server.calls.length, 1);
+  const refusals = [[401, 'unauthenticated'], [403, 'forbidden'], [404, 'queue_unknown'], [404, 'not_found'], [429, 'rate_limited']];
+  for (const [index, [status, code]] of refusals.entries()) {
+    server.onCall = () => [status, { code, detail: 'no' }];
+    const outcomes = await Promise.allSettled(Array.from({ length: 100 }, (_, n) => queue.add('x', { n })));
+    assert.ok(outcomes.every((one) => one.reason.code === code));
+    assert.equal(server.calls.length, index + 1, code);
+  }
+});
+
+test('a job that is too large for the room that is left keeps no smaller one out', async () => {
+  const isLarge = ({ text }) => text !== undefined;
+  server.onCall = refusing(isLarge, [429, { code: 'queue_full', detail: 'full' }]);
+  const text = 'x'.repeat(1_000);
+  const adds = Array.from({ length: 100 }, (_, n) => queue.add('x', n % 10 === 0 ? { n, text } : { n }));
+  const outcomes = await Promise.allSettled(adds);
+  assert.deepEqual(outcomes.map((one) => one.status === 'rejected'), Array.from({ length: 100 }, (_, n) => n % 10 === 0));
+  assert.ok(server.calls.length < 20, `${server.calls.length} calls`);
 });
 
 test('a full queue takes what fits, and is not asked for each of the rest', async () => {
