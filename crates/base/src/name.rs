@@ -87,14 +87,22 @@ pub enum HostError {
     /// An IP address; names only.
     #[error("a name is expected, not an address")]
     Address,
+    /// Letters beyond ASCII: which name of DNS they stand for is for whoever owns it to say (RFC 5890, 2.3.2.1).
+    #[error("a name with letters beyond a to z is expected as DNS has it, each such label in its form xn--…")]
+    International,
 }
 
 impl HostName {
-    /// Reads a name. Upper case becomes lower, and one final dot is dropped: DNS knows no difference.
+    /// Reads a name. Upper case becomes lower, and one final dot is dropped: DNS knows no difference. International names are
+    /// taken as DNS and every client's `Host` have them (`xn--…`), and refused as people read them: a text of look-alikes would
+    /// not be the name that somebody sees.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() || text.len() > HOST_BYTES_MAX {
             return Err(HostError::Length);
+        }
+        if text.chars().any(|c| !c.is_ascii() && c.is_alphanumeric()) {
+            return Err(HostError::International);
         }
         let lower = text.to_ascii_lowercase();
         if !lower.split('.').all(is_label) {

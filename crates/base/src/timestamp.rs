@@ -59,6 +59,58 @@ impl Timestamp {
         let parsed: jiff::Timestamp = rfc3339.then(|| text.parse().ok()).flatten().ok_or(TimeError)?;
         Ok(Self::from_micros(parsed.as_microsecond()))
     }
+
+    /// Reads a date of HTTP in its three forms (RFC 9110, 5.6.7). Of one with two digits for the year, the year is the one
+    /// that lies at most 50 years after `now`. That the name of the day fits the date is not asked for.
+    pub fn parse_http(text: &str, now: Self) -> Result<Self, TimeError> {
+        let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        let (day, month, year, time) = match words.as_slice() {
+            [_, day, month, year, time, "GMT"] if year.len() == 4 => (*day, *month, *year, *time),
+            [_, month, day, time, year] if year.len() == 4 => (*day, *month, *year, *time),
+            [_, date, time, "GMT"] => match date.split('-').collect::<Vec<_>>().as_slice() {
+                [day, month, year] if year.len() == 2 => (*day, *month, *year, *time),
+                _ => return Err(TimeError),
+            },
+            _ => return Err(TimeError),
+        };
+        http_moment(year, month, day, time, now).ok_or(TimeError)
+    }
+}
+
+/// The months as dates of HTTP name them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+fn http_moment(year: &str, month: &str, day: &str, time: &str, now: Timestamp) -> Option<Timestamp> {
+    let month = i8::try_from(MONTHS.iter().position(|name| *name == month)? + 1).ok()?;
+    let day = i8::try_from(digits(day)?).ok()?;
+    let mut clock = time.split(':').map(digits);
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    if clock.next().is_some() || second > 60 {
+        return None;
+    }
+    let in_year = |year: i16| {
+        let date = jiff::civil::Date::new(year, month, day).ok()?;
+        let [hour, minute, second] =
+            [hour, minute, second.min(59)].map(|part| i8::try_from(part).unwrap_or(i8::MAX));
+        let moment = date.to_datetime(jiff::civil::Time::new(hour, minute, second, 0).ok()?);
+        let moment = moment.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some(Timestamp::from_micros(moment.as_microsecond()))
+    };
+    let number = digits(year)?;
+    if year.len() == 4 {
+        return in_year(number);
+    }
+    let this = jiff::Timestamp::from_microsecond(now.micros()).ok()?;
+    let this = this.to_zoned(jiff::tz::TimeZone::UTC).year();
+    let near = this - this.rem_euclid(100) + number;
+    in_year(if near > this + 50 { near - 100 } else { near })
+}
+
+/// One to four digits and nothing else.
+fn digits(text: &str) -> Option<i16> {
+    let is_number = matches!(text.len(), 1..=4) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
 }
 
 fn micros_of(span: Duration) -> i64 {

@@ -156,6 +156,9 @@ impl TenantRows for Rows {
     }
 
     fn remove_part(&self, tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
-        store::deliveries::remove_part_of_tenant(tx, tenant, limit)
+        match store::deliveries::remove_part_of_tenant(tx, tenant, limit)? {
+            0 => store::hours::remove_part_of_tenant(tx, tenant, limit),
+            count => Ok(count),
+        }
     }
 }

@@ -59,7 +59,8 @@ impl Wire {
         let request = GuardedRequest { method, target, headers, body };
         match tokio::time::timeout(self.time_max, self.guarded.attempt(&request)).await {
             Ok(Ok(reply)) => {
-                let pause = outbound::retry_after(&reply.headers).filter(|_| is_busy(reply.status));
+                let pause = outbound::retry_after(&reply.headers, self.guarded.now());
+                let pause = pause.filter(|_| is_busy(reply.status));
                 Sent::Answered(Answer { status: reply.status, body: reply.body, pause })
             }
             Ok(Err(Attempt::Never(error))) => Sent::Never(error.to_string()),

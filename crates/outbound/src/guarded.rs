@@ -3,7 +3,7 @@
 use crate::address::AddressPolicy;
 use crate::target::{Host, Target, TargetError};
 use crate::tls::{Trust, Wire};
-use base::{Cidr, SharedClock};
+use base::{Cidr, SharedClock, Timestamp};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -103,11 +103,19 @@ pub struct GuardedResponse {
     pub truncated: bool,
 }
 
-/// Whole seconds of `Retry-After`; a date is not read, as clocks differ. Whoever asks sets the limit.
+/// The pause that `Retry-After` asks for (RFC 9110, 10.2.3): whole seconds, or until a date. A date is taken by the answer's own
+/// clock where it tells it (`Date`), as clocks differ, else by `now`; one that is over is no pause. Whoever asks sets the limit.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let wanted = text(header::RETRY_AFTER)?;
+    if !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than can be counted is as long as there is.
+        return Some(Duration::from_secs(wanted.parse().unwrap_or(u64::MAX)));
+    }
+    let until = Timestamp::parse_http(wanted, now).ok()?;
+    let theirs = text(header::DATE).and_then(|date| Timestamp::parse_http(date, now).ok());
+    Some(until.since(theirs.unwrap_or(now)))
 }
 
 /// The address cannot be reached, or may not be: the two are not told apart.
@@ -172,6 +180,12 @@ impl Guarded {
         let policy = AddressPolicy::public_only().allow(anywhere);
         let limits = Limits { failure_floor: Duration::ZERO, ..limits };
         Self { clear_at_home: true, ..Self::new(policy, limits, Arc::new(SystemResolver), clock) }
+    }
+
+    /// What time it is for this client.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The same, believing these authorities instead of the system's.
@@ -395,6 +409,31 @@ fn until_next_multiple(took: Duration, step: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_in_seconds_or_until_a_date_of_the_answers_own_clock() {
+        let now = Timestamp::from_micros(784_111_777_000_000);
+        let pause = |after: &'static str, date: Option<&'static str>| {
+            let mut headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(after))]);
+            headers.extend(date.map(|date| (header::DATE, HeaderValue::from_static(date))));
+            retry_after(&headers, now)
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!((pause("120", None), pause(" 0 ", None)), (seconds(120), seconds(0)));
+        assert_eq!(pause("99999999999999999999999", None), seconds(u64::MAX));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:50:37 GMT", None), seconds(60));
+        assert_eq!(pause("Sunday, 06-Nov-94 08:50:37 GMT", None), seconds(60));
+        assert_eq!(pause("Sun Nov  6 08:50:37 1994", None), seconds(60));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:49:36 GMT", None), seconds(0), "it is over");
+        // Its clock is a day ahead of ours: what it means is a minute.
+        let (told, date) = ("Mon, 07 Nov 1994 08:50:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT");
+        assert_eq!(pause(told, Some(date)), seconds(60));
+        assert_eq!(pause(told, Some("yesterday")), seconds(86_460), "a clock that cannot be read is ours");
+        for wrong in ["", "+5", "-5", "1.5", "5s", "tomorrow", "Sun, 06 Nov 1994", "2026-11-20T17:05:00Z"] {
+            assert_eq!(pause(wrong, None), None, "{wrong}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
 
     #[test]
     fn w7_failures_are_told_at_multiples_of_the_floor() {

@@ -1,6 +1,8 @@
-//! Durations, sizes, rates, ranges of addresses.
+//! Durations, sizes, rates, dates, ranges of addresses.
 
-use base::{ByteSize, Cidr, DURATION_MAX, DurationError, HumanDuration, Rate, RateError, SizeError};
+use base::{
+    ByteSize, Cidr, DURATION_MAX, DurationError, HumanDuration, Rate, RateError, SizeError, Timestamp,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -99,5 +101,40 @@ proptest! {
     #[test]
     fn no_text_makes_them_panic(text in "[0-9]{0,25}(ms|s|d|MiB|TB|/min|/5s|/|\\PC){0,3}") {
         let _ = (HumanDuration::parse(&text), ByteSize::parse(&text), Rate::parse(&text), Cidr::parse(&text));
+    }
+}
+
+#[test]
+fn dates_of_http_are_read_in_their_three_forms() {
+    let at = |text: &str| Timestamp::parse(text).expect("a time");
+    let now = at("2026-11-20T17:05:00Z");
+    let read = |text: &str| Timestamp::parse_http(text, now);
+    for same in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        assert_eq!(read(same), Ok(at("1994-11-06T08:49:37Z")), "{same}");
+    }
+    assert_eq!(read("Thursday, 01-Oct-76 00:00:00 GMT"), Ok(at("2076-10-01T00:00:00Z")), "50 years ahead");
+    assert_eq!(read("Friday, 01-Oct-77 00:00:00 GMT"), Ok(at("1977-10-01T00:00:00Z")));
+    assert_eq!(read("Thu, 29 Feb 2024 23:59:60 GMT"), Ok(at("2024-02-29T23:59:59Z")), "a leap second");
+    for wrong in [
+        "",
+        "GMT",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 Nov 1994 08:49:37 GMT GMT",
+        "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Sun, 29 Feb 2023 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sun, 06 Nov 1994 08:49 GMT",
+        "Sun, 06 Nov 1994 08:49:37:00 GMT",
+        "Sun, -6 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 94 08:49:37 GMT",
+        "Sun, 06 Nov 99999 08:49:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun, 0\u{666} Nov 1994 08:49:37 GMT",
+        "1994-11-06T08:49:37Z",
+    ] {
+        assert!(read(wrong).is_err(), "{wrong:?}");
     }
 }

@@ -39,6 +39,18 @@ fn host_names_are_normalised() {
     ] {
         assert!(HostName::parse(wrong).is_err(), "{wrong:?}");
     }
+    let long = format!("{}abc", "a.".repeat(125));
+    assert_eq!(long.len(), 253);
+    assert_eq!(HostName::parse(&format!("{long}.")).expect("a final dot does not count").as_str(), long);
+    for international in ["b\u{fc}cher.example", "B\u{dc}CHER.example.", "\u{430}cme.example", "a.\u{ff41}"] {
+        assert_eq!(HostName::parse(international), Err(base::HostError::International), "{international}");
+    }
+    // A full stop of another script is no dot, and nothing is folded into ASCII on the way: `K` of kelvin is no `k`.
+    for wrong in ["acme\u{3002}example", "\u{212a}.example", "acme.example\u{200b}"] {
+        assert!(HostName::parse(wrong).is_err(), "{wrong:?}");
+    }
+    let encoded = HostName::parse("XN--Bcher-KVA.Example.").expect("as DNS has it");
+    assert_eq!(encoded.as_str(), "xn--bcher-kva.example");
     let base = HostName::parse("localhost").expect("a host");
     let under = |text: &str| HostName::parse(text).expect("a host").under(&base).map(str::to_owned);
     assert_eq!(under("acme.localhost").as_deref(), Some("acme"));

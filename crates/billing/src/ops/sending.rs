@@ -168,10 +168,11 @@ pub(crate) fn note(
     Ok(tally)
 }
 
-/// Whether a webhook has had its time. Of Stripe, what may have arrived is a person's to decide already
-/// ([`State::Unsure`]), and the rest is tried as long as Stripe takes it.
+/// Whether a webhook has had its time, which begins anew when somebody changes, mends or resumes the sink. Of Stripe, what
+/// may have arrived is a person's to decide already ([`State::Unsure`]), and the rest is tried as long as Stripe takes it.
 fn is_given_up(sink: &Sink, one: &Delivery, now: Timestamp) -> bool {
-    sink.definition.kind == Kind::Webhook && one.tried_at.is_some_and(|at| now.since(at) >= GIVEN_UP_AFTER)
+    let since = one.tried_at.map(|at| at.max(sink.updated_at));
+    sink.definition.kind == Kind::Webhook && since.is_some_and(|at| now.since(at) >= GIVEN_UP_AFTER)
 }
 
 /// The sink has it. False when that was noted before.

@@ -55,6 +55,17 @@ const OF_TENANT: [Sql; 2] = [
     Sql::One("DELETE FROM billing_accepted WHERE tenant = $1"),
 ];
 
+const PARTS_OF_TENANT: [Sql; 2] = [
+    Sql::One(
+        "DELETE FROM billing_hours WHERE tenant = $1 AND (sink, meter, hour) IN \
+         (SELECT sink, meter, hour FROM billing_hours WHERE tenant = $1 LIMIT $2)",
+    ),
+    Sql::One(
+        "DELETE FROM billing_accepted WHERE tenant = $1 AND (sink, meter, hour) IN \
+         (SELECT sink, meter, hour FROM billing_accepted WHERE tenant = $1 LIMIT $2)",
+    ),
+];
+
 /// The sum of an hour that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hour {
@@ -147,6 +158,17 @@ pub(crate) fn remove_of_tenant(tx: &mut SystemTx, tenant: TenantId) -> Result<()
         tx.execute(sql, &params![tenant])?;
     }
     Ok(())
+}
+
+/// Removes up to `limit` of a tenant; answers how many there were.
+pub(crate) fn remove_part_of_tenant(tx: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, Error> {
+    for sql in &PARTS_OF_TENANT {
+        let count = tx.execute(sql, &params![tenant, limit])?;
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+    Ok(0)
 }
 
 fn sums(rows: Vec<Row>) -> Result<Vec<Sum>, Error> {

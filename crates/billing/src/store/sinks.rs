@@ -25,7 +25,7 @@ const INSERT: Sql = Sql::One(
 );
 const UPDATE: Sql = Sql::One(
     "UPDATE billing_sinks SET definition = $2, managed_by = $3, paused = $4, since_at = $5, updated_at = $6, \
-     revision = revision + 1 WHERE id = $1",
+     rests_until = NULL, revision = revision + 1 WHERE id = $1",
 );
 const DELETE: Sql = Sql::One("DELETE FROM billing_sinks WHERE id = $1");
 const BY_NAME: Sql = select!("WHERE environment = $1 AND name = $2");
@@ -39,8 +39,8 @@ const MOVE: Sql = Sql::One(
 );
 const NUMBERS: Sql = Sql::One("UPDATE billing_sinks SET next_delivery = $2, next_batch = $3 WHERE id = $1");
 const SECRET: Sql = Sql::One(
-    "UPDATE billing_sinks SET secret = $2, secret_before = $3, before_until = $4, updated_at = $5, revision = revision + 1 \
-     WHERE id = $1",
+    "UPDATE billing_sinks SET secret = $2, secret_before = $3, before_until = $4, updated_at = $5, rests_until = NULL, \
+     revision = revision + 1 WHERE id = $1",
 );
 const SECRETS: Sql = Sql::One("SELECT secret, secret_before, before_until FROM billing_sinks WHERE id = $1");
 const ACCEPTED: Sql = Sql::One(
@@ -57,7 +57,7 @@ pub(crate) fn insert(tx: &mut SystemTx, sink: &Sink) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes what somebody changed: +1 to the revision.
+/// Writes what somebody changed: +1 to the revision. A pause that the former one asked for is over.
 pub(crate) fn update(tx: &mut SystemTx, sink: &Sink) -> Result<(), Error> {
     let Sink { id, definition, managed_by, paused, since, updated_at, .. } = sink;
     let text = text_of(definition)?;

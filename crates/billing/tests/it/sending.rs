@@ -423,6 +423,35 @@ async fn a_tenants_deliveries_go_with_it() {
     .await;
 }
 
+#[tokio::test]
+async fn what_a_sink_knows_of_a_tenant_goes_a_part_at_a_time() {
+    apps(|app| async move {
+        app.sink(json!({})).await;
+        let (one, other) = (app.tenant(Some("cus_1")), app.tenant(Some("cus_2")));
+        for hour in 0..3 {
+            app.use_now(&format!("a{hour}"), one, "tokens", "1");
+            app.use_now(&format!("b{hour}"), other, "tokens", "1");
+            app.feed().await;
+            app.work().await;
+            app.app.store.clock.advance(Duration::from_secs(3_600));
+        }
+        let (rows, system, mut parts) = (module_rows(&app), app.app.store.system(), Vec::new());
+        loop {
+            let rows = std::sync::Arc::clone(&rows);
+            let part = app.app.store.db.write_system(&system, move |tx| rows.remove_part(tx, one, 2));
+            match part.await.unwrap() {
+                0 => break,
+                count => parts.push(count),
+            }
+        }
+        assert_eq!(parts, [2, 1, 2, 1], "deliveries, and the hours that were accepted");
+        assert_eq!(app.states().await, ["accepted", "accepted", "accepted"], "those of the other stay");
+        let lines = app.report(&format!("&all=true&tenant={other}")).await;
+        assert_eq!(lines["data"][0]["accepted"], 3, "{lines}");
+    })
+    .await;
+}
+
 fn amount_sum(events: &[Event]) -> Amount {
     let sum = events.iter().map(|one| Amount::parse(&one.value).unwrap().millionths()).sum();
     Amount::from_millionths(sum)
@@ -456,6 +485,56 @@ async fn f35_a_sink_that_asks_for_a_pause_hears_nothing_until_it_is_over() {
         app.app.store.clock.advance(billing::ops::sending::PAUSE_MAX);
         app.work().await;
         assert_eq!((app.stripe.heard().len(), app.states().await), (4, vec!["accepted".to_owned(); 2]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f35_a_pause_until_a_date_is_kept_and_ends_with_a_change_of_the_sink() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let hook = |path: &str| json!({"kind": "webhook", "url": format!("{}/{path}", app.stripe.url())});
+        operator.put(SINK, hook("hook")).await.ok(201);
+        let tenant = app.tenant(None);
+        app.use_now("e1", tenant, "tokens", "1");
+        app.feed().await;
+        // Of a date long past no pause is left, of one far ahead as much as there is at most.
+        let (past, far) = ("Sunday, 06-Nov-94 08:49:37 GMT", "Sat, 01 Jan 2500 00:00:00 GMT");
+        app.stripe.script([Say::Until(past), Say::Until(far), Say::Until(far)]);
+        for told in ["429", "429", "asked for a pause"] {
+            let failure = app.work_one().await.unwrap().unwrap_err();
+            assert!(failure.message.contains(told), "{told}: {failure:?}");
+        }
+        app.app.store.clock.advance(billing::ops::sending::PAUSE_MAX);
+        assert!(app.work_one().await.unwrap().unwrap_err().message.contains("429"));
+        assert!(app.work_one().await.unwrap().unwrap_err().message.contains("asked for a pause"));
+        // Whoever asked for it is not asked any more.
+        operator.put(SINK, hook("hook/new")).await.ok(200);
+        app.work().await;
+        assert_eq!((app.stripe.heard().len(), app.states().await), (4, vec!["accepted".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f35_a_sink_that_is_mended_on_the_fifth_day_has_its_time_anew() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let hook = |path: &str| json!({"kind": "webhook", "url": format!("{}/{path}", app.stripe.url())});
+        operator.put(SINK, hook("hook")).await.ok(201);
+        let tenant = app.tenant(None);
+        app.use_now("e1", tenant, "tokens", "1");
+        app.feed().await;
+        app.stripe.script([Say::Status(500), Say::Status(500), Say::Status(500)]);
+        assert!(app.work_one().await.unwrap().is_err());
+        app.app.store.clock.advance(billing::ops::sending::GIVEN_UP_AFTER - Duration::from_secs(1));
+        operator.put(SINK, hook("hook/new")).await.ok(200);
+        app.app.store.clock.advance(Duration::from_secs(1));
+        assert!(app.work_one().await.unwrap().is_err(), "it was mended a second ago");
+        assert_eq!(app.states().await, ["pending"]);
+        app.app.store.clock.advance(billing::ops::sending::GIVEN_UP_AFTER);
+        app.work_one().await.unwrap().unwrap();
+        assert_eq!(app.states().await, ["refused"], "and that time ends too");
     })
     .await;
 }

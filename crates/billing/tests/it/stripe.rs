@@ -19,6 +19,8 @@ pub(crate) enum Say {
     Repeat(u16),
     /// Nothing is done; it is to come again after so many seconds.
     After(u64),
+    /// Nothing is done; it is to come again at a date of HTTP.
+    Until(&'static str),
     /// It is done, and the connection breaks off without an answer.
     DoneUntold,
     /// Nothing is done, and the connection breaks off without an answer.
@@ -144,7 +146,7 @@ fn serve(stream: TcpStream, inner: &Mutex<Inner>) {
             let message = heard.headers.get("authorization").cloned().unwrap_or_default();
             Some((status, json!({"error": {"message": message}}).to_string()))
         }
-        Say::After(_) => Some((429, json!({"error": {"message": "scripted"}}).to_string())),
+        Say::After(_) | Say::Until(_) => Some((429, json!({"error": {"message": "scripted"}}).to_string())),
         Say::Broken => None,
         Say::Yes | Say::DoneUntold | Say::DoneSlowly(_) => Some(lock().answer(&heard)),
     };
@@ -157,6 +159,7 @@ fn serve(stream: TcpStream, inner: &Mutex<Inner>) {
         let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nconnection: close\r\n");
         let after = match say {
             Say::After(seconds) => format!("retry-after: {seconds}\r\n"),
+            Say::Until(date) => format!("retry-after: {date}\r\n"),
             _ => String::new(),
         };
         let reply = format!("{head}{after}content-length: {}\r\n\r\n{body}", body.len());

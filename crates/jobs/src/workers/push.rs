@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::{EnvironmentId, HumanDuration, JobId, SharedClock, Slug};
+use base::{EnvironmentId, HumanDuration, JobId, SharedClock, Slug, Timestamp};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use outbound::direct::{Direct, DirectError, DirectRequest, DirectResponse};
@@ -123,7 +123,8 @@ impl Pusher {
                 body: Bytes::copy_from_slice(job.payload.as_str().as_bytes()),
                 reply_bytes_max: RESULT_BYTES_MAX,
             };
-            judge(&self.push.service, self.direct.send(request).await)
+            let answer = self.direct.send(request).await;
+            judge(&self.push.service, answer, self.clock.now())
         };
         let verdict = tokio::select! {
             verdict = tokio::time::timeout(self.push.timeout.0, sent) => verdict.unwrap_or_else(|_| {
@@ -194,15 +195,15 @@ impl Pusher {
     }
 }
 
-fn judge(service: &str, answer: Result<DirectResponse, DirectError>) -> Verdict {
+fn judge(service: &str, answer: Result<DirectResponse, DirectError>, now: Timestamp) -> Verdict {
     match answer {
         Ok(answer) if answer.status.is_success() => Verdict::Done(result(&answer)),
         Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
-            let told = outbound::retry_after(&answer.headers).unwrap_or(REST_REFUSED);
+            let told = outbound::retry_after(&answer.headers, now).unwrap_or(REST_REFUSED);
             Verdict::Back(told.min(REST_TOLD_MAX))
         }
         Ok(answer) => {
-            let retry_in = outbound::retry_after(&answer.headers)
+            let retry_in = outbound::retry_after(&answer.headers, now)
                 .filter(|_| answer.status == StatusCode::TOO_MANY_REQUESTS)
                 .map(|told| told.min(RETRY_TOLD_MAX));
             let error = format!("{service} answered {}{}", answer.status.as_u16(), shown(&answer.body));
@@ -251,7 +252,7 @@ mod tests {
     #[test]
     fn answers_decide() {
         let judged = |status, headers: &[(HeaderName, &'static str)], body| {
-            judge("web", Ok(answer(status, headers, body)))
+            judge("web", Ok(answer(status, headers, body)), Timestamp::EPOCH)
         };
         assert_eq!(
             judged(200, &[], r#"{"sum": 3}"#),
@@ -262,6 +263,8 @@ mod tests {
         assert_eq!(judged(503, &[], "later"), Verdict::Back(REST_REFUSED));
         assert_eq!(judged(503, &[(header::RETRY_AFTER, "7")], ""), Verdict::Back(Duration::from_secs(7)));
         assert_eq!(judged(503, &[(header::RETRY_AFTER, "9999")], ""), Verdict::Back(REST_TOLD_MAX));
+        let date = (header::RETRY_AFTER, "Thu, 01 Jan 1970 00:00:09 GMT");
+        assert_eq!(judged(503, &[date], ""), Verdict::Back(Duration::from_secs(9)));
         let later = Some(Duration::from_secs(30));
         assert_eq!(judged(429, &[(header::RETRY_AFTER, "30")], ""), failed("web answered 429", later));
         assert_eq!(judged(429, &[], ""), failed("web answered 429", None));
@@ -271,13 +274,13 @@ mod tests {
         );
         assert_eq!(judged(302, &[], ""), failed("web answered 302", None));
         let refused = DirectError::NotConnected("127.0.0.1:1".parse().expect("an address"));
-        assert_eq!(judge("web", Err(refused)), Verdict::Back(REST_REFUSED));
+        assert_eq!(judge("web", Err(refused), Timestamp::EPOCH), Verdict::Back(REST_REFUSED));
     }
 
     #[test]
     fn an_answer_that_was_cut_is_no_result() {
         let cut = DirectResponse { truncated: true, ..answer(200, &[], "1") };
-        assert_eq!(judge("web", Ok(cut)), Verdict::Done(None));
+        assert_eq!(judge("web", Ok(cut), Timestamp::EPOCH), Verdict::Done(None));
     }
 
     #[test]
