@@ -53,6 +53,7 @@ pub fn identity(subject: &str, tenant: Option<TokenTenant>) -> TokenIdentity {
         source: TokenSource::External(base::IssuerId::from_uuid_bytes([1; 16])),
         subject: subject.to_owned(),
         email: None,
+        environment: None,
         tenant,
         role: Some(authority::Role::Developer),
         operator: false,

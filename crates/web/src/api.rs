@@ -154,11 +154,12 @@ impl Api {
             request.headers_mut().insert(REQUEST_ID, value.clone());
         }
         let seen = Seen::of(&request, id, peer);
+        let accept = found.is_none().then(|| request.headers().get(header::ACCEPT).cloned()).flatten();
         let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES_MAX);
         let arrival = Arrival { id, peer, stop, switch };
         let (mut response, outcome) = match found {
             _ if too_long => refuse(&Problem::new(&codes::URI_TOO_LONG), &id_text, Outcome::default()),
-            None => refuse(&nowhere(), &id_text, Outcome::default()),
+            None => refuse_as(&nowhere(), (Shape::Page, accept.as_ref()), &id_text, Outcome::default()),
             Some((endpoint, path)) => {
                 // What panics here fails this request alone; the panic's message goes to the log by the hook.
                 let answering = self.dispatch(&endpoint, path, request, arrival);

@@ -24,11 +24,11 @@ pub(crate) fn of_call(
     };
     let named = named(headers)?;
     let all = directory.shared();
-    if let Some(project) = caller.project() {
-        return in_project(project, named.as_deref(), &all, directory.current());
-    }
     if let Some(bound) = caller.environment() {
         return bound_to(bound, named.as_deref(), &all);
+    }
+    if let Some(project) = caller.project() {
+        return in_project(project, named.as_deref(), &all, directory.current());
     }
     match named {
         Some(name) => find(&name, &all, directory.current().as_ref()).map(Some),

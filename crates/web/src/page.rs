@@ -55,8 +55,7 @@ impl Page {
     /// A link. Anything but an absolute `http(s)` address or a path of this host becomes plain text.
     #[must_use]
     pub fn link(self, href: &str, text: &str) -> Self {
-        let path = href.starts_with('/') && !href.starts_with("//");
-        if !path && !href.starts_with("https://") && !href.starts_with("http://") {
+        if !is_own_path(href) && !href.starts_with("https://") && !href.starts_with("http://") {
             return self.text(text);
         }
         self.part(format_args!("<p><a href=\"{}\">{}</a></p>", Escaped(href), Escaped(text)))
@@ -65,7 +64,7 @@ impl Page {
     /// A link to a path of this host, shown like a button of a choice. Anything else becomes plain text.
     #[must_use]
     pub fn way(self, path: &str, text: &str) -> Self {
-        if !path.starts_with('/') || path.starts_with("//") {
+        if !is_own_path(path) {
             return self.text(text);
         }
         self.part(format_args!("<a class=\"way\" href=\"{}\">{}</a>", Escaped(path), Escaped(text)))
@@ -94,8 +93,8 @@ impl Page {
         self
     }
 
-    /// The document.
-    pub(crate) fn html(&self) -> String {
+    /// The document, to be sent as `text/html; charset=utf-8` with [`Page::policy`].
+    pub fn html(&self) -> String {
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
@@ -105,8 +104,8 @@ impl Page {
         )
     }
 
-    /// `Content-Security-Policy`.
-    pub(crate) fn policy(&self) -> String {
+    /// The value of `Content-Security-Policy` that goes with it.
+    pub fn policy(&self) -> String {
         let targets: String = self.targets.iter().map(|target| format!(" {target}")).collect();
         format!(
             "default-src 'none'; style-src 'sha256-{}'; form-action 'self'{targets}; base-uri 'none'; \
@@ -196,6 +195,13 @@ pub struct Field<'a> {
     pub hint: &'a str,
 }
 
+/// Whether browsers take this for a path of this host: to them a backslash is a slash, and tabs and line breaks are nothing
+/// (WHATWG URL, 4.4), so that either may make another host of what comes after the first slash.
+fn is_own_path(text: &str) -> bool {
+    let odd = |letter: char| letter == '\\' || letter.is_control();
+    text.starts_with('/') && !text.starts_with("//") && !text.contains(odd)
+}
+
 /// Text inside of HTML, elements and quoted attributes alike.
 struct Escaped<'a>(&'a str);
 
@@ -243,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_the_web_only() {
-        for bad in ["javascript:alert(1)", "//evil.example", "data:text/html,x"] {
+        let hosts = ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil.example"];
+        for bad in ["javascript:alert(1)", "data:text/html,x"].into_iter().chain(hosts) {
             assert!(!Page::new("x").link(bad, "y").way(bad, "z").html().contains("<a"), "{bad}");
         }
     }

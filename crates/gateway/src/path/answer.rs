@@ -1,6 +1,7 @@
 //! Heads of what clients get: responses of applications, and problem documents of our own.
 
 use super::job::{Job, Refusal};
+use super::page::{asks_for_page, page};
 use super::shared::Thread;
 use crate::limits::push_limit_headers;
 use crate::model::Route;
@@ -212,9 +213,46 @@ pub(crate) fn push_switch_head(job: &mut Job, head: &ResponseHead<'_, '_>) {
     job.status = head.status;
 }
 
-/// Writes a whole refusal into `job.down`: a problem document (RFC 9457). Whether the connection stays open is what
-/// `job.keep_alive` says by now.
+/// Writes a whole refusal into `job.down`: a problem document (RFC 9457), or a page for who asks for one. Whether the
+/// connection stays open is what `job.keep_alive` says by now.
 pub(crate) fn push_problem(thread: &Thread, job: &mut Job, refusal: &Refusal) {
+    let page = (job.for_person || asks_for_page(&job.up)).then(|| page(job, refusal));
+    let body = page.as_ref().map_or_else(|| problem(job, refusal), |page| page.html().into_bytes());
+
+    let mut out = std::mem::take(&mut job.down);
+    out.clear();
+    push_status_line(&mut out, refusal.status, reason(refusal.status));
+    match &page {
+        Some(page) => {
+            out.extend_from_slice(b"Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: ");
+            out.extend_from_slice(page.policy().as_bytes());
+        }
+        None => out.extend_from_slice(b"Content-Type: application/problem+json"),
+    }
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    push_number(&mut out, body.len() as u64);
+    out.extend_from_slice(b"\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    thread.push_date(&mut out, job.at);
+    if let Some(seconds) = refusal.retry_after {
+        out.extend_from_slice(b"Retry-After: ");
+        push_number(&mut out, seconds);
+        out.extend_from_slice(b"\r\n");
+    }
+    if refusal.status == 401 {
+        out.extend_from_slice(b"WWW-Authenticate: Bearer\r\n");
+    }
+    push_own_headers(&mut out, job);
+    out.extend_from_slice(b"\r\n");
+    if !job.to_head {
+        out.extend_from_slice(&body);
+        job.bytes_out = body.len() as u64;
+    }
+    job.down = out;
+    job.status = refusal.status;
+    job.code = Some(refusal.code.name);
+}
+
+fn problem(job: &Job, refusal: &Refusal) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
     let code = refusal.code;
     let _ = write!(
@@ -241,31 +279,7 @@ pub(crate) fn push_problem(thread: &Thread, job: &mut Job, refusal: &Refusal) {
         let _ = write!(body, r#","request_id":"{request}""#);
     }
     body.push(b'}');
-
-    let mut out = std::mem::take(&mut job.down);
-    out.clear();
-    push_status_line(&mut out, refusal.status, reason(refusal.status));
-    out.extend_from_slice(b"Content-Type: application/problem+json\r\nContent-Length: ");
-    push_number(&mut out, body.len() as u64);
-    out.extend_from_slice(b"\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-    thread.push_date(&mut out, job.at);
-    if let Some(seconds) = refusal.retry_after {
-        out.extend_from_slice(b"Retry-After: ");
-        push_number(&mut out, seconds);
-        out.extend_from_slice(b"\r\n");
-    }
-    if refusal.status == 401 {
-        out.extend_from_slice(b"WWW-Authenticate: Bearer\r\n");
-    }
-    push_own_headers(&mut out, job);
-    out.extend_from_slice(b"\r\n");
-    if !job.to_head {
-        out.extend_from_slice(&body);
-        job.bytes_out = body.len() as u64;
-    }
-    job.down = out;
-    job.status = refusal.status;
-    job.code = Some(code.name);
+    body
 }
 
 fn push_json_string(out: &mut Vec<u8>, text: &str) {

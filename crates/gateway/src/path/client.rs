@@ -7,6 +7,7 @@ use super::buffer::Buffer;
 use super::deadline::{Expired, SlotGuard};
 use super::exchange::exchange;
 use super::job::{Job, Refusal};
+use super::page::asks_for_page;
 use super::remember::Remembered;
 use super::shared::{Counted, Thread, millis};
 use super::watch::Watch;
@@ -239,7 +240,9 @@ impl Client {
     fn admit(&mut self, thread: &Thread, length: usize, job: &mut Job) -> Result<Admission, Refusal> {
         let bytes = self.buffer.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..length]);
         let peer = Peer { address: self.peer, text: &self.peer_text, remembered: &mut self.remembered };
-        admit(thread, peer, bytes, job)
+        let admitted = admit(thread, peer, bytes, job);
+        job.for_person = admitted.is_err() && asks_for_page(bytes);
+        admitted
     }
 
     /// What lets the request of a job in, for as long as its answer lasts.

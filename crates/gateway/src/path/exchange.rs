@@ -137,6 +137,7 @@ async fn exchange_with(client: &mut Client, job: &mut Job, service: &Arc<Service
 
 async fn refuse(client: &mut Client, job: &mut Job, uplink: &Uplink, refusal: &Refusal) -> After {
     job.bytes_in = uplink.bytes;
+    job.for_person = uplink.asks_for_page();
     if uplink.begun {
         // What is left of the body is not known to be all.
         job.keep_alive &= uplink.done;

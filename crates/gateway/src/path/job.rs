@@ -44,6 +44,8 @@ pub(crate) struct Job {
 
     pub(crate) version: Version,
     pub(crate) to_head: bool,
+    /// A refusal is to be a page: known of requests that were refused before their head for the upstream was written.
+    pub(crate) for_person: bool,
     pub(crate) idempotent: bool,
     pub(crate) keep_alive: bool,
     pub(crate) framing: Framing,
@@ -84,6 +86,7 @@ impl Default for Job {
             agent: None,
             version: Version::Http11,
             to_head: false,
+            for_person: false,
             idempotent: false,
             keep_alive: true,
             framing: Framing::Empty,

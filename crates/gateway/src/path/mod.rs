@@ -16,6 +16,7 @@ mod exchange;
 mod forward;
 mod job;
 mod member;
+mod page;
 mod pool;
 mod record;
 mod remember;

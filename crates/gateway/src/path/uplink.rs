@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::job::Job;
+use super::page::asks_for_page;
 use super::shared::Thread;
 use crate::wire::{BodyReader, Framing, Step, push_hex};
 use std::pin::Pin;
@@ -76,6 +77,11 @@ impl Uplink {
             self.out.extend_from_slice(&job.up);
         }
         (self.written, self.done) = (0, false);
+    }
+
+    /// Whether the head that it holds in the job's stead asks for a page.
+    pub(crate) fn asks_for_page(&self) -> bool {
+        self.framing == Framing::Empty && asks_for_page(&self.out)
     }
 
     /// Gives back the memory that it worked with.

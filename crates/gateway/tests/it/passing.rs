@@ -260,6 +260,39 @@ fn m2_platform_paths_are_the_applications() {
 }
 
 #[test]
+fn a_person_at_a_browser_reads_a_page_and_a_program_a_problem() {
+    let upstream = Upstream::echo_path();
+    let gateway = TestGateway::new(&[upstream.addr]);
+    let ask = |host: &str, accept: &str| {
+        gateway.ask(&format!("GET /<i> HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n\r\n"))
+    };
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    assert_eq!(ask("nobody.localhost", "*/*").code(), "tenant_unknown");
+    assert_eq!(ask("nobody.localhost", "application/json, text/html").code(), "tenant_unknown");
+    let page = ask("nobody.localhost", browser);
+    assert_eq!((page.status, page.header("Content-Type")), (404, Some("text/html; charset=utf-8")));
+    let policy = page.header("Content-Security-Policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(
+        page.text().contains("<h1>No such tenant</h1>") && !page.text().contains("<i>"),
+        "{}",
+        page.text()
+    );
+    assert!(page.text().contains(page.header("X-Request-Id").expect("an id")), "{}", page.text());
+
+    // Refused after the head for the application was written.
+    upstream.kill();
+    let page = eventually("a page of who finds no service", || {
+        let page = ask("acme.localhost", browser);
+        (page.status == 502 || page.status == 503).then_some(page)
+    });
+    assert_eq!(page.header("Content-Type"), Some("text/html; charset=utf-8"));
+    eventually("the record of a page has its code", || {
+        gateway.log.records().iter().any(|record| record.code == Some("tenant_unknown")).then_some(())
+    });
+}
+
+#[test]
 fn each_request_leaves_one_record() {
     let upstream = Upstream::new(|got| ok(&"x".repeat(got.body.len() * 2)));
     let gateway = TestGateway::new(&[upstream.addr]);
