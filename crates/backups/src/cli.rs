@@ -26,15 +26,12 @@ fn command() -> Command {
             .help("Return at once, and do not wait for the end")
     };
     Command::new("backups")
-        .alias("backup")
         .about("Make, list and verify backups of Switchyard's own store")
         .after_help("To restore one, stop Switchyard and run `switchyard restore FILE`.")
         .subcommand_required(true)
         .subcommand(Command::new("make").alias("create").about("Back up the store").arg(no_wait()))
         .subcommand(Command::new("list").about("List backups, the newest first"))
-        .subcommand(
-            Command::new("get").alias("show").about("Show a backup, with its rows by table").arg(id()),
-        )
+        .subcommand(Command::new("get").about("Show a backup, with its rows by table").arg(id()))
         .subcommand(
             Command::new("verify")
                 .about("Prove that a backup can be restored, by restoring it into a scratch store")
