@@ -212,7 +212,8 @@ impl Engine {
         Ok(read.await?)
     }
 
-    /// Gives a tenant a limit of its own, or (`None`) that of its plan again. Answers whether anything changed.
+    /// Gives a tenant a limit of its own, or (`None`) that of its plan again. Answers whether anything changed, by what the store
+    /// has: another process may just have changed what is remembered here.
     ///
     /// # Errors
     /// `MeterUnknown`, `PeriodMissing`, `Store`.
@@ -223,7 +224,8 @@ impl Engine {
         meter: MeterName,
         limit: Option<Override>,
     ) -> Result<bool, Error> {
-        account.meters.meter(&meter)?;
+        // The limit of a meter that is no more can still be taken away.
+        limit.map_or(Ok(()), |_| account.meters.meter(&meter).map(drop))?;
         let known = limit.is_none_or(|limit| limit.period.is_some())
             || account.limit(&meter).is_some()
             || account.meters.period(&meter).is_some();
@@ -231,12 +233,14 @@ impl Engine {
             return Err(Error::PeriodMissing(meter));
         }
         let environment = account.environment;
-        let before = account.own.get(&meter).copied();
-        if before == limit {
-            return Ok(false);
-        }
         let (now, book) = (self.now(), Arc::clone(&self.book));
         let write = self.db.write(ctx, move |tx| -> Result<bool, Error> {
+            let (book, tenant) = (Arc::clone(&book), tx.tenant());
+            tx.after_commit(move || book.forget(Changed::Tenant(tenant)));
+            let before = limits::own(tx, environment)?.remove(&meter);
+            if before == limit {
+                return Ok(false);
+            }
             let kind = match &limit {
                 Some(limit) => {
                     limits::set(tx, environment, &meter, limit, now)?;
@@ -250,8 +254,6 @@ impl Engine {
             let (before, after) = (before.map(view), limit.map(view));
             let subject = meter.to_string();
             tx.emit(NewEvent { kind, subject, environment: Some(environment), before, after })?;
-            let (book, tenant) = (Arc::clone(&book), tx.tenant());
-            tx.after_commit(move || book.forget(Changed::Tenant(tenant)));
             Ok(true)
         });
         write.await

@@ -41,10 +41,10 @@ pub(crate) async fn put(state: Arc<State>, call: Call<LimitBody>) -> Result<Repl
 pub(crate) async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
     let name = meter(&call)?;
     let account = of_path(&state, &call).await?;
-    if !account.own.contains_key(&name) {
-        return Err(Problem::new(&codes::NOT_FOUND));
-    }
     let ctx = call.caller.tenant_ctx(account.terms.id)?;
-    state.engine.set_limit(&ctx, &account, name, None).await?;
-    Ok(Reply::no_content())
+    // A meter that is no more may have a limit left: that goes like any other.
+    match state.engine.set_limit(&ctx, &account, name, None).await? {
+        true => Ok(Reply::no_content()),
+        false => Err(Problem::new(&codes::NOT_FOUND)),
+    }
 }

@@ -28,11 +28,19 @@ pub(crate) fn of_tenant(
     tenant: TenantId,
     environment: EnvironmentId,
 ) -> Result<BTreeMap<MeterName, Override>, Error> {
+    own(&mut tx.for_tenant(tenant), environment)
+}
+
+/// The same of the transaction's own tenant.
+pub(crate) fn own(
+    tx: &mut TenantTx<'_>,
+    environment: EnvironmentId,
+) -> Result<BTreeMap<MeterName, Override>, Error> {
     let limit = |row: &Row| {
         let max = row.get::<Option<i64>>(1)?.map(Amount::from_millionths);
         Ok((row.get(0)?, Override { max, period: word(row, 2)?, grace: word(row, 3)? }))
     };
-    tx.for_tenant(tenant).query(&OF_TENANT, &params![environment])?.iter().map(limit).collect()
+    tx.query(&OF_TENANT, &params![environment])?.iter().map(limit).collect()
 }
 
 fn word<T: DeserializeOwned>(row: &Row, index: usize) -> Result<Option<T>, Error> {

@@ -51,6 +51,57 @@ async fn a_limit_of_its_own_lies_over_the_plans() {
     .await;
 }
 
+#[tokio::test]
+async fn a_limit_is_set_by_what_the_store_has_not_by_what_is_remembered() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        operator.put(LIMIT, json!({ "max": 5 })).await.ok(200);
+        assert_eq!(app.limit("acme", "minutes").await["max"], 5);
+        // Another process takes it away, and this one has not heard of it yet.
+        const AWAY: db::Sql = db::Sql::One("DELETE FROM usage_limits WHERE tenant = $1");
+        let (system, acme) = (app.app.store.system(), app.acme);
+        let away = app.app.store.db.write_system(&system, move |tx| tx.execute(&AWAY, &db::params![acme]));
+        assert_eq!(away.await.unwrap(), 1);
+        operator.put(LIMIT, json!({ "max": 5 })).await.ok(200);
+        app.engine.forget();
+        assert_eq!(app.limit("acme", "minutes").await["max"], 5, "it was set");
+        // The other way round: it is remembered that there is none.
+        operator.delete(LIMIT).await.ok(204);
+        assert_eq!(app.limit("acme", "minutes").await["max"], 1_000);
+        const THERE: db::Sql = db::Sql::One(
+            "INSERT INTO usage_limits (tenant, environment, meter, max, updated_at) VALUES ($1, $2, 'minutes', 7, 0)",
+        );
+        let who = app.places.environment();
+        let there =
+            app.app.store.db.write_system(&system, move |tx| tx.execute(&THERE, &db::params![acme, who]));
+        assert_eq!(there.await.unwrap(), 1);
+        operator.delete(LIMIT).await.ok(204);
+        app.engine.forget();
+        assert_eq!(app.limit("acme", "minutes").await["max"], 1_000, "it was taken away");
+        operator.delete(LIMIT).await.problem(&codes::NOT_FOUND);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_limit_outlives_its_meter_and_can_still_be_taken_away() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        apply(&app, json!({ "seats": { "unit": "seat" } })).await;
+        let path = "/api/v1/tenants/acme/limits/seats";
+        operator.put(path, json!({ "max": 5, "period": "month" })).await.ok(200);
+        apply(&app, json!({})).await;
+        app.engine.forget();
+        operator.put(path, json!({ "max": 6, "period": "month" })).await.problem(&codes::INVALID);
+        operator.delete(path).await.ok(204);
+        operator.delete(path).await.problem(&codes::NOT_FOUND);
+        apply(&app, json!({ "seats": { "unit": "seat" } })).await;
+        app.engine.forget();
+        assert_eq!(app.limit("acme", "seats").await, Value::Null, "it does not come back with the meter");
+    })
+    .await;
+}
+
 async fn apply(app: &App, section: Value) -> Vec<Change> {
     let environment = app.places.environment();
     let system = app.app.store.system();
