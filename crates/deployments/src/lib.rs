@@ -60,6 +60,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use telemetry::Metrics;
 
@@ -219,6 +220,12 @@ impl Handle {
         let _those_that_are_late_get_requests_later = tokio::time::timeout(TAKEN_OVER_MAX, all).await.is_ok();
     }
 
+    /// Whether services ran already when the reconciler began. False before it has looked.
+    #[must_use]
+    pub fn has_taken_over(&self) -> bool {
+        self.0.took_over.load(Ordering::Acquire)
+    }
+
     /// Lets the reconciler look whether something is to be done, without waiting for the event log.
     pub fn nudge(&self) {
         self.0.nudge();
@@ -260,6 +267,7 @@ pub fn build(config: Config, deps: Deps) -> Built {
         changed: tokio::sync::watch::Sender::new(0),
         metrics: metrics::Counters::new(&metrics),
         unheard: tokio::sync::watch::Sender::new(None),
+        took_over: AtomicBool::new(false),
         parked: parking_lot::Mutex::default(),
     });
     let running = Arc::clone(&runtime);

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use ports::EnvironmentDirectory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
 /// One replica as it is now.
@@ -57,6 +58,8 @@ pub(crate) struct Runtime {
     pub(crate) metrics: crate::metrics::Counters,
     /// Replicas that were taken over at the start and that nothing was heard of yet; `None` before it is known which.
     pub(crate) unheard: watch::Sender<Option<BTreeSet<ReplicaId>>>,
+    /// Whether replicas ran already when the reconciler began for the first time.
+    pub(crate) took_over: AtomicBool,
     /// What ran when this process left to its successor: not polled any more, and dropped with the process.
     pub(crate) parked: Mutex<Option<Crew>>,
 }

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -161,7 +162,11 @@ impl Adoptable {
         listed.sort_by_key(|one| one.started_at);
         let running = listed.iter().filter(|one| one.exit.is_none());
         let tags = running.filter_map(|one| serde_json::from_value::<Tag>(one.meta.clone()).ok());
-        let replicas = tags.filter_map(|tag| ReplicaId::parse(&tag.replica).ok()).collect();
+        let replicas: BTreeSet<_> = tags.filter_map(|tag| ReplicaId::parse(&tag.replica).ok()).collect();
+        if work.rt.unheard.borrow().is_none() {
+            // Later runs of this task find what this process itself has started.
+            work.rt.took_over.store(!replicas.is_empty(), Ordering::Release);
+        }
         work.rt.unheard.send_replace(Some(replicas));
         let mut by_service: BTreeMap<String, Vec<(Listed, Tag)>> = BTreeMap::new();
         let names: Vec<String> = listed.iter().map(|one| one.name.clone()).collect();

@@ -136,7 +136,10 @@ fn holder(address: SocketAddr) -> Option<String> {
                 .any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
         })
     })?;
+    // One that was started by `/proc/self/exe` is called `exe` there, which tells nobody anything.
+    let program = || Some(fs::read_link(format!("/proc/{pid}/exe")).ok()?.file_name()?.to_str()?.to_owned());
     let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let command = if command.trim() == "exe" { program().unwrap_or(command) } else { command };
     // A process chooses its own name: only what is harmless on a terminal is shown.
     let command: String = command.chars().filter(|character| character.is_ascii_graphic()).collect();
     Some(format!("process {pid} ({command})"))

@@ -65,6 +65,16 @@ impl InheritedSockets {
         };
         self.0.extract_if(.., fits).map(|(_, socket)| socket).collect()
     }
+
+    /// Ends the listening of those that nobody took, whoever else holds them: another address that overlaps theirs is free
+    /// then, and nobody waits where nobody will accept.
+    pub fn close_rest(&mut self) {
+        for (purpose, socket) in self.0.drain(..) {
+            if let Err(error) = SockRef::from(&socket).shutdown(Shutdown::Both) {
+                tracing::debug!(%purpose, %error, "a listening socket of before could not be closed for all");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +107,22 @@ mod tests {
         assert!(next.take("gateway", address).is_empty(), "it was taken");
         drop(second.accept().expect("the client is there"));
         assert_eq!(client.read(&mut [0]).expect("it was accepted"), 0);
+    }
+
+    #[test]
+    fn what_nobody_took_over_stands_in_nobodys_way() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = crate::bind_tcp(any, "gateway", "gateway_addr").expect("a free port");
+        let port = first.local_addr().expect("it is bound").port();
+        let mut held = HeldSockets::default();
+        held.hold("gateway", &first).expect("a descriptor is free");
+        drop(first);
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], port));
+        let mut next = inherited(&held);
+        assert!(next.take("gateway", everywhere).is_empty(), "it is another address");
+        crate::bind_tcp(everywhere, "gateway", "gateway_addr").expect_err("the one of before still listens");
+        next.close_rest();
+        crate::bind_tcp(everywhere, "gateway", "gateway_addr").expect("nobody listens there any more");
     }
 
     #[test]

@@ -32,37 +32,50 @@ impl Supervisor {
         grace: Duration,
         mut reload: impl FnMut(),
     ) -> Result<(), Exit> {
-        let (failure, grace) = loop {
+        let failure = loop {
             tokio::select! {
-                failure = self.failed() => break (Some(failure), grace),
+                failure = self.failed() => break Some(failure),
                 signal = signals.next() => match signal {
                     Signal::Reload => reload(),
-                    Signal::Stop | Signal::SecondSignal => break (None, grace),
+                    Signal::Stop | Signal::SecondSignal => break None,
                     Signal::Leave => {
                         self.leave();
-                        break (None, grace.min(LEAVE_GRACE_MAX));
+                        break None;
                     }
                 },
             }
         };
         readiness.stopping();
         tracing::info!("stopping");
-        let stopped = self.stop_unless(grace, second(signals, failure.is_some())).await;
+        let stopped = self.stop_by(signals, grace).await;
         match (failure, stopped) {
             (Some(failure), _) => Err(Exit::Failed(failure)),
             (None, Err(cut)) => Err(Exit::Cut(cut)),
             (None, Ok(())) => Ok(()),
         }
     }
-}
 
-/// Resolves on the signal that ends patience: the second one, or the first if stopping began by a failure.
-async fn second(signals: &mut Signals, first_counts: bool) {
-    loop {
-        match signals.next().await {
-            Signal::SecondSignal => return,
-            Signal::Stop if first_counts => return,
-            Signal::Stop | Signal::Reload | Signal::Leave => {}
-        }
+    /// Stops everything within `grace`, or within [`LEAVE_GRACE_MAX`] when a successor comes; a signal that asks for the end
+    /// once more cuts it. Where a successor was to come, the first such signal says that none does: what was not left to it by
+    /// then is stopped too.
+    ///
+    /// # Errors
+    /// [`Cut`] names what did not end by itself.
+    pub async fn stop_by(&self, signals: &mut Signals, grace: Duration) -> Result<(), Cut> {
+        let grace = if self.is_leaving() { grace.min(LEAVE_GRACE_MAX) } else { grace };
+        let patience_is_over = async {
+            loop {
+                match signals.next().await {
+                    Signal::Stop if self.is_leaving() => {
+                        tracing::info!("told to stop for good while leaving to a successor");
+                        self.stay();
+                    }
+                    // The first one, where stopping began by a failure.
+                    Signal::Stop | Signal::SecondSignal => return,
+                    Signal::Reload | Signal::Leave => {}
+                }
+            }
+        };
+        self.stop_unless(grace, patience_is_over).await
     }
 }

@@ -159,6 +159,11 @@ impl StopHandle {
         self.sleepers.leaving.store(true, Ordering::Release);
     }
 
+    /// Says that no successor comes after all.
+    pub fn stay(&self) {
+        self.sleepers.leaving.store(false, Ordering::Release);
+    }
+
     /// Asks: take nothing new.
     pub fn stop(&self) {
         self.reach(Phase::Stopping);

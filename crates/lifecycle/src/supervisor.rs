@@ -272,6 +272,17 @@ impl Supervisor {
         self.0.stops.values().for_each(|(handle, _)| handle.leave());
     }
 
+    /// Whether a successor of this process comes.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.0.stops.values().any(|(_, stop)| stop.is_leaving())
+    }
+
+    /// Takes back what [`Supervisor::leave`] said, for those who have not asked yet.
+    pub(crate) fn stay(&self) {
+        self.0.stops.values().for_each(|(handle, _)| handle.stay());
+    }
+
     /// Ends everything, kind by kind, within `grace`. Call once; readiness should be off before.
     ///
     /// # Errors

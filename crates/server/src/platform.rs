@@ -39,6 +39,7 @@ pub(crate) struct Platform {
     operator_key: String,
     setup_link: Option<String>,
     api: web::Server,
+    services: deployments::Handle,
     metrics: Metrics,
     log: Option<LogHandle>,
     // Removes its file when the platform is dropped.
@@ -84,6 +85,7 @@ impl Platform {
             service_url: service_port::url(service_addr),
         };
         let built = build::build(&ground).await?;
+        let services = built.services.clone();
         let supervisor = Supervisor::new(clock.clone());
         let starting = Starting { settings, roles, ground: &ground, supervisor: &supervisor };
         let started = starting.run(built, sockets).await;
@@ -98,11 +100,16 @@ impl Platform {
                 operator_key: parts.operator_key,
                 setup_link: parts.setup_link,
                 api: parts.api,
+                services,
                 metrics,
                 log,
                 _listeners: parts.listeners,
             }),
             Err(error) => {
+                if services.has_taken_over() {
+                    // They ran before, and go on for whoever starts next: the one of before, where this was an upgrade.
+                    supervisor.leave();
+                }
                 // The start's own error is the one to tell.
                 let _ = supervisor.stop(settings.grace).await;
                 Err(error)
@@ -144,10 +151,21 @@ impl Platform {
         }
     }
 
-    /// Resolves when a signal asks to stop.
+    /// Resolves when a signal asks to stop, or to leave to a successor.
     pub(crate) async fn asked_to_stop(&self) {
         let mut signals = self.signals.lock().await;
-        while signals.next().await == Signal::Reload {}
+        loop {
+            match signals.next().await {
+                Signal::Reload => {}
+                Signal::Leave => return self.supervisor.leave(),
+                Signal::Stop | Signal::SecondSignal => return,
+            }
+        }
+    }
+
+    /// Whether services ran here already when this process started.
+    pub(crate) fn has_taken_over(&self) -> bool {
+        self.services.has_taken_over()
     }
 
     /// Serves until a signal or a failure, then stops in order.
@@ -167,7 +185,8 @@ impl Platform {
     /// What was cut after the grace period, or by the signal.
     pub(crate) async fn stop(&self) -> Result<(), CliError> {
         self.readiness.stopping();
-        let stopped = self.supervisor.stop_unless(self.grace, self.asked_to_stop()).await;
+        let mut signals = self.signals.lock().await;
+        let stopped = self.supervisor.stop_by(&mut signals, self.grace).await;
         self.flush();
         stopped.map_err(|cut| failed("stop", &cut))
     }

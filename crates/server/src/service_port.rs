@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-use lifecycle::{BindError, InheritedSockets};
+use lifecycle::BindError;
 
 /// The file's name in the data folder; it holds the port in decimal.
 const FILE: &str = "service.port";
@@ -18,13 +18,13 @@ pub(crate) const PURPOSE: &str = "service API";
 /// The key of the settings.
 const KEY: &str = "service_addr";
 
-/// Binds the service API's socket, at the port of before where any port will do; or takes over the one of before.
+/// Binds the service API's socket, at the port of before where any port will do; or goes on with that of before.
 pub(crate) fn bind(
     address: SocketAddr,
     data_dir: &Path,
-    inherited: &mut InheritedSockets,
+    of_before: Option<TcpListener>,
 ) -> Result<TcpListener, BindError> {
-    if let Some(socket) = inherited.take(PURPOSE, address).pop() {
+    if let Some(socket) = of_before {
         return Ok(keep(address, socket, data_dir));
     }
     let kept = if address.port() == 0 { read(data_dir) } else { None };
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn bind(address: SocketAddr, data_dir: &Path) -> Result<TcpListener, BindError> {
-        super::bind(address, data_dir, &mut InheritedSockets::default())
+        super::bind(address, data_dir, None)
     }
 
     fn any() -> SocketAddr {

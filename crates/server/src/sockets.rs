@@ -44,18 +44,30 @@ impl Sockets {
         roles: Roles,
         inherited: &mut InheritedSockets,
     ) -> Result<Self, BindError> {
-        let control = match inherited.take(CONTROL, settings.control_addr).pop() {
+        let mut of_before = |purpose, address| inherited.take(purpose, address);
+        let control = of_before(CONTROL, settings.control_addr).pop();
+        let service = match roles.has_api() {
+            true => of_before(service_port::PURPOSE, settings.service_addr).pop(),
+            false => None,
+        };
+        let gateway = match roles.gateway {
+            true => of_before(GATEWAY, settings.gateway_addr),
+            false => Vec::new(),
+        };
+        // The settings name other addresses now, which may overlap these.
+        inherited.close_rest();
+        let control = match control {
             Some(socket) => socket,
             None => lifecycle::bind_tcp(settings.control_addr, CONTROL, "control_addr")?,
         };
         let service = match roles.has_api() {
-            true => Some(service_port::bind(settings.service_addr, &settings.data_dir, inherited)?),
+            true => Some(service_port::bind(settings.service_addr, &settings.data_dir, service)?),
             false => None,
         };
         let behind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let member = roles.gateway.then(|| lifecycle::bind_tcp(behind, "member surface", "gateway_addr"));
         let gateway = match roles.gateway {
-            true => gateway(settings, inherited.take(GATEWAY, settings.gateway_addr))?,
+            true => bind_gateway(settings, gateway)?,
             false => Vec::new(),
         };
         Ok(Self { control, service, gateway, member: member.transpose()? })
@@ -77,7 +89,7 @@ impl Sockets {
 }
 
 /// A socket for each thread. Inherited ones are all used, however many threads were asked for: connections wait in each.
-fn gateway(
+fn bind_gateway(
     settings: &ServerSettings,
     mut inherited: Vec<TcpListener>,
 ) -> Result<Vec<TcpListener>, BindError> {

@@ -240,7 +240,12 @@ impl Client {
 
     /// Waits until a keeper is there and has what a successor needs; starts one where there is none. Whether it is.
     pub(crate) async fn ready_to_leave(&self) -> bool {
-        self.connection().await.is_ok()
+        let there = self.connection().await.is_ok();
+        // Once more: it may have been too busy to take them when it was met.
+        if there && let Err(error) = sockets::hold(&self.0.data_dir, &self.0.sockets).await {
+            tracing::warn!(%error, "the keeper does not hold the sockets: connections are refused until the next Switchyard listens");
+        }
+        there
     }
 
     /// Whether there is a connection.

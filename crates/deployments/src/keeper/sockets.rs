@@ -22,10 +22,11 @@ use tokio::net::UnixStream;
 /// Time that handing sockets on may take, either way.
 const HANDING_MAX: Duration = Duration::from_secs(2);
 
-/// Attempts to get the sockets from a keeper that still takes the Switchyard of before for alive.
-const TAKE_ATTEMPTS: u32 = 10;
+/// Time within which a keeper that is busy, or still takes the Switchyard of before for alive, gives the sockets. Without them
+/// nobody else can listen there as long as it lives.
+const TAKE_MAX: Duration = Duration::from_secs(6);
 
-/// Time between them.
+/// Time between two attempts.
 const TAKE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes that one read takes.
@@ -159,19 +160,20 @@ pub(super) async fn hold(data_dir: &Path, held: &HeldSockets) -> io::Result<()> 
 /// The sockets on which the Switchyard of before listened for a data folder, where a keeper holds them and no
 /// Switchyard is there. None where there is no keeper, or one of an older version.
 pub async fn inherited_sockets(data_dir: &Path) -> InheritedSockets {
-    for _ in 0..TAKE_ATTEMPTS {
-        match tokio::time::timeout(HANDING_MAX, take(data_dir)).await {
-            Ok(Ok(Some(sockets))) => return InheritedSockets::new(sockets),
-            // It takes the one of before for alive: it is about to hear of its end.
-            Ok(Ok(None)) => tokio::time::sleep(TAKE_INTERVAL).await,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "no sockets are inherited");
-                break;
+    let taken = async {
+        loop {
+            match tokio::time::timeout(HANDING_MAX, take(data_dir)).await {
+                Ok(Ok(Some(sockets))) => return InheritedSockets::new(sockets),
+                // It takes the one of before for alive, of whose end it is about to hear; or it has too much to do.
+                Ok(Ok(None)) | Err(_) => tokio::time::sleep(TAKE_INTERVAL).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "no sockets are inherited");
+                    return InheritedSockets::default();
+                }
             }
-            Err(_) => break,
         }
-    }
-    InheritedSockets::default()
+    };
+    tokio::time::timeout(TAKE_MAX, taken).await.unwrap_or_default()
 }
 
 async fn take(data_dir: &Path) -> io::Result<Option<Vec<(String, OwnedFd)>>> {

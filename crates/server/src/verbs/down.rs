@@ -25,8 +25,10 @@ fn run(_: ArgMatches, session: Session) -> VerbFuture {
             }
             return Ok(());
         };
+        let _nobody_replaces_it_meanwhile = running::upgrade_lock(&session.data_dir)?;
         running::tell(pid, Signal::TERM)?;
-        running::gone(&session, pid, "Finishing requests and stopping services").await?;
+        let what_for = ("Finishing requests and stopping services", running::STOP_TIME_MAX);
+        running::gone(&session, pid, what_for).await?;
         session.line("Stopped.");
         if session.json_wanted() {
             session.json(&serde_json::json!({ "stopped": true, "pid": pid }));

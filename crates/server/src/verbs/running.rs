@@ -1,5 +1,6 @@
 //! Finding the Switchyard that runs on a data folder.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +9,13 @@ use lifecycle::Listeners;
 use module::{CliError, Session};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::error::failed;
+
 /// How long a process that says it listens may take to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Longer than any grace period that can be set.
-const STOP_TIME_MAX: Duration = Duration::from_secs(11 * 60);
+pub(crate) const STOP_TIME_MAX: Duration = Duration::from_secs(11 * 60);
 /// How often a process that stops is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -40,6 +43,25 @@ pub(crate) fn holder(data_dir: &Path) -> Option<u32> {
     is_alive(pid).then_some(pid)
 }
 
+/// The file by whose lock one process alone replaces the Switchyard of a data folder.
+const UPGRADE_LOCK: &str = "upgrade.lock";
+
+/// Takes the lock under which Switchyard is replaced; who stops it for good must not come in between either. Held until it is
+/// dropped, or the process ends.
+///
+/// # Errors
+/// Another one has it; or the data folder cannot be written.
+pub(crate) fn upgrade_lock(data_dir: &Path) -> Result<File, CliError> {
+    let options = File::options().create(true).truncate(false).write(true).open(data_dir.join(UPGRADE_LOCK));
+    let file = options.map_err(|e| failed("open upgrade.lock in the data folder", &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CliError::failure("an upgrade is under way here")
+            .next("Try again once it is over; `switchyard status` tells what runs.")),
+        Err(TryLockError::Error(error)) => Err(failed("lock upgrade.lock in the data folder", &error)),
+    }
+}
+
 /// Whether a process is there and is not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
@@ -53,7 +75,7 @@ pub(crate) fn tell(pid: u32, signal: Signal) -> Result<(), CliError> {
     let target = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let target = target.ok_or_else(|| CliError::failure(format!("the lock file names no process: {pid}")))?;
     kill_process(target, signal).map_err(|error| {
-        CliError::failure(format!("stop process {pid}: {error}"))
+        CliError::failure(format!("tell process {pid} to end: {error}"))
             .next("Run it as the user who started Switchyard.")
     })
 }
@@ -61,10 +83,14 @@ pub(crate) fn tell(pid: u32, signal: Signal) -> Result<(), CliError> {
 /// Waits until a process that was told to stop is gone, and shows what for.
 ///
 /// # Errors
-/// It is still there when any grace period is over.
-pub(crate) async fn gone(session: &Session, pid: u32, what_for: &str) -> Result<(), CliError> {
+/// It is still there after this time.
+pub(crate) async fn gone(
+    session: &Session,
+    pid: u32,
+    (what_for, time_max): (&str, Duration),
+) -> Result<(), CliError> {
     let progress = session.progress(None, what_for);
-    let gone = tokio::time::timeout(STOP_TIME_MAX, async {
+    let gone = tokio::time::timeout(time_max, async {
         while is_alive(pid) {
             tokio::time::sleep(LOOK_EVERY).await;
         }

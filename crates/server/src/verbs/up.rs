@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use config::ProjectFile;
 use module::{CliError, ControlClient, Session, Verb, VerbFuture};
 
-use super::detached::{self, READY};
+use super::detached::{self, AS_BEFORE, READY, Serves};
 use super::{follow, running};
 use crate::capabilities;
 use crate::error::failed;
@@ -70,7 +70,7 @@ fn project_file(session: &Session) -> Result<ProjectFile, CliError> {
 }
 
 /// The whole platform in this process, until it is told to stop. When a service of the first start does not come up,
-/// everything is stopped again.
+/// everything is stopped again; services that ran before this process was started go on whatever became of the deployment.
 async fn foreground(matches: &ArgMatches, session: &Session, project: &ProjectFile) -> Result<(), CliError> {
     let (settings, _) = cli::load_settings(matches, &session.project_dir, Some(project))?;
     let platform = Platform::start(&settings, Roles::ALL, &session.output).await?;
@@ -84,6 +84,13 @@ async fn foreground(matches: &ArgMatches, session: &Session, project: &ProjectFi
         return platform.stop().await;
     };
     if let Err(error) = started {
+        if platform.has_taken_over() {
+            session.output.error(&error);
+            session.line(format!(
+                "{AS_BEFORE} Ctrl-C stops it; `switchyard up` in another terminal deploys again."
+            ));
+            return platform.run().await;
+        }
         // What the failed start left is stopped; its own error is the one to tell.
         let _ = platform.stop().await;
         return Err(error);
@@ -112,7 +119,14 @@ async fn detach(session: &Session) -> Result<(), CliError> {
     let binary = std::env::current_exe().map_err(|e| failed("find this binary", &e))?;
     let mut command = tokio::process::Command::new(binary);
     command.args(std::env::args_os().skip(1)).arg(format!("--{FOREGROUND}"));
-    detached::start(session, command).await.map_err(|unready| unready.into_error(session))?;
+    detached::begin_log(session)?;
+    let started = detached::start(session, command, std::future::pending()).await;
+    if started.map_err(|unready| unready.into_error(session))? == Serves::AsBefore {
+        return Err(CliError::failure(
+            "the project was not deployed; what ran before goes on, in the background",
+        )
+        .next("Mend it and run `switchyard up` again."));
+    }
     session.line(format!("{READY} It runs in the background; `switchyard down` stops it."));
     Ok(())
 }

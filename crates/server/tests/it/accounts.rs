@@ -3,11 +3,11 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Project, Response, echo_project, eventually, request, text};
+use crate::harness::{Project, Response, echo_project, eventually, request, text, within_a_second};
 use crate::stores::on_both_stores;
 
 const PASSWORD: &str = "four words make it";
@@ -229,14 +229,6 @@ fn z16_an_operator_acts_as_a_tenant_and_the_tenant_sees_it() {
     within_a_second("the token is over", || {
         at_api(&project, "GET", "/api/v1/me", token, &Value::Null).status == 401
     });
-}
-
-fn within_a_second(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(1), "not within a second: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// What an authenticator shows now, or so many steps later (RFC 6238): written apart from what is tested.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::pgserver;
 
-use crate::harness::{Project, Response, echo_project, eventually, request};
+use crate::harness::{Project, Response, UNLIMITED, echo_project, eventually, request};
 use crate::moving::BARE;
 use crate::stores::{Line, on_both_stores};
 
@@ -134,10 +134,10 @@ impl Drop for SetAtEnd<'_> {
 
 fn over_a_line(database: &testkit::Database) -> (Project, Line) {
     let (line, url) = Line::to(&database.url());
-    let mut project = Project::new(&echo_project(""));
+    let mut project = Project::new(&echo_project(UNLIMITED));
     project.database_url = Some(url);
     project.up();
-    project.make_tenant("acme", "enterprise");
+    project.make_tenant("acme", "free");
     eventually("acme is served", || project.get("acme", "/health").status == 200);
     (project, line)
 }
@@ -202,10 +202,10 @@ fn f14_postgresql_restarts_amid_changes_and_keys_of_idempotency_tell_what_became
     for how in [pgserver::Stop::Fast, pgserver::Stop::Immediate] {
         let mut server = pgserver::Server::start(pgserver::Options { fsync: true }).expect("start a server");
         let database = testkit::postgres_on(&server);
-        let mut project = Project::new(&echo_project(""));
+        let mut project = Project::new(&echo_project(UNLIMITED));
         project.database_url = Some(database.url());
         project.up();
-        project.make_tenant("acme", "enterprise");
+        project.make_tenant("acme", "free");
         eventually("acme is served", || project.get("acme", "/health").status == 200);
         let (ended, uncertain) = (AtomicBool::new(false), AtomicUsize::new(0));
         let served = serving_meanwhile(&project, || {

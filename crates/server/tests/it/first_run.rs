@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Project, echo_project, eventually, is_alive, signal};
+use crate::harness::{Project, echo_project, eventually, is_alive, signal, within_a_second};
 use crate::stores::on_both_stores;
 
 #[test]
@@ -187,14 +187,6 @@ fn a_second_up_replaces_replicas_without_a_failed_request() {
     eventually("only the new version serves", || {
         (0..10).all(|_| project.get("acme", "/who").json()["version"] == "two")
     });
-}
-
-fn within_a_second(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(1), "not within a second: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The process ids that answer behind the gateway's back: asked of the status, in order.

