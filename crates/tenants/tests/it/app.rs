@@ -80,6 +80,10 @@ impl Enqueue for Queues {
 pub(crate) struct Rows {
     removed: Arc<Mutex<Vec<TenantId>>>,
     many: Arc<Mutex<u64>>,
+    /// Of whom parts were to be removed.
+    parts_of: Arc<Mutex<BTreeSet<TenantId>>>,
+    /// After so many parts the store is gone, once.
+    breaks_after: Arc<Mutex<Option<u32>>>,
 }
 
 impl Rows {
@@ -90,6 +94,16 @@ impl Rows {
     /// How many of those are left.
     pub(crate) fn left(&self) -> u64 {
         *self.many.lock().unwrap()
+    }
+
+    /// Of whom parts were to be removed.
+    pub(crate) fn parts_of(&self) -> Vec<TenantId> {
+        self.parts_of.lock().unwrap().iter().copied().collect()
+    }
+
+    /// After so many parts the store is gone, once.
+    pub(crate) fn break_after(&self, parts: u32) {
+        *self.breaks_after.lock().unwrap() = Some(parts);
     }
 
     /// So many rows that go a part at a time.
@@ -105,7 +119,17 @@ impl TenantRows for Rows {
         Ok(())
     }
 
-    fn remove_part(&self, _: &mut SystemTx, _: TenantId, limit: u32) -> Result<u64, db::Error> {
+    fn remove_part(&self, _: &mut SystemTx, tenant: TenantId, limit: u32) -> Result<u64, db::Error> {
+        let mut breaks_after = self.breaks_after.lock().unwrap();
+        match *breaks_after {
+            Some(0) => {
+                *breaks_after = None;
+                return Err(db::Error::Unavailable("the power is cut".to_owned()));
+            }
+            Some(parts) => *breaks_after = Some(parts - 1),
+            None => {}
+        }
+        self.parts_of.lock().unwrap().insert(tenant);
         let mut many = self.many.lock().unwrap();
         let part = (*many).min(u64::from(limit));
         *many -= part;

@@ -290,3 +290,34 @@ async fn a_tenant_with_many_rows_is_deleted_a_part_at_a_time_and_not_before_it_i
     })
     .await;
 }
+
+#[tokio::test]
+async fn z15_a_deletion_that_was_cut_off_goes_on_and_never_reaches_who_has_the_name_by_then() {
+    apps(|app| async move {
+        let operator = app.app.operator();
+        let (old, other) = (create(&operator, "acme").await, create(&operator, "globex").await);
+        let path = format!("/api/v1/tenants/{old}");
+        operator.patch(&path, json!({"status": "cancelled"})).await.ok(200);
+        app.rows.have(5_000);
+        app.rows.break_after(2);
+        operator.delete(&path).await.problem(&codes::UNAVAILABLE);
+        app.app.expect_record("the power is cut");
+        assert_eq!((app.rows.left(), app.rows.removed()), (3_000, Vec::new()));
+        // Half of it is gone: it stays what it is, and keeps its name.
+        operator.patch(&path, json!({"status": "active"})).await.problem(&codes::CONFLICT);
+        operator.post("/api/v1/tenants", crate::app::tenant("acme")).await.problem(&codes::CONFLICT);
+        assert_eq!(operator.get(&path).await.ok(200)["status"], "cancelled");
+        operator.delete("/api/v1/tenants/acme").await.ok(204);
+        assert_eq!((app.rows.left(), app.rows.removed()), (0, vec![old]));
+        // Somebody else has the name now. Whoever asks once more for the end of the former one ends nobody.
+        let new = create(&operator, "acme").await;
+        app.rows.have(7);
+        operator.delete(&path).await.problem(&codes::NOT_FOUND);
+        operator.delete("/api/v1/tenants/acme").await.problem(&codes::CONFLICT);
+        assert_eq!((app.rows.left(), app.rows.parts_of(), app.rows.removed()), (7, vec![old], vec![old]));
+        for stays in [new, other] {
+            operator.get(&format!("/api/v1/tenants/{stays}")).await.ok(200);
+        }
+    })
+    .await;
+}

@@ -76,6 +76,38 @@ async fn a_tenant_proves_its_domain_by_a_record() {
 }
 
 #[tokio::test]
+async fn g11_a_domain_is_one_name_however_it_is_written() {
+    apps(|app| async move {
+        let (acme, owner) = app.owner("acme").await;
+        let path = "/api/v1/tenants/acme/domains";
+        let made = owner.post(path, json!({"host": "XN--Bcher-KVA.Example."})).await.ok(201);
+        assert_eq!(made["host"], "xn--bcher-kva.example");
+        assert_eq!(made["record"]["name"], "_switchyard.xn--bcher-kva.example");
+        let same = owner.post(path, json!({"host": "xn--bcher-kva.EXAMPLE"})).await.ok(201);
+        assert_eq!(same["record"], made["record"], "it is the same claim");
+        app.zone.set("_switchyard.xn--bcher-kva.example", made["record"]["value"].as_str().unwrap());
+        let proven = verify(&owner, &format!("{path}/Xn--Bcher-Kva.example.")).await.ok(200);
+        assert_eq!((&proven["host"], &proven["proof"]), (&json!("xn--bcher-kva.example"), &json!("txt")));
+        assert!(app.is_served(acme, "xn--bcher-kva.example").await);
+        let operator = app.app.operator();
+        app.owner("globex").await;
+        let theirs = "/api/v1/tenants/globex/domains";
+        for written in ["xn--bcher-kva.example.", "XN--BCHER-KVA.EXAMPLE"] {
+            operator.post(theirs, json!({ "host": written })).await.problem(&codes::CONFLICT);
+        }
+        // As people read it, it may be another one that looks the same.
+        let read = owner.post(path, json!({"host": "b\u{fc}cher.example"})).await;
+        let told = read.problem(&codes::INVALID).to_string();
+        assert!(told.contains("xn--"), "{told}");
+        let listed = owner.get(path).await.ok(200);
+        assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+        owner.delete(&format!("{path}/XN--bcher-kva.example.")).await.ok(204);
+        assert!(!app.is_served(acme, "xn--bcher-kva.example").await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn claims_are_looked_at_without_being_asked_for() {
     apps(|app| async move {
         let (acme, owner) = app.owner("acme").await;
