@@ -471,10 +471,13 @@ impl TenantRows for Engine {
         tx.after_commit(move || {
             inner.apply(effects);
             let mut leaving = inner.leaving.lock();
-            if place.is_none() || leaving.len() >= LEAVING_MAX {
-                leaving.remove(&tenant);
+            if leaving.len() >= LEAVING_MAX {
+                leaving.clear();
             }
-            leaving.extend(place.map(|place| (tenant, place)));
+            match place {
+                Some(place) => drop(leaving.insert(tenant, place)),
+                None => drop(leaving.remove(&tenant)),
+            }
         });
         Ok(count)
     }

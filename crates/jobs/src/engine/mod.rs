@@ -101,6 +101,8 @@ struct Inner {
     others: Mutex<HashMap<String, Duration>>,
     /// Whether some unique key holds for a time.
     uses_keys_until: AtomicBool,
+    /// Tenants that are being removed, part by part, and where that goes on.
+    leaving: Mutex<HashMap<base::TenantId, many::Leaving>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -131,6 +133,7 @@ impl Engine {
             others: Mutex::default(),
             // A key may have been left by the process before.
             uses_keys_until: AtomicBool::new(true),
+            leaving: Mutex::default(),
             db,
             clock,
             random,

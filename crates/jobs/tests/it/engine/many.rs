@@ -208,3 +208,53 @@ async fn a_window_that_starts_anew_is_filled_without_being_asked() {
     })
     .await;
 }
+
+/// Removes a tenant's jobs a part at a time; answers how many each part had.
+async fn remove_parts(yard: &super::Yard, gone: base::TenantId, limit: u32) -> Vec<u64> {
+    let mut parts = Vec::new();
+    loop {
+        let engine = yard.engine.clone();
+        let remove = move |tx: &mut db::SystemTx<'_>| ports::TenantRows::remove_part(&engine, tx, gone, limit);
+        match yard.store.db.write_system(&yard.store.system(), remove).await.unwrap() {
+            0 => return parts,
+            count => parts.push(count),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_tenants_jobs_go_a_part_at_a_time() {
+    yards(QueueSettings::default(), |yard| async move {
+        let (gone, stays) = (yard.tenant(), yard.tenant());
+        let of = |tenant, n| Draft { tenant: Some(tenant), ..draft(n) };
+        // Some have ended, one runs, one waits for its children, and those of another lie between them.
+        yard.add((0..4).map(|n| of(gone, n)).collect()).await;
+        for job in yard.claim(3).await {
+            yard.done(&job).await.unwrap();
+        }
+        let runs = yard.claim_one().await;
+        yard.add(vec![of(stays, 10)]).await;
+        let children = vec![of(gone, 6), of(gone, 7)];
+        let parent = yard.add_one(Draft { children, ..of(gone, 5) }).await;
+        yard.add(vec![of(stays, 11), Draft { delay: Some(secs(60)), ..of(gone, 8) }]).await;
+        assert_eq!(
+            remove_parts(&yard, gone, 2).await,
+            [2, 2, 1, 2, 1],
+            "those that live, then those that ended"
+        );
+        assert!(yard.done(&runs).await.is_err());
+        for id in [runs.id, parent.id] {
+            assert!(yard.engine.get(yard.all, id).await.is_err());
+        }
+        assert_eq!(numbers(&yard.claim(10).await), [10, 11]);
+        yard.clock.advance(secs(61));
+        assert!(yard.claim(10).await.is_empty());
+        // What comes in behind the place where it goes on is found by the end, and a removal anew begins at the beginning.
+        yard.add(vec![of(gone, 20)]).await;
+        assert_eq!(remove_parts(&yard, gone, 2).await, [1]);
+        let engine = yard.engine.clone();
+        let remove = move |tx: &mut db::SystemTx<'_>| ports::TenantRows::remove(&engine, tx, gone);
+        yard.store.db.write_system(&yard.store.system(), remove).await.unwrap();
+    })
+    .await;
+}
