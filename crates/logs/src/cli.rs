@@ -128,7 +128,7 @@ async fn show(session: &Session, query: &str, lines: u32) -> Result<(), CliError
         }
     }
     if entries.is_empty() {
-        session.output.note("no records");
+        session.output.note("No record matches.");
     }
     // Producers hand records over in batches, so that neighbours may come in turned order.
     entries.make_contiguous().sort_by_key(|entry| entry.at);

@@ -37,9 +37,11 @@ pub(crate) fn explained(error: CliError, path: &str) -> CliError {
     }
 }
 
-/// "key `key_1` of tenant `acme`", and the command that lists such things.
+/// "key `key_1` of tenant `acme`", and the command that lists such things. A path that names nothing may ask for what a
+/// tenant has: `?tenant=acme`.
 fn named(path: &str) -> Option<(String, &'static str)> {
-    let path = path.split('?').next()?.strip_prefix("/api/v1/")?;
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let path = path.strip_prefix("/api/v1/")?;
     let segments: Vec<&str> = path.split('/').collect();
     let mut found = None;
     for pair in segments.chunks_exact(2) {
@@ -50,7 +52,11 @@ fn named(path: &str) -> Option<(String, &'static str)> {
             Some((whose, _)) => (format!("{one} `{id}` of {whose}"), *list),
         });
     }
-    found
+    found.or_else(|| {
+        let tenant = query.split('&').find_map(|part| part.strip_prefix("tenant="))?;
+        let tenant = percent_decode_str(tenant).decode_utf8_lossy();
+        Some((format!("tenant `{tenant}`"), "switchyard tenants list"))
+    })
 }
 
 #[cfg(test)]

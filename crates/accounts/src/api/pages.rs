@@ -112,6 +112,7 @@ async fn show_setup(state: Arc<State>, call: Call<(), LinkQuery>) -> Result<Repl
     };
     match there {
         Ok(()) => Ok(Reply::page(setup_page(&call.query.token, ("", ""), None))),
+        Err(Error::LinkInvalid) => Ok(setup_over()),
         Err(error) => over(error, "Welcome to Switchyard"),
     }
 }
@@ -135,6 +136,7 @@ async fn send_setup(state: Arc<State>, call: Call<SetupForm>) -> Result<Reply<()
                 .text("Sign in on the command line with `switchyard login`.")
                 .text("The link that brought you here works no more."),
         )),
+        Err(Error::LinkInvalid) => Ok(setup_over()),
         Err(error) => again(error, |words| setup_page(&token, (&typed.0, &typed.1), Some(words))),
     }
 }
@@ -304,13 +306,26 @@ fn again(error: Error, form: impl FnOnce(&str) -> Page) -> Result<Reply<()>, Pro
 /// What a person is told who can do better; `None` where trying again does not help.
 fn words(error: &Error) -> Option<String> {
     match error {
-        Error::Invalid { detail, .. } => Some(format!("Please: {detail}.")),
+        Error::Invalid { pointer, detail } => Some(match *pointer {
+            "/password" => format!("Password: {detail}."),
+            "/email" => format!("Mail address: {detail}."),
+            "/name" => format!("Name: {detail}."),
+            _ => format!("Please: {detail}."),
+        }),
         Error::Wrong => Some("The password or the code is wrong.".to_owned()),
         Error::CodeNeeded => Some("A code of your second factor is needed.".to_owned()),
         Error::Slow(wait) => Some(format!("Too many tries; again in {} s.", wait.as_secs() + 1)),
         Error::Busy => Some("Too much is going on; try again in a moment.".to_owned()),
         _ => None,
     }
+}
+
+/// A setup link that is over: who runs the installation has the next one in the terminal.
+fn setup_over() -> Reply<()> {
+    let page = Page::new("Welcome to Switchyard")
+        .alert("This link was used or is too old.")
+        .text("While nobody owns this installation, each start of Switchyard prints a new link. Who has an account signs in with `switchyard login`.");
+    Reply::page(page).status(StatusCode::GONE)
 }
 
 fn over(error: Error, title: &str) -> Result<Reply<()>, Problem> {

@@ -149,7 +149,9 @@ pub(super) fn run_outbox(matches: ArgMatches, session: Session) -> VerbFuture {
         let joint = if query.is_empty() { '?' } else { '&' };
         let page: Value = session.client.get(&format!("{path}{joint}limit=1")).await?;
         let letters: Vec<LetterView> = read(&page["data"])?;
-        let letter = letters.first().ok_or_else(|| CliError::failure("there is no such letter"))?;
+        let letter = letters.first().ok_or_else(|| {
+            CliError::failure("there is no such letter").next("`switchyard outbox list` shows all.")
+        })?;
         if session.json_wanted() {
             session.json(letter);
         } else {

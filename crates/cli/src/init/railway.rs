@@ -11,7 +11,7 @@ const LEFT: [(&str, &str, &str); 9] = [
     ("build", "watchPatterns", "every change of the folder counts"),
     ("build", "nixpacksPlan", "write what it installs into `build`"),
     ("build", "nixpacksConfigPath", "write what it installs into `build`"),
-    ("deploy", "cronSchedule", "schedules are not there yet"),
+    ("deploy", "cronSchedule", "a schedule here makes jobs for a worker: `switchyard schedules set --help`"),
     ("deploy", "sleepApplication", "services of all tenants do not sleep"),
     ("deploy", "multiRegionConfig", "there is one place, this machine"),
     ("deploy", "region", "there is one place, this machine"),

@@ -36,9 +36,10 @@ pub fn resolve(tx: &mut SystemTx, project: ProjectId, role: &RoleRef) -> Result<
         RoleRef::Named(name) => {
             let found = roles::one(tx, project, name)?.ok_or_else(|| Error::Invalid {
                 pointer: "/role",
-                detail:
-                    "owner, admin, developer, viewer, a custom role of the project, or a list of patterns"
-                        .to_owned(),
+                detail: format!(
+                    "there is no role `{name}`; owner, admin, developer, viewer, a custom role of the project \
+                     (`switchyard roles list`), or a list of patterns is expected"
+                ),
             })?;
             let named = NamedRole { project, name: name.clone() };
             Ok(Given { role: Role::Custom(found.patterns), name: Some(named) })

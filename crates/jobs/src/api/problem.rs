@@ -32,7 +32,7 @@ impl From<Error> for Problem {
                 let meant = nearest.map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
                 problem.detail(format!(
                     "There is no queue {name} in this environment.{meant} Declare one with `[queues.{name}]` in the \
-                     project file, or `PUT /api/v1/queues/{name}`."
+                     project file, `switchyard queues create {name}`, or `PUT /api/v1/queues/{name}`."
                 ))
             }
             Error::NotFound => problem,
