@@ -51,6 +51,9 @@ pub enum Error {
     /// The second factor is on, or off, already.
     #[error("the second factor is {0} already")]
     Factor(&'static str),
+    /// The person could not sign in any more.
+    #[error("it is the person's last way to sign in")]
+    LastWay,
     /// The row has another revision than the caller knew.
     #[error("the user has changed since; its revision is {revision}")]
     Stale {

@@ -15,6 +15,8 @@
 //! * Nobody can lock somebody else out: tries are slowed down by address of the network ([`model::Realm`]s are one).
 //! * Who comes by an issuer is known by `iss` and `sub`; an address links an account once, and one that was given to another
 //!   person of the issuer opens nothing (A13).
+//! * What an issuer of one environment proves holds there alone: the link is found by no other's word, and tokens of the
+//!   session name the environment (A12).
 //! * Links are made of the configured addresses, never of a header (A14).
 //! * What an access token says is what one transaction read; whoever ends a session or changes a role calls the tokens
 //!   back in the same transaction.
@@ -74,6 +76,11 @@ pub const MANIFEST: Manifest = Manifest {
                 number: 2,
                 name: "identities",
                 sql: include_str!("../migrations/0002_identities.sql"),
+            },
+            Migration {
+                number: 3,
+                name: "environments",
+                sql: include_str!("../migrations/0003_environments.sql"),
             },
         ],
         tenant_tables: &[],

@@ -81,7 +81,7 @@ impl Accounts {
         let stored = user.as_ref().and_then(|user| user.password.clone());
         let right = self.hasher.verify(password, stored).await?;
         let user = user.filter(|_| right).ok_or(Error::Wrong)?;
-        let entry = Entry { how: "password".to_owned(), ip, agent };
+        let entry = Entry { how: "password".to_owned(), ip, agent, environment: None };
         let began = self.begin(user, code, entry).await;
         // A password that is right is no guess; guessing the code then is counted apart.
         if matches!(began, Ok(_) | Err(Error::CodeNeeded)) {
@@ -376,7 +376,7 @@ impl Accounts {
 
     async fn tokens_of(&self, grant: Grant) -> Result<TokensView, Error> {
         let access = self.access(&grant)?;
-        let Grant { user, session, membership, memberships, refresh, at } = grant;
+        let Grant { user, session, membership, memberships, refresh, at, environment: _ } = grant;
         let mut tenants = Vec::with_capacity(memberships.len());
         for one in &memberships {
             let found = self.tenants.find(&one.tenant.to_string(), user.realm.project()).await;
@@ -400,7 +400,7 @@ impl Accounts {
 
     /// The access token of a grant: what it says is what the transaction read, as of that moment.
     fn access(&self, grant: &Grant) -> Result<String, Error> {
-        let Grant { user, session, membership, at, .. } = grant;
+        let Grant { user, session, environment, membership, at, .. } = grant;
         let mut claims = times(*at, ACCESS_LIFE);
         claims["sub"] = json!(user.id);
         claims["sid"] = json!(session);
@@ -413,6 +413,9 @@ impl Accounts {
             }
             Realm::Project(project) => {
                 claims["project"] = json!(project);
+                if let Some(environment) = environment {
+                    claims["environment"] = json!(environment);
+                }
                 if let Some(membership) = membership {
                     claims["tenant"] = json!(membership.tenant);
                     claims["role"] = json!(membership.role);
@@ -477,6 +480,7 @@ fn as_signed_in(
         name: user.name.clone(),
         session: session.id,
         at: session.created_at,
+        environment: session.environment,
         memberships: grant::active(tx, tools, user)?,
     })
 }
@@ -572,7 +576,8 @@ impl SignIn for Accounts {
             let (tools, inviter) = (self.tools.clone(), self.inviter.clone());
             let ctx = SystemCtx::because("sign a person in whom an issuer has proven");
             let how = format!("issuer:{}", proven.issuer);
-            let entry = Entry { how, ip: proven.ip, agent: proven.agent.clone() };
+            let (agent, environment) = (proven.agent.clone(), proven.environment);
+            let entry = Entry { how, ip: proven.ip, agent, environment };
             let done: Result<_, Error> = self
                 .db
                 .write_system(&ctx, move |tx| {

@@ -65,6 +65,7 @@ mod tests {
                 created_at: now,
                 used_at: now,
                 expires_at,
+                environment: None,
             };
             let (short, long) = (session(id(), now + SESSION_LIFE), session(id(), now + SESSION_LIFE * 3));
             let link = |expires_at| Link {

@@ -106,8 +106,8 @@ impl Caller {
         Self { standing, principal, origin, project: None, session: None, suspended: false }
     }
 
-    /// The same, kept to one project: it can name no environment of another. For credentials that are bound to a tenant and
-    /// to no environment.
+    /// The same, kept to one project: it can name no environment of another. For credentials that are bound to a tenant; one
+    /// that is bound to an environment besides stays there.
     #[must_use]
     pub fn in_project(self, project: ProjectId) -> Self {
         Self { project: Some(project), ..self }

@@ -67,6 +67,11 @@ impl Pattern {
         Ok(Self { verb, resource: resource_of(resource)?, environment })
     }
 
+    /// The one environment in which it holds; `None` for one that holds everywhere.
+    pub fn environment(&self) -> Option<&Slug> {
+        self.environment.as_ref()
+    }
+
     /// Whether it grants this permission in this environment; `None` for what belongs to no environment.
     pub fn allows(&self, permission: &Permission, environment: Option<&Slug>) -> bool {
         self.verb.is_none_or(|verb| verb == permission.verb)

@@ -60,10 +60,23 @@ impl Role {
         }
     }
 
+    /// The environments in which this role grants what it does not grant everywhere, whether they exist yet or not.
+    pub fn environments(&self) -> Vec<Slug> {
+        match self {
+            Self::Developer => {
+                DEVELOPER_ENVIRONMENTS.iter().filter_map(|name| Slug::parse(name).ok()).collect()
+            }
+            Self::Custom(patterns) => patterns.iter().filter_map(Pattern::environment).cloned().collect(),
+            Self::Owner | Self::Admin | Self::Viewer => Vec::new(),
+        }
+    }
+
     /// Whether everything that this role grants is granted by `other` too, so that who holds `other` may hand this one
-    /// out. Judged for the given environment names and for none.
+    /// out. Judged for the given environment names, for those that the role names itself (who makes an environment later
+    /// does not ask again), and for none.
     pub fn within(&self, other: &Self, environments: &[Slug]) -> bool {
-        let places = || std::iter::once(None).chain(environments.iter().map(Some));
+        let own = self.environments();
+        let places = || std::iter::once(None).chain(environments.iter().chain(&own).map(Some));
         crate::permissions::ALL.iter().all(|permission| {
             places().all(|env| !self.allows(permission, env) || other.allows(permission, env))
         })

@@ -204,8 +204,8 @@ impl Authenticator {
                     self.known.tenant(project, &tenant.to_string()).await?.ok_or(AuthError::Invalid)?;
                 // Of the team, who acts as the tenant is not held up by what the team has decided.
                 let rests = tenant.is_suspended && identity.impersonator.is_none();
-                let grant =
-                    TenantGrant { tenant: tenant.id, role, scopes: scopes.clone(), environment: None };
+                let environment = identity.environment;
+                let grant = TenantGrant { tenant: tenant.id, role, scopes: scopes.clone(), environment };
                 Caller::tenant(&self.mint, grant, principal, origin).in_project(project).of_suspended(rests)
             }
             _ => return Err(AuthError::Invalid),
@@ -233,7 +233,8 @@ impl Authenticator {
         let tenant = self.known.tenant(place.project, &name).await?.ok_or(AuthError::Invalid)?;
         let role = identity.role.clone().ok_or(AuthError::Invalid)?;
         let principal = Principal::new(PrincipalKind::External(issuer), identity.subject.clone());
-        let grant = TenantGrant { tenant: tenant.id, role, scopes: None, environment: None };
+        let environment = identity.environment;
+        let grant = TenantGrant { tenant: tenant.id, role, scopes: None, environment };
         let caller = Caller::tenant(&self.mint, grant, principal, origin).in_project(place.project);
         Ok(caller.of_suspended(tenant.is_suspended))
     }

@@ -254,8 +254,9 @@ impl Rights {
     /// Whether the caller has everything that a role grants in all environments, so that it may give that role to
     /// a member or take it away.
     pub fn cover_role(&self, role: &Role) -> bool {
+        let own = role.environments();
         let places: Vec<Option<&Slug>> =
-            std::iter::once(None).chain(self.environments.iter().map(Some)).collect();
+            std::iter::once(None).chain(self.environments.iter().chain(&own).map(Some)).collect();
         self.cover(role, None, &places)
     }
 
@@ -326,6 +327,13 @@ mod tests {
                 assert_eq!(rights(own.clone(), None).cover_role(role), asked <= height, "{own} gives {role}");
             }
         }
+    }
+
+    #[test]
+    fn a12_nobody_hands_out_what_holds_in_an_environment_that_is_made_tomorrow() {
+        let own = rights(Role::Custom(patterns(&["write:members", "read:*", "*:*@development"])), None);
+        assert!(own.cover_role(&Role::Custom(patterns(&["write:jobs@development"]))));
+        assert!(!own.cover_role(&Role::Custom(patterns(&["write:jobs@staging"]))));
     }
 
     #[test]

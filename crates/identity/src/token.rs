@@ -197,10 +197,11 @@ impl Tokens {
                 let environments = self.environments.shared();
                 let project = environments.iter().find(|one| one.id == environment).map(|one| one.project);
                 let fits = own.project.is_none() || own.project == project;
-                Some(if fits {
-                    TokenVerdict::Valid(Arc::clone(&own.identity))
-                } else {
-                    TokenVerdict::Refused("the token is of another project")
+                let here = own.identity.environment.is_none_or(|bound| bound == environment);
+                Some(match (fits, here) {
+                    (true, true) => TokenVerdict::Valid(Arc::clone(&own.identity)),
+                    (true, false) => TokenVerdict::Refused("the token is of another environment"),
+                    (false, _) => TokenVerdict::Refused("the token is of another project"),
                 })
             }
             Judged::Refused(words) => Some(TokenVerdict::Refused(words)),
@@ -264,8 +265,9 @@ fn read(claims: &Claims, (expires_at, signed_at): (Timestamp, Timestamp)) -> Res
     let client = parsed(id("client")?, |text| ClientId::parse(text).ok())?;
     let tenant = parsed(id("tenant")?, |text| TenantId::parse(text).ok())?;
     let project = parsed(id("project")?, |text| ProjectId::parse(text).ok())?;
+    let environment = parsed(id("environment")?, |text| EnvironmentId::parse(text).ok())?;
     let operator = claims.flag("operator")?.unwrap_or(false);
-    if operator == project.is_some() || (operator && tenant.is_some()) {
+    if operator == project.is_some() || (operator && (tenant.is_some() || environment.is_some())) {
         return Err(Invalid::Claim);
     }
     let role = claims.get("role").map(|role| serde_json::from_value::<Role>(role.clone()));
@@ -282,6 +284,7 @@ fn read(claims: &Claims, (expires_at, signed_at): (Timestamp, Timestamp)) -> Res
         source: TokenSource::Own { user, session },
         subject: subject.to_owned(),
         email,
+        environment,
         tenant: tenant.map(TokenTenant::Id),
         role,
         operator,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authority::permissions;
+use authority::{Permission, permissions};
 use base::{EnvironmentId, IssuerId, Page, ProjectId, Secret, Slug, Timestamp, codes};
 use db::Db;
 use ports::ManagedBy;
@@ -196,7 +196,13 @@ async fn get(state: Arc<State>, call: Call) -> Result<Reply<IssuerView>, Problem
     Ok(shown(&state, issuer))
 }
 
+/// What the API makes is trusted in every environment of the project, and takes a permission that holds in every one.
+fn everywhere<B, Q>(call: &Call<B, Q>, permission: &Permission) -> Result<(), Problem> {
+    Ok(call.caller.require(permission, None)?)
+}
+
 async fn create(state: Arc<State>, call: Call<CreateIssuer>) -> Result<Reply<IssuerView>, Problem> {
+    everywhere(&call, &permissions::ISSUERS_WRITE)?;
     let ctx = call.caller.system_ctx("trust an issuer")?;
     let (project, _) = place(&call)?;
     let once = call.idempotency.clone();
@@ -213,6 +219,7 @@ async fn create(state: Arc<State>, call: Call<CreateIssuer>) -> Result<Reply<Iss
 }
 
 async fn put(state: Arc<State>, call: Call<Definition>) -> Result<Reply<IssuerView>, Problem> {
+    everywhere(&call, &permissions::ISSUERS_WRITE)?;
     let ctx = call.caller.system_ctx("change an issuer")?;
     let (place, name) = (place(&call)?, name(&call)?);
     let if_match = call.if_match.clone();
@@ -228,14 +235,17 @@ async fn put(state: Arc<State>, call: Call<Definition>) -> Result<Reply<IssuerVi
 async fn put_secret(state: Arc<State>, call: Call<PutSecret>) -> Result<Reply<IssuerView>, Problem> {
     let ctx = call.caller.system_ctx("set the secret of an issuer")?;
     let (place, name) = (place(&call)?, name(&call)?);
+    let whole = call.caller.may(&permissions::ISSUERS_WRITE, None);
     let (secret, sources) = (call.body.client_secret.map(Secret::new), state.sources.clone());
-    let write =
-        state.db.write_system(&ctx, move |tx| ops::set_secret(tx, &sources, place, &name, secret.as_ref()));
+    let write = state
+        .db
+        .write_system(&ctx, move |tx| ops::set_secret(tx, &sources, (place, whole), &name, secret.as_ref()));
     let issuer = write.await?;
     Ok(shown(&state, issuer))
 }
 
 async fn remove(state: Arc<State>, call: Call) -> Result<Reply<()>, Problem> {
+    everywhere(&call, &permissions::ISSUERS_DELETE)?;
     let ctx = call.caller.system_ctx("trust an issuer no longer")?;
     let (place, name) = (place(&call)?, name(&call)?);
     let if_match = call.if_match.clone();
@@ -268,6 +278,7 @@ impl From<Error> for Problem {
         match error {
             Error::NotFound => Problem::new(&codes::NOT_FOUND),
             Error::Exists(_) | Error::TooMany(_) => Problem::new(&codes::CONFLICT).detail(said),
+            Error::Everywhere(_) => Problem::new(&codes::FORBIDDEN).detail(said),
             Error::ManagedByFile(_) => Problem::new(&codes::MANAGED_BY_FILE).detail(said),
             Error::Invalid(faults) => {
                 faults.into_iter().fold(Problem::new(&codes::INVALID), |problem, fault| {

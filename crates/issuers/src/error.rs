@@ -13,6 +13,9 @@ pub enum Error {
     /// The project has an issuer of this name, or of this address.
     #[error("there is an issuer {0}, or one of its address")]
     Exists(Slug),
+    /// All environments trust the issuer, and whoever calls may decide about some of them alone.
+    #[error("the issuer {0} is trusted in all environments")]
+    Everywhere(Slug),
     /// The project file decides about the issuer.
     #[error("the issuer {0} is managed by the project file")]
     ManagedByFile(Slug),

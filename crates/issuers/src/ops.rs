@@ -100,18 +100,22 @@ pub fn update(
     get(tx, place, name)
 }
 
-/// Sets or takes away the client's secret, of issuers of the project file too: a file holds no secrets.
+/// Sets or takes away the client's secret, of issuers of the project file too: a file holds no secrets. `whole`: whether
+/// the caller may decide about those that all environments trust.
 ///
 /// # Errors
-/// `NotFound`, `Stale`, `Store`.
+/// `NotFound`, `Everywhere`, `Store`.
 pub fn set_secret(
     tx: &mut SystemTx,
     sources: &Sources,
-    place: (ProjectId, EnvironmentId),
+    (place, whole): ((ProjectId, EnvironmentId), bool),
     name: &Slug,
     secret: Option<&Secret<String>>,
 ) -> Result<Issuer, Error> {
     let issuer = get(tx, place, name)?;
+    if issuer.environment.is_none() && !whole {
+        return Err(Error::Everywhere(name.clone()));
+    }
     let sealed = match secret {
         Some(secret) => Some(tx.seal(&aad(issuer.id), secret.expose().as_bytes())?),
         None => None,

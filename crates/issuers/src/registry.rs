@@ -39,7 +39,7 @@ const UNKNOWN_KEY: &str = "the token is signed by a key that its issuer does not
 pub(crate) struct Live {
     pub(crate) id: IssuerId,
     pub(crate) project: ProjectId,
-    environment: Option<EnvironmentId>,
+    pub(crate) environment: Option<EnvironmentId>,
     pub(crate) name: Slug,
     revision: i64,
     pub(crate) definition: Definition,
@@ -326,7 +326,7 @@ impl TokenCheck for Registry {
         let Some(live) = live else { return TokenVerdict::Foreign };
         let judged = self
             .verify(&live, &token)
-            .and_then(|verified| Ok(judge(&live.rules, (live.id, &live.name), &verified, self.clock.now())?));
+            .and_then(|verified| Ok(judge(&live.rules, live.named(), &verified, self.clock.now())?));
         match judged {
             Ok(identity) => TokenVerdict::Valid(Arc::new(identity)),
             Err(Refusal::Invalid(invalid)) => TokenVerdict::Refused(invalid.words()),
@@ -373,6 +373,11 @@ impl SignInIssuers for Registry {
 }
 
 impl Live {
+    /// What its tokens are known by: its id, its name, and the one environment that trusts it.
+    fn named(&self) -> (IssuerId, &Slug, Option<EnvironmentId>) {
+        (self.id, &self.name, self.environment)
+    }
+
     /// Keys stay with an issuer through changes that do not concern where they come from.
     fn of(row: Issuer, secret: Option<Secret<String>>, before: &[Arc<Live>]) -> Self {
         let Issuer { id, project, environment, name, definition, revision, .. } = row;

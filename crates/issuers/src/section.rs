@@ -78,8 +78,10 @@ fn refused(error: Error) -> ApplyError {
                 .map(|fault| Fault::new(format!("/issuers{}", fault.pointer), "this value", fault.message))
                 .collect(),
         ),
-        Error::NotFound | Error::ManagedByFile(_) | Error::TooMany(_) | Error::Stale { .. } => {
-            ApplyError::Invalid(vec![Fault::new("/issuers", "these issuers", said)])
-        }
+        Error::NotFound
+        | Error::Everywhere(_)
+        | Error::ManagedByFile(_)
+        | Error::TooMany(_)
+        | Error::Stale { .. } => ApplyError::Invalid(vec![Fault::new("/issuers", "these issuers", said)]),
     }
 }

@@ -45,6 +45,9 @@ pub struct TokenIdentity {
     pub subject: String,
     /// The person's address, where the issuer says that it is verified.
     pub email: Option<String>,
+    /// The one environment in which it holds, where an issuer that no other trusts vouches for it; `None` for every one of
+    /// its project.
+    pub environment: Option<EnvironmentId>,
     /// The one tenant; `None` when it names none (an operator of the installation, or a token without).
     pub tenant: Option<TokenTenant>,
     /// What it may do there; `None` grants nothing at the API, and is told to applications as no role.
@@ -212,6 +215,8 @@ pub struct SignedIn {
     pub session: SessionId,
     /// When the person proved it (`auth_time`).
     pub at: Timestamp,
+    /// The one environment in which it holds; `None` for every one of the project.
+    pub environment: Option<EnvironmentId>,
     /// Where they are active members.
     pub memberships: Vec<Membership>,
 }
@@ -253,6 +258,8 @@ pub struct Credentials {
 pub struct Proven {
     /// Whose people are meant.
     pub project: ProjectId,
+    /// The one environment that trusts the issuer: links and sessions hold in no other. `None` where all do.
+    pub environment: Option<EnvironmentId>,
     /// The issuer's name here.
     pub issuer: Slug,
     /// Its address (`iss`).

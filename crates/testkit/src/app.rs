@@ -80,6 +80,12 @@ impl TestApp {
         self.client(callers::operator(origin()))
     }
 
+    /// Somebody of that team with a role of their own.
+    #[must_use]
+    pub fn operator_as(&self, role: Role) -> Client {
+        self.client(callers::operator_as(role, origin()))
+    }
+
     /// Somebody without a credential.
     #[must_use]
     pub fn nobody(&self) -> Client {

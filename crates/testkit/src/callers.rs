@@ -15,6 +15,12 @@ pub fn named_operator(name: &str, origin: Origin) -> Caller {
     Caller::operator(&Mint::for_identity(), Principal::new(PrincipalKind::Operator, name), origin)
 }
 
+/// Somebody of that team with a role of their own.
+#[must_use]
+pub fn operator_as(role: Role, origin: Origin) -> Caller {
+    Caller::operator_as(&Mint::for_identity(), role, Principal::new(PrincipalKind::Operator, ""), origin)
+}
+
 /// A key of a tenant with this role, in every environment. The same tenant always has the same key.
 #[must_use]
 pub fn member(tenant: TenantId, role: Role, origin: Origin) -> Caller {

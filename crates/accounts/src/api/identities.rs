@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authority::{SystemCtx, permissions};
-use base::Timestamp;
+use base::{Timestamp, codes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Call, Problem, Reply, Routes, Spec, Surface};
@@ -28,8 +28,10 @@ pub(super) fn routes(state: &Arc<State>) -> Routes {
                 .summary("Sign in by an issuer no longer")
                 .details(
                     "Ends the link; sessions that began by it go on until they are ended. Where the issuer links people by \
-                     their address, the next sign-in there links again.",
+                     their address, the next sign-in there links again. The only one of somebody without a password \
+                     stays: 409.",
                 )
+                .codes(&[&codes::CONFLICT])
                 .surface(Surface::Both),
             Arc::clone(state),
             unlink,
@@ -66,8 +68,9 @@ pub(crate) struct IdentitiesView {
 
 impl From<Identity> for IdentityView {
     fn from(identity: Identity) -> IdentityView {
-        let Identity { id, user: _, issuer, subject, name, email, created_at, used_at } = identity;
-        IdentityView { id, issuer: name, url: issuer, subject, email, created_at, used_at }
+        let url = identity.url().to_owned();
+        let Identity { id, user: _, issuer: _, subject, name, email, created_at, used_at } = identity;
+        IdentityView { id, issuer: name, url, subject, email, created_at, used_at }
     }
 }
 

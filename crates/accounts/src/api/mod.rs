@@ -107,7 +107,7 @@ fn goes_on(request: &RequestMeta, environment: Option<&EnvironmentRecord>, realm
 
 /// From where somebody signs in.
 fn entry(how: &str, request: &RequestMeta) -> Entry {
-    Entry { how: how.to_owned(), ip: request.peer, agent: request.agent.clone() }
+    Entry { how: how.to_owned(), ip: request.peer, agent: request.agent.clone(), environment: None }
 }
 
 /// Whoever calls, if it is a person.
@@ -178,6 +178,8 @@ impl From<Error> for Problem {
             }
             Error::Factor(state) => Problem::new(&codes::CONFLICT)
                 .detail(format!("The second factor is {state}; `GET /api/v1/auth/mfa` shows it.")),
+            Error::LastWay => Problem::new(&codes::CONFLICT)
+                .detail("It is your only way to sign in; set a password first (`POST /api/v1/auth/reset`)."),
             Error::Stale { revision } => Problem::new(&codes::PRECONDITION_FAILED)
                 .detail("It has changed since the revision that `If-Match` names; read it again.")
                 .header(http::header::ETAG, &ETag::text(revision)),

@@ -125,7 +125,8 @@ pub struct SessionView {
 
 impl SessionView {
     pub(super) fn new(session: Session, current: Option<SessionId>) -> SessionView {
-        let Session { id, user: _, how, ip, agent, created_at, used_at, expires_at } = session;
+        let Session { id, user: _, how, ip, agent, created_at, used_at, expires_at, environment: _ } =
+            session;
         SessionView { id, current: current == Some(id), how, ip, agent, created_at, used_at, expires_at }
     }
 }

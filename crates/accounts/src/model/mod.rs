@@ -8,7 +8,7 @@ pub(crate) mod token;
 use std::time::Duration;
 
 use authority::Role;
-use base::{Email, ProjectId, SessionId, TenantId, Timestamp, UserId};
+use base::{Email, EnvironmentId, ProjectId, SessionId, TenantId, Timestamp, UserId};
 
 /// How long an access token is good: within it, only a revocation takes it back.
 pub const ACCESS_LIFE: Duration = Duration::from_mins(15);
@@ -132,6 +132,8 @@ pub struct Session {
     pub used_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The one environment in which it holds; `None` for every one of the person's project.
+    pub environment: Option<EnvironmentId>,
 }
 
 /// What a link is for.
@@ -202,7 +204,8 @@ pub struct Identity {
     pub id: IdentityId,
     /// The person.
     pub user: UserId,
-    /// The issuer's address (`iss`).
+    /// The issuer's address (`iss`); of one that a single environment trusts, a space and the environment's id besides, so
+    /// that no environment's issuer speaks for another's.
     pub issuer: String,
     /// The issuer's word for the person (`sub`).
     pub subject: String,
@@ -214,6 +217,20 @@ pub struct Identity {
     pub created_at: Timestamp,
     /// When the person last came by it.
     pub used_at: Timestamp,
+}
+
+impl Identity {
+    /// What an issuer is kept as.
+    #[must_use]
+    pub fn issuer_of(url: &str, environment: Option<EnvironmentId>) -> String {
+        environment.map_or_else(|| url.to_owned(), |environment| format!("{url} {environment}"))
+    }
+
+    /// The issuer's address alone.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.issuer.split_once(' ').map_or(&self.issuer, |(url, _)| url)
+    }
 }
 
 base::define_id!(/// Who a person is at an external issuer.

@@ -1,6 +1,6 @@
 //! What a session is given: a refresh token, and what the access token is to say.
 
-use base::{SessionId, TenantId, Timestamp};
+use base::{EnvironmentId, SessionId, TenantId, Timestamp};
 use db::SystemTx;
 use ports::Membership;
 use serde_json::json;
@@ -20,6 +20,8 @@ const FAMILIES_MAX: u32 = 50;
 pub(crate) struct Grant {
     pub(crate) user: User,
     pub(crate) session: SessionId,
+    /// The one environment in which the session holds; `None` for every one.
+    pub(crate) environment: Option<EnvironmentId>,
     /// The one tenant that the tokens are for.
     pub(crate) membership: Option<Membership>,
     /// All of them.
@@ -64,7 +66,8 @@ pub(crate) fn first(
     refresh::insert(tx, &token.hashes(), id, membership.as_ref().map(|one| one.tenant))?;
     prolong(tx, &session, now)?;
     let refresh = base::Secret::new(token.text());
-    Ok(Some(Grant { user, session: id, membership, memberships, refresh, at: now }))
+    let environment = session.environment;
+    Ok(Some(Grant { user, session: id, environment, membership, memberships, refresh, at: now }))
 }
 
 /// Rotates a refresh token. An old one of the family ends the session: either it was stolen, or its successor was, and the
@@ -97,7 +100,8 @@ pub(crate) fn refresh(
     refresh::rotate(tx, &next.hashes(), membership.as_ref().map(|one| one.tenant))?;
     prolong(tx, &session, now)?;
     let refresh = base::Secret::new(next.text());
-    let granted = Grant { user, session: session.id, membership, memberships, refresh, at: now };
+    let Session { id, environment, .. } = session;
+    let granted = Grant { user, session: id, environment, membership, memberships, refresh, at: now };
     Ok(Refreshed::Granted(Box::new(granted)))
 }
 

@@ -20,17 +20,19 @@ pub(crate) struct Found {
 /// The person whom an issuer has proven. By `iss` and `sub` where they came before, whatever their address is there now; the
 /// first time by an address that the issuer has verified. Who is not here yet, and belongs to a tenant or is invited, is
 /// made. `None` for who belongs to nobody here or is disabled, for an account that another person of the same issuer has
-/// (an address that was given away), and, where the issuer's definition links nobody by address, for an account that there is.
+/// (an address that was given away), for one with a second factor, which an address alone does not replace, and, where the
+/// issuer's definition links nobody by address, for an account that there is.
 pub(crate) fn proven(tx: &mut SystemTx, tools: &Tools, proven: &Proven) -> Result<Option<Found>, Error> {
     let realm = Realm::Project(proven.project);
-    let who = (proven.url.as_str(), proven.subject.as_str());
+    let issuer = Identity::issuer_of(&proven.url, proven.environment);
+    let who = (issuer.as_str(), proven.subject.as_str());
     let found = match rows::by_subject(tx, realm, who)? {
         Some(known) => {
             let email = proven.email.as_ref().map(Email::as_str);
             rows::used(tx, realm, who, (tools.sources.clock.now(), email))?;
             store::users::one(tx, known.user)?.map(|user| Found { user, linked: false })
         }
-        None => first_time(tx, tools, proven)?,
+        None => first_time(tx, tools, proven, &issuer)?,
     };
     let Some(found) = found.filter(|found| found.user.disabled_at.is_none()) else { return Ok(None) };
     if proven.email.as_ref().is_some_and(|email| email.key() == found.user.email.key()) {
@@ -39,13 +41,19 @@ pub(crate) fn proven(tx: &mut SystemTx, tools: &Tools, proven: &Proven) -> Resul
     Ok(Some(found))
 }
 
-fn first_time(tx: &mut SystemTx, tools: &Tools, proven: &Proven) -> Result<Option<Found>, Error> {
+fn first_time(
+    tx: &mut SystemTx,
+    tools: &Tools,
+    proven: &Proven,
+    issuer: &str,
+) -> Result<Option<Found>, Error> {
     let Some(email) = &proven.email else { return Ok(None) };
     let realm = Realm::Project(proven.project);
     let found = match store::users::by_email(tx, realm, email)? {
         Some(user) => {
-            let taken = rows::of_user(tx, user.id)?.iter().any(|one| one.issuer == proven.url);
-            if taken || !proven.links || user.disabled_at.is_some() {
+            let taken = rows::of_user(tx, user.id)?.iter().any(|one| one.issuer == issuer);
+            let guarded = user.factor.since.is_some();
+            if taken || guarded || !proven.links || user.disabled_at.is_some() {
                 return Ok(None);
             }
             Found { user, linked: true }
@@ -66,7 +74,7 @@ fn link(tx: &mut SystemTx, tools: &Tools, proven: &Proven, user: UserId) -> Resu
     let identity = Identity {
         id: IdentityId::new(clock, random),
         user,
-        issuer: proven.url.clone(),
+        issuer: Identity::issuer_of(&proven.url, proven.environment),
         subject: proven.subject.clone(),
         name: proven.issuer.to_string(),
         email: proven.email.as_ref().map(Email::to_string),
@@ -82,8 +90,15 @@ fn link(tx: &mut SystemTx, tools: &Tools, proven: &Proven, user: UserId) -> Resu
 /// Ends a link of a person.
 ///
 /// # Errors
-/// `NotFound` where there is none, or it is another's; `Store`.
+/// `NotFound` where there is none, or it is another's; `LastWay` for the only one of who has no password; `Store`.
 pub(crate) fn unlink(tx: &mut SystemTx, user: UserId, id: IdentityId) -> Result<(), Error> {
+    let links = rows::of_user(tx, user)?;
+    if links.len() == 1
+        && links.iter().any(|link| link.id == id)
+        && store::users::one(tx, user)?.is_some_and(|user| user.password.is_none())
+    {
+        return Err(Error::LastWay);
+    }
     if !rows::delete(tx, user, id)? {
         return Err(Error::NotFound);
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use base::{SessionId, Timestamp, UserId};
+use base::{EnvironmentId, SessionId, Timestamp, UserId};
 use db::{Error, SystemTx};
 use serde_json::json;
 
@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     pub(crate) ip: Option<IpAddr>,
     /// With what.
     pub(crate) agent: Option<String>,
+    /// The one environment in which the proof holds; `None` for every one.
+    pub(crate) environment: Option<EnvironmentId>,
 }
 
 /// Begins a session; the oldest ends when there are too many.
@@ -39,6 +41,7 @@ pub(crate) fn begin(tx: &mut SystemTx, tools: &Tools, user: &User, entry: &Entry
         created_at: now,
         used_at: now,
         expires_at: now + SESSION_LIFE,
+        environment: entry.environment,
     };
     sessions::insert(tx, &session)?;
     let after = json!({ "user": user.id, "how": session.how, "ip": session.ip, "agent": session.agent });

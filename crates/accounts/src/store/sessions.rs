@@ -7,16 +7,17 @@ use super::SWEEP_ROWS;
 use crate::model::Session;
 
 const INSERT: Sql = Sql::One(
-    "INSERT INTO accounts_sessions (id, user_id, how, ip, agent, created_at, used_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)",
+    "INSERT INTO accounts_sessions (id, user_id, how, ip, agent, created_at, used_at, expires_at, \
+     environment) VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)",
 );
 const USED: Sql = Sql::One("UPDATE accounts_sessions SET used_at = $2, expires_at = $3 WHERE id = $1");
 const DELETE: Sql = Sql::One("DELETE FROM accounts_sessions WHERE id = $1");
 const ONE: Sql = Sql::One(
-    "SELECT id, user_id, how, ip, agent, created_at, used_at, expires_at FROM accounts_sessions WHERE id = $1",
+    "SELECT id, user_id, how, ip, agent, created_at, used_at, expires_at, environment FROM accounts_sessions \
+     WHERE id = $1",
 );
 const OF_USER: Sql = Sql::One(
-    "SELECT id, user_id, how, ip, agent, created_at, used_at, expires_at FROM accounts_sessions \
+    "SELECT id, user_id, how, ip, agent, created_at, used_at, expires_at, environment FROM accounts_sessions \
      WHERE user_id = $1 ORDER BY id LIMIT $2",
 );
 const EXPIRED: Sql =
@@ -32,7 +33,8 @@ pub(crate) fn insert(tx: &mut SystemTx, session: &Session) -> Result<(), Error> 
             session.ip.clone(),
             session.agent.clone(),
             session.created_at,
-            session.expires_at
+            session.expires_at,
+            session.environment
         ],
     )?;
     Ok(())
@@ -73,5 +75,6 @@ fn read(row: &Row) -> Result<Session, Error> {
         created_at: row.get(5)?,
         used_at: row.get(6)?,
         expires_at: row.get(7)?,
+        environment: row.get(8)?,
     })
 }

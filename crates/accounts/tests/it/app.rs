@@ -315,6 +315,7 @@ impl App {
     pub(crate) fn proven(&self, issuer: &str, subject: &str, email: Option<&str>) -> Proven {
         Proven {
             project: self.project,
+            environment: None,
             issuer: testkit::slug(issuer),
             url: format!("https://{issuer}.example.com"),
             subject: subject.to_owned(),

@@ -53,6 +53,25 @@ fn step(app: &App) {
 }
 
 #[tokio::test]
+async fn a13_an_address_links_no_account_that_has_a_second_factor() {
+    apps(|app| async move {
+        let (_, tokens) = app.join("ada@acme.example", Role::Viewer).await;
+        let ada = app.person(&tokens);
+        let (_, codes) = enable(&app, &ada).await;
+        let come = async || app.accounts.proven(app.proven("corp", "s-1", Some("ada@acme.example"))).await;
+        assert_eq!(come().await, Ok(None), "whoever has the mailbox would get around the factor");
+        let proof = json!({"password": PASSWORD, "code": codes[0]});
+        ada.post(&format!("{MFA}/disable"), proof).await.ok(204);
+        let linked = come().await.unwrap().unwrap();
+        assert_eq!(json!(linked.user), tokens["user"]["id"]);
+        // Who was linked before goes on by it.
+        enable(&app, &ada).await;
+        assert!(come().await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a17_a_code_is_good_once() {
     apps(|app| async move {
         let (_, tokens) = app.join("ada@acme.example", Role::Viewer).await;

@@ -1,12 +1,12 @@
 //! People who come by an external issuer, and what a stranger makes of their sessions.
 
 use authority::Role;
-use base::codes;
+use base::{EnvironmentId, codes};
 use ports::{Proven, SignIn as _};
 use serde_json::{Value, json};
 use web::Surface;
 
-use crate::app::{PASSWORD, apps, apps_at};
+use crate::app::{PASSWORD, apps, apps_at, claims};
 
 const IDENTITIES: &str = "/api/v1/auth/identities";
 const ADA: &str = "ada@acme.example";
@@ -75,6 +75,52 @@ async fn a_person_sees_and_ends_their_own_links_alone() {
         let user = format!("/api/v1/users/{}", tokens["user"]["id"].as_str().unwrap());
         app.app.operator().delete(&user).await.ok(204);
         assert_eq!(app.accounts.proven(app.proven("corp", "s-2", None)).await, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a12_who_came_by_an_issuer_of_one_environment_is_signed_in_there_alone() {
+    apps(|app| async move {
+        let (_, tokens) = app.join(ADA, Role::Owner).await;
+        assert_eq!(claims(&tokens)["environment"], Value::Null);
+        let place = Some(EnvironmentId::from_uuid_bytes([5; 16]));
+        let bound = Proven { environment: place, ..app.proven("corp", "s-1", Some(ADA)) };
+        let who = app.accounts.proven(bound.clone()).await.unwrap().unwrap();
+        assert_eq!(who.environment, place);
+        let first = app.accounts.tokens(&who, None).await.unwrap();
+        assert_eq!(claims(&first)["environment"], json!(place));
+        let next = app.refresh(&first).await.ok(200);
+        assert_eq!(claims(&next)["environment"], json!(place), "nor does refreshing free it");
+        assert_eq!(app.accounts.session(who.session).await.unwrap().unwrap().environment, place);
+        // The same word of the project's issuer is another's: what one environment linked opens nothing elsewhere.
+        let everywhere = app.proven("corp", "s-1", None);
+        assert_eq!(app.accounts.proven(everywhere).await, Ok(None));
+        let listed = app.person(&tokens).get(IDENTITIES).await.ok(200);
+        assert_eq!(listed["data"][0]["url"], "https://corp.example.com");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a13_the_last_way_in_of_a_person_without_a_password_stays() {
+    apps(|app| async move {
+        app.invite(app.acme, ADA, Role::Viewer).await;
+        let come = async |issuer: &str| {
+            let who = app.accounts.proven(app.proven(issuer, "s-1", Some(ADA))).await.unwrap().unwrap();
+            app.accounts.tokens(&who, None).await.unwrap()
+        };
+        let ada = app.person(&come("corp").await);
+        let path = async |place: usize| {
+            let listed = ada.get(IDENTITIES).await.ok(200);
+            format!("{IDENTITIES}/{}", listed["data"][place]["id"].as_str().unwrap())
+        };
+        ada.delete(&path(0).await).await.problem(&codes::CONFLICT);
+        come("second").await;
+        ada.delete(&path(0).await).await.ok(204);
+        ada.delete(&path(0).await).await.problem(&codes::CONFLICT);
+        let unknown = format!("{IDENTITIES}/{}", accounts::model::IdentityId::from_uuid_bytes([9; 16]));
+        ada.delete(&unknown).await.problem(&codes::NOT_FOUND);
     })
     .await;
 }

@@ -161,6 +161,18 @@ fn nobody_can_hand_out_more_than_they_hold() {
 }
 
 #[test]
+fn a12_a_role_of_an_environment_that_is_not_there_yet_is_within_none_that_lacks_it() {
+    let custom = |texts: &[&str]| {
+        Role::Custom(texts.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect())
+    };
+    let own = custom(&["read:*", "*:*@test", "write:members"]);
+    assert!(custom(&["write:*@test"]).within(&own, &[slug("test")]));
+    assert!(!custom(&["write:*@production"]).within(&own, &[slug("test")]), "it may be made tomorrow");
+    assert!(!Role::Developer.within(&own, &[slug("test")]), "development may be made tomorrow");
+    assert!(custom(&["write:jobs@production"]).within(&Role::Admin, &[]));
+}
+
+#[test]
 fn the_matrix_has_a_line_a_permission() {
     let matrix = permissions::matrix();
     assert_eq!(matrix.lines().count(), permissions::ALL.len() + 1);

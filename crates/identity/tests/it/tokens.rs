@@ -113,6 +113,34 @@ async fn an_access_token_is_its_user_in_its_tenant() {
 }
 
 #[tokio::test]
+async fn a12_a_token_of_one_environment_is_nobodys_in_another() {
+    apps(|app| async move {
+        let bound = json!({"environment": app.development, "role": "owner"});
+        let ada = client(&app, bound.clone());
+        let me = ada.get("/api/v1/me").await.ok(200);
+        assert_eq!(me["environment"], json!(app.development));
+        ada.post("/api/v1/tenants/acme/keys", json!({"name": "mine", "role": "viewer"})).await.ok(201);
+        let elsewhere = ada.clone().with("switchyard-environment", "production");
+        elsewhere.get("/api/v1/tenants/acme/keys").await.problem(&codes::FORBIDDEN);
+        // Nor does it hand out there what it has here.
+        let up = json!({"email": "eve@example.com", "role": "viewer"});
+        ada.post("/api/v1/tenants/acme/members", up).await.problem(&codes::ROLE_EXCEEDS);
+        let token = sign(&app, &changed(&app, bound));
+        let here = app.tokens.check(app.development, &token);
+        assert!(matches!(here, TokenVerdict::Valid(_)), "{here:?}");
+        let there = app.tokens.check(app.production, &token);
+        assert!(matches!(there, TokenVerdict::Refused(_)), "{there:?}");
+        for odd in [json!("development"), json!(5), json!(app.acme)] {
+            is_refused(&app, &sign(&app, &changed(&app, json!({"environment": odd}))), "no environment")
+                .await;
+        }
+        let team = json!({"operator": true, "project": null, "tenant": null, "environment": app.development});
+        is_refused(&app, &sign(&app, &changed(&app, team)), "the team is everywhere").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_operators_token_has_its_role_and_no_tenant() {
     apps(|app| async move {
         let team = |role: &str| {

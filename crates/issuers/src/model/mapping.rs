@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authority::Role;
-use base::{Email, IssuerId, Slug, TenantId, Timestamp};
+use base::{Email, EnvironmentId, IssuerId, Slug, TenantId, Timestamp};
 use ports::{TokenIdentity, TokenSource, TokenTenant};
 use serde_json::Value;
 use tokens::{Claims, Invalid, Verified};
@@ -25,7 +25,7 @@ const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
 /// [`Invalid`], the first thing that does not hold.
 pub fn judge(
     rules: &Rules,
-    (id, name): (IssuerId, &Slug),
+    (id, name, environment): (IssuerId, &Slug, Option<EnvironmentId>),
     verified: &Verified,
     now: Timestamp,
 ) -> Result<TokenIdentity, Invalid> {
@@ -52,6 +52,7 @@ pub fn judge(
         source: TokenSource::External(id),
         subject: format!("{name}|{user}"),
         email: proven_email(rules, claims)?.map(|email| email.to_string()),
+        environment,
         tenant,
         role,
         operator: false,

@@ -129,6 +129,12 @@ impl Exchange<'_> {
         if now.since(issued) > FLOW_TIME_MAX + LEEWAY {
             return Err(ExchangeError::Token("the token was made too long ago"));
         }
+        if let Some(from) = flow.proof_from() {
+            let proven = claims.time("auth_time").map_err(invalid)?;
+            if proven.is_none_or(|proven| proven + LEEWAY < from) {
+                return Err(ExchangeError::Token("the issuer does not say that you proved anew who you are"));
+            }
+        }
         Ok(())
     }
 

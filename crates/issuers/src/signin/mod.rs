@@ -114,9 +114,13 @@ pub(crate) struct Leading {
     #[serde(default)]
     #[schemars(length(max = 2_000))]
     next: Option<String>,
-    /// Whether the person is to prove anew who they are.
+    /// Whether the person is to prove anew who they are; an issuer that does not say when they did (`auth_time`) signs
+    /// nobody in then.
     #[serde(default)]
     anew: Option<bool>,
+    /// Whether the person is to choose among the accounts that they have at the issuer.
+    #[serde(default)]
+    choose: Option<bool>,
 }
 
 /// Where a sign-in by an issuer begins.
@@ -131,7 +135,8 @@ fn is_own_path(path: &str) -> bool {
 }
 
 async fn start(state: Arc<State>, call: Call<(), Leading>) -> Result<Reply<()>, Problem> {
-    let Leading { next, anew } = &call.query;
+    let Leading { next, anew, choose } = &call.query;
+    let anew = *anew == Some(true);
     if next.as_deref().is_some_and(|next| !is_own_path(next)) {
         return Err(Problem::new(&codes::BAD_REQUEST).fault("/query/next", "a path of this host is expected"));
     }
@@ -143,7 +148,7 @@ async fn start(state: Arc<State>, call: Call<(), Leading>) -> Result<Reply<()>, 
     let authorization = known.endpoints.authorization.as_deref();
     let authorization = authorization.ok_or_else(|| unavailable("the issuer signs nobody in"))?;
     let secret = state.random.array::<{ flow::SECRET_BYTES }>();
-    let flow = Flow::begin(secret, live.id, environment.id, state.clock.now());
+    let flow = Flow::begin(secret, live.id, environment.id, anew, state.clock.now());
     let scopes = ["openid", "email"].into_iter().chain(live.definition.scopes.iter().map(String::as_str));
     let scopes = scopes.collect::<Vec<&str>>().join(" ");
     let (nonce, challenge) = (flow.nonce(), flow.challenge());
@@ -157,8 +162,11 @@ async fn start(state: Arc<State>, call: Call<(), Leading>) -> Result<Reply<()>, 
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ];
-    if *anew == Some(true) {
-        query.push(("prompt", "login"));
+    if anew {
+        // With `max_age` the issuer has to say when the person proved it (OpenID Connect Core 1.0, 2).
+        query.extend([("prompt", "login"), ("max_age", "0")]);
+    } else if *choose == Some(true) {
+        query.push(("prompt", "select_account"));
     }
     let joint = if authorization.contains('?') { '&' } else { '?' };
     let cookie = Cookie::new(COOKIE, URL_SAFE_NO_PAD.encode(secret)).max_age(FLOW_TIME_MAX);
@@ -225,6 +233,7 @@ async fn signed_in(state: &State, call: &Call<(), Returned>) -> Result<SignedIn,
     };
     let proven = Proven {
         project: live.project,
+        environment: live.environment,
         issuer: live.name.clone(),
         url: live.definition.url.clone(),
         subject,

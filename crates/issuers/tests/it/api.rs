@@ -1,5 +1,6 @@
 //! Issuers by API and by project file.
 
+use authority::{Pattern, Role};
 use base::codes;
 use ports::{ApplyError, Change, TokenVerdict};
 use serde_json::{Value, json};
@@ -108,6 +109,36 @@ async fn the_file_manages_the_issuers_of_its_environment() {
         let other = json!({ "corp": { "url": issuer.url, "audiences": ["b"], "algorithms": ["EdDSA"] } });
         assert_eq!(app.apply("development", other).await.unwrap(), [Change::changed("issuer corp")]);
         assert_eq!(app.apply("development", Value::Null).await.unwrap(), [Change::removed("issuer corp")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a12_who_may_change_one_environment_trusts_no_issuer_in_all_of_them() {
+    apps(|app| async move {
+        let (issuer, own, whole) = (Issuer::start(1).await, Issuer::start(2).await, Issuer::start(3).await);
+        let place = app.environment("development").to_string();
+        let developer = |patterns: Role| app.app.operator_as(patterns).with("switchyard-environment", &place);
+        let custom = ["read:*", "*:*@development"].map(|text| Pattern::parse(text).unwrap());
+        let body = json!({ "name": "evil", "url": issuer.url, "audiences": ["a"], "algorithms": ["EdDSA"] });
+        let secret = json!({ "client_secret": "x" });
+        let own = json!({ "own": { "url": own.url, "client_id": "c" } });
+        app.apply("development", own).await.unwrap();
+        let whole = json!({ "name": "corp", "url": whole.url });
+        app.operator("development").post(ISSUERS, whole).await.ok(201);
+        for role in [Role::Developer, Role::Custom(custom.to_vec())] {
+            let developer = developer(role);
+            developer.get("/api/v1/issuers/corp").await.ok(200);
+            developer.post(ISSUERS, body.clone()).await.problem(&codes::FORBIDDEN);
+            let changed = json!({ "url": issuer.url });
+            developer.put("/api/v1/issuers/corp", changed).await.problem(&codes::FORBIDDEN);
+            developer.delete("/api/v1/issuers/corp").await.problem(&codes::FORBIDDEN);
+            developer.put("/api/v1/issuers/corp/secret", secret.clone()).await.problem(&codes::FORBIDDEN);
+            // Of what its environment alone trusts it may set the secret.
+            developer.put("/api/v1/issuers/own/secret", secret.clone()).await.ok(200);
+        }
+        let admin = app.app.operator_as(Role::Admin).with("switchyard-environment", &place);
+        admin.post(ISSUERS, body).await.ok(201);
     })
     .await;
 }

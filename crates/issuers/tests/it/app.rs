@@ -45,8 +45,8 @@ impl SignIn for World {
         self.proven.lock().unwrap().push((project, email.to_string(), issuer.to_string()));
         let (user, session) = self.user;
         let known = email.as_str() == "ada@example.com";
-        let signed_in =
-            SignedIn { user, email, name, session, at: testkit::start(), memberships: Vec::new() };
+        let (at, memberships) = (testkit::start(), Vec::new());
+        let signed_in = SignedIn { user, email, name, session, at, environment: None, memberships };
         Box::pin(async move { Ok(known.then_some(signed_in)) })
     }
 

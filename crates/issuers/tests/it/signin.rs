@@ -296,8 +296,10 @@ async fn a_browser_goes_on_where_it_began_with_a_new_cookie_and_reads_why_it_may
         let issuer = trusting(&app).await;
         let next = "/oauth2/authorize?client_id=cli_1&state=a%26b";
         let trip = leading(&app, next, "&anew=true").await;
-        assert_eq!(trip.query["prompt"], "login", "a fresh proof is asked for at the issuer");
-        gives(&issuer, person(&trip));
+        assert_eq!((trip.query["prompt"].as_str(), trip.query["max_age"].as_str()), ("login", "0"));
+        let mut claims = person(&trip);
+        claims["auth_time"] = json!(testkit::start().seconds());
+        gives(&issuer, claims);
         let answer = back(&app, &trip, &format!("code=c&state={}", trip.state())).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (303, next));
         assert_eq!(cookie(&answer, SESSION).as_deref(), Some("new-after-old"), "A18: never the one it had");
@@ -317,6 +319,60 @@ async fn a_browser_goes_on_where_it_began_with_a_new_cookie_and_reads_why_it_may
             assert!(answer.text.contains(way), "{}", answer.text);
             assert_eq!(cookie(&answer, SESSION), None);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a13_an_old_proof_at_the_issuer_is_not_taken_for_a_new_one() {
+    apps(|app| async move {
+        let issuer = trusting(&app).await;
+        let now = testkit::start().seconds();
+        for (proven, status) in [
+            (json!(null), 403),
+            (json!("now"), 403),
+            (json!(now - 3_600), 403),
+            (json!(now - 31), 403),
+            (json!(now), 200),
+        ] {
+            let trip = away(&app, &format!("{START}?anew=true")).await;
+            let mut claims = person(&trip);
+            claims["auth_time"] = proven.clone();
+            if proven.is_null() {
+                claims.as_object_mut().unwrap().remove("auth_time");
+            }
+            gives(&issuer, claims);
+            let answer = back(&app, &trip, &format!("code=c&state={}", trip.state())).await;
+            assert_eq!(answer.status.as_u16(), status, "{proven}: {}", answer.text);
+        }
+        // Who may come with an older proof need not say when it was.
+        let trip = away(&app, &format!("{START}?choose=true")).await;
+        assert_eq!(trip.query["prompt"], "select_account");
+        gives(&issuer, person(&trip));
+        back(&app, &trip, &format!("code=c&state={}", trip.state())).await.ok(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a12_what_an_issuer_of_one_environment_proves_counts_there_alone() {
+    apps(|app| async move {
+        let issuer = Issuer::start(1).await;
+        let corp = json!({
+            "url": issuer.url, "algorithms": ["EdDSA"], "client_id": "client", "audiences": ["client"],
+            "claims": { "tenant": "org" }, "default_role": "owner",
+        });
+        app.apply("development", json!({ "corp": corp })).await.unwrap();
+        app.fetched("development", "corp").await;
+        let trip = away(&app, START).await;
+        gives(&issuer, person(&trip));
+        back(&app, &trip, &format!("code=c&state={}", trip.state())).await.ok(200);
+        let whole = app.world.whole.lock().unwrap()[0].clone();
+        assert_eq!(whole.environment, Some(app.environment("development")));
+        let mut claims = person(&trip);
+        claims["org"] = json!("acme");
+        let identity = app.valid("development", &issuer.token(claims)).await;
+        assert_eq!(identity.environment, Some(app.environment("development")));
     })
     .await;
 }

@@ -90,8 +90,9 @@ pub(crate) fn ways(state: &State, place: &Place, request: &Request) -> Vec<(Stri
     if next.len() > NEXT_BYTES_MAX {
         return Vec::new();
     }
-    let anew = request.anew.then_some(("anew", "true"));
-    let query = |path: &str| with_query(path, [("next", next.as_str())].into_iter().chain(anew));
+    let asked = if request.asks_for_proof() { Some("anew") } else { request.anew.then_some("choose") };
+    let asked = asked.map(|name| (name, "true"));
+    let query = |path: &str| with_query(path, [("next", next.as_str())].into_iter().chain(asked));
     let offered = state.issuers.offered(place.environment);
     offered.into_iter().map(|one| (one.name, query(&one.path))).collect()
 }

@@ -50,6 +50,9 @@ impl Issue<'_> {
             "iat_us": self.at.micros().rem_euclid(1_000_000),
             "exp": self.expiry(),
         });
+        if let Some(environment) = self.who.environment {
+            claims["environment"] = environment.to_string().into();
+        }
         self.name(&mut claims);
         sign(state, SigningAlgorithm::EdDsa, ACCESS_TYP, &claims)
     }

@@ -226,6 +226,12 @@ impl Request {
         })
     }
 
+    /// Whether the client asks for a proof that is new, or no older than it says; the choice of an account is none.
+    pub(crate) fn asks_for_proof(&self) -> bool {
+        let mut prompts = self.params.prompt.as_deref().unwrap_or_default().split_whitespace();
+        self.max_age.is_some() || prompts.any(|one| one == "login")
+    }
+
     /// A refusal for the client.
     pub(crate) fn refuse(&self, error: &'static str, description: &str) -> Answer {
         Answer::of(&self.redirect_uri, self.params.state.as_deref()).error(error, description)

@@ -83,6 +83,7 @@ impl World {
             name: name.to_owned(),
             session: SessionId::from_uuid_bytes([0; 16]),
             at: base::Clock::now(&self.clock),
+            environment: None,
             memberships: tenants.iter().map(membership).collect(),
         };
         self.people.lock().unwrap().insert(email.to_owned(), who);
@@ -174,6 +175,7 @@ impl TokenCheck for World {
             },
             subject: claims.required("sub").unwrap().to_owned(),
             email: None,
+            environment: None,
             tenant: Some(TokenTenant::Id(TenantId::parse(claims.required("tenant").unwrap()).unwrap())),
             role: None,
             operator: false,

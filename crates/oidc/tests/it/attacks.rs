@@ -296,10 +296,15 @@ async fn the_page_offers_issuers_and_leads_back_to_the_same_request() {
         let wrong = browser.fill(&page, &[("email", "ada@example.com"), ("password", "not this one")]).await;
         assert_eq!((wrong.status.as_u16(), way(&wrong.text)), (401, plain.clone()));
         // What asks for a new proof asks the issuer for it, and not once more on the way back: that would never end.
-        for more in [[("prompt", "login")], [("max_age", "0")]] {
+        for more in [[("prompt", "login")], [("max_age", "0")], [("prompt", "login select_account")]] {
             let page = client.send(&mut browser, &more).await;
             assert_eq!(way(&page.text), format!("{plain}&amp;anew=true"), "{more:?}");
         }
+        // Nor does a proof that is too old become a new one because the issuer still knows the browser.
+        let aged = way(&client.send(&mut browser, &[("max_age", "60")]).await.text);
+        assert!(aged.contains("max_age%3D60") && aged.ends_with("&amp;anew=true"), "{aged}");
+        let chosen = way(&client.send(&mut browser, &[("prompt", "select_account")]).await.text);
+        assert_eq!(chosen, format!("{plain}&amp;choose=true"));
         // A request that is too long to be kept in a cookie has the password alone.
         let page = client.send(&mut browser, &[("state", &"s".repeat(1_900))]).await;
         assert!(page.status == 200 && !page.text.contains("Continue with"), "{}", page.text);
