@@ -109,7 +109,9 @@ fn dates_of_http_are_read_in_their_three_forms() {
     let at = |text: &str| Timestamp::parse(text).expect("a time");
     let now = at("2026-11-20T17:05:00Z");
     let read = |text: &str| Timestamp::parse_http(text, now);
-    for same in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+    for same in
+        ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+    {
         assert_eq!(read(same), Ok(at("1994-11-06T08:49:37Z")), "{same}");
     }
     assert_eq!(read("Thursday, 01-Oct-76 00:00:00 GMT"), Ok(at("2076-10-01T00:00:00Z")), "50 years ahead");

@@ -186,6 +186,42 @@ mod tests {
         }
     }
 
+    /// Zones whose clocks change at midnight, by half an hour, or that left out a day, over years in which they did.
+    #[test]
+    fn periods_follow_each_other_without_gap_whatever_clocks_do() {
+        let zones = [
+            ("Africa/Cairo", "2026-01-01T00:00:00Z"),
+            ("America/Havana", "2026-01-01T00:00:00Z"),
+            ("America/Santiago", "2026-01-01T00:00:00Z"),
+            ("Asia/Beirut", "2026-01-01T00:00:00Z"),
+            ("Australia/Lord_Howe", "2026-01-01T00:00:00Z"),
+            ("Pacific/Apia", "2011-09-01T00:00:00Z"),
+        ];
+        for ((zone, from), anchor) in zones.into_iter().zip([1, 28, 5, 29, 15, 28]) {
+            let calendar = Calendar::new(zone, anchor);
+            for period in [MeterPeriod::Day, MeterPeriod::Month] {
+                let mut span = calendar.span(period, at(from));
+                while span.from < at(from).micros() + 366 * 24 * HOUR_MICROS {
+                    assert!(span.from < span.until, "{zone} {period:?} {span:?}");
+                    assert_eq!((span.from % BUCKET_MICROS, span.until % BUCKET_MICROS), (0, 0), "{zone}");
+                    for inside in [span.from, i64::midpoint(span.from, span.until), span.until - 1] {
+                        let again = calendar.span(period, Timestamp::from_micros(inside));
+                        assert_eq!(again, span, "{zone} {period:?}");
+                    }
+                    let next = calendar.span(period, Timestamp::from_micros(span.until));
+                    assert_eq!(span.until, next.from, "{zone} {period:?}");
+                    span = next;
+                }
+            }
+            // Of an hour that the clock goes through twice or leaves in its middle, each moment is in its own all the same.
+            for quarter in 0..366 * 24 * 4 {
+                let moment = Timestamp::from_micros(at(from).micros() + quarter * BUCKET_MICROS);
+                let hour = calendar.span(MeterPeriod::Hour, moment);
+                assert!(hour.holds(moment) && hour.until - hour.from == HOUR_MICROS, "{zone} {hour:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_billing_period_begins_on_the_anchor_day() {
         let month = |anchor, moment| span("Europe/Berlin", anchor, MeterPeriod::Month, moment);
