@@ -43,8 +43,7 @@ impl Inner {
             }
             // What a former process began goes on; nothing is added to it by others.
             let limited = memory.all().filter(|queue| queue.has_limits());
-            let left =
-                limited.filter(|queue| !is_alone || !queue.is_counted || queue.active_elsewhere > 0);
+            let left = limited.filter(|queue| !is_alone || !queue.is_counted || queue.active_elsewhere > 0);
             let queues: Vec<i64> = left.map(|queue| queue.number).collect();
             (memory.name.clone(), is_alone, queues)
         };
@@ -118,7 +117,8 @@ impl Memory {
             let mut tenants: HashMap<String, u64> = HashMap::new();
             let mut total = 0;
             // One that ran here and was claimed elsewhere since then has another fence.
-            let is_own = |id: &JobId, fence| self.running.get(id).is_some_and(|running| running.fence == fence);
+            let is_own =
+                |id: &JobId, fence| self.running.get(id).is_some_and(|running| running.fence == fence);
             for (_, _, tenant) in jobs.into_iter().filter(|(id, fence, _)| !is_own(id, *fence)) {
                 total += 1;
                 *tenants.entry(tenant).or_default() += 1;

@@ -140,6 +140,7 @@ impl Inner {
         let in_vain = {
             let mut memory = self.memory.lock();
             memory.in_flight -= 1;
+            memory.doubt(error);
             memory.undo(plan);
             memory.asked_in_vain(plan)
         };

@@ -76,7 +76,7 @@ pub(crate) struct Memory {
     pub(crate) alone: Option<Arc<str>>,
     /// Nothing is claimed until another process's name is out of the way.
     pub(crate) is_contested: bool,
-    /// Others changed what is counted here, and what was counted since then was not found to be right.
+    /// What is counted here may have changed otherwise, and was not found to be right since then.
     pub(crate) is_off: bool,
     /// Jobs that ended or were removed since their rows were last cleared away.
     pub(crate) gone: u64,
@@ -215,6 +215,12 @@ impl Memory {
         let bytes: usize =
             self.queues.iter().flatten().flat_map(|queue| &queue.lanes).map(|l| l.window.bytes()).sum();
         self.is_short = bytes > WINDOW_BYTES_MAX;
+    }
+
+    /// A transaction failed. Where its answer was lost, it may have happened all the same.
+    pub(crate) fn doubt(&mut self, error: &Error) {
+        let is_lost = matches!(error, Error::Store(db::Error::Unavailable(_) | db::Error::Timeout));
+        self.is_off |= self.is_shared && is_lost;
     }
 
     /// Sets what the store counted, and answers whether it was known already. Windows are filled later.

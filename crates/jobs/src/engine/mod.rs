@@ -237,7 +237,11 @@ impl Inner {
             inner.apply_after(tx, effects);
             Ok(value)
         };
-        self.db.write_hot(&self.ctx, run).await
+        let outcome = self.db.write_hot(&self.ctx, run).await;
+        if let Err(error) = &outcome {
+            self.memory.lock().doubt(error);
+        }
+        outcome
     }
 
     /// Has memory follow once the transaction is durable.

@@ -2,14 +2,18 @@
 #![expect(clippy::disallowed_methods, reason = "a test spawns on its own runtime, which ends with it")]
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{EnvironmentId, ManualClock};
-use db::{Db, Kind, Options, Sql, SystemTx};
+use db::{Db, Kind, Location, Options, Sql, SystemTx};
 use jobs::{Claimed, Deps, Draft, Engine, JobStatus, Limits, QueueKey, QueueSettings, Scope};
 use lifecycle::Stop;
 use ports::{Enqueue, EnqueueError, NewJob, QueueRef};
 use serde_json::json;
 use testkit::Store;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{draft, secs, slug, yards};
 
@@ -55,16 +59,13 @@ struct Other {
     _tasks: tokio::task::JoinSet<()>,
 }
 
-async fn other(store: &Store, clock: &ManualClock) -> Other {
+/// An engine with a store of its own.
+async fn apart(store: &Store, clock: &ManualClock, with: impl FnOnce(Options) -> Options) -> Engine {
     let random = base::SeededRandom::shared(4_711);
-    let options = Options::new(
-        store.location.clone(),
-        clock.shared(),
-        random.clone(),
-        store.vault.clone(),
-        vec![jobs::MIGRATIONS],
-    );
-    let db = Db::open(options).await.unwrap();
+    let migrations = vec![jobs::MIGRATIONS];
+    let options =
+        Options::new(store.location.clone(), clock.shared(), random.clone(), store.vault.clone(), migrations);
+    let db = Db::open(with(options)).await.unwrap();
     let deps = Deps {
         db,
         clock: clock.shared(),
@@ -73,11 +74,67 @@ async fn other(store: &Store, clock: &ManualClock) -> Other {
         tenants: None,
         built_in: Vec::new(),
     };
-    let engine = Engine::open(deps).await.unwrap();
+    Engine::open(deps).await.unwrap()
+}
+
+async fn other(store: &Store, clock: &ManualClock) -> Other {
+    let engine = apart(store, clock, |options| options).await;
     let mut tasks = tokio::task::JoinSet::new();
     let runs = engine.clone();
     tasks.spawn(async move { runs.run(Stop::never()).await });
     Other { engine, _tasks: tasks }
+}
+
+/// Passes on to the server what it is told; its answers while `is_deaf` does not say otherwise.
+async fn deaf(listener: TcpListener, server: String, is_deaf: Arc<AtomicBool>) {
+    let mut lines = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let (mut answers, mut to_server) = TcpStream::connect(&server).await.unwrap().into_split();
+        let (mut asked, mut to_client) = client.into_split();
+        lines.spawn(async move { drop(tokio::io::copy(&mut asked, &mut to_server).await) });
+        let is_deaf = is_deaf.clone();
+        lines.spawn(async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(read @ 1..) = answers.read(&mut buffer).await {
+                if !is_deaf.load(Ordering::SeqCst) {
+                    drop(to_client.write_all(&buffer[..read]).await);
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_commit_was_not_answered_is_counted_once_it_is_known() {
+    yards(QueueSettings::default(), |yard| async move {
+        let Location::Postgres { url } = &yard.store.location else { return };
+        let url = url.expose();
+        let server = url.split(['@', '/']).rev().nth(1).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = url.replace(server, &listener.local_addr().unwrap().to_string());
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let mut proxy = tokio::task::JoinSet::new();
+        proxy.spawn(deaf(listener, server.to_owned(), is_deaf.clone()));
+        let location = Location::Postgres { url: base::Secret::new(through) };
+        // One connection, on which all statements are known when its answers are lost.
+        let impatient = |options| Options { location, lanes: 1, statement_max: secs(1), ..options };
+        let engine = apart(&yard.store, &yard.clock, impatient).await;
+        for number in 0..2 {
+            engine.tick().await.unwrap();
+            engine.enqueue(&yard.queue, yard.all, vec![draft(number)]).await.unwrap();
+        }
+        is_deaf.store(true, Ordering::SeqCst);
+        let lost = engine.enqueue(&yard.queue, yard.all, vec![draft(2)]).await;
+        assert!(matches!(lost, Err(jobs::Error::Store(_))), "{lost:?}");
+        is_deaf.store(false, Ordering::SeqCst);
+        assert_eq!(engine.status(&yard.queue, yard.all).await.unwrap().waiting, 3);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            seen.extend(super::numbers(&engine.claim(yard.request(10)).await.unwrap()));
+        }
+        assert_eq!(seen, [0, 1, 2]);
+    })
+    .await;
 }
 
 /// Until `limit` jobs came out; each process claims in turn.
