@@ -61,6 +61,7 @@ pub use export::{ExportReport, TableCount};
 pub use idempotency::Remembered;
 pub use import::{ImportError, import};
 pub use lease::{Epoch, LEASE_LOST, Lease};
+pub use lock::Lock as FolderLock;
 pub use migrate::{Migration, MigrationSet};
 pub use signal::{Signal, SignalReceiver};
 pub use sql::Sql;

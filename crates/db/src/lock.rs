@@ -1,4 +1,4 @@
-//! `<data-dir>/lock`: one process owns an embedded store.
+//! `<data-dir>/lock`: one process owns an embedded store, or the services of a data folder whose store is elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -20,13 +20,16 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Held until dropped. The kernel releases it when the process ends, however it ends; the file stays.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     file: File,
 }
 
 impl Lock {
     /// Makes the data folder when missing, proves that it can be written, and takes the lock.
-    pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
+    ///
+    /// # Errors
+    /// Another process has it; or the folder cannot be written.
+    pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let unwritable =
             |error: std::io::Error| OpenError::Unwritable { dir: dir.into(), reason: error.to_string() };
         std::fs::create_dir_all(dir).map_err(unwritable)?;

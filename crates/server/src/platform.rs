@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{SharedClock, SystemClock, SystemRandom};
 use config::{LogFormat, ServerSettings};
-use db::Db;
+use db::{Db, FolderLock};
 use identity::OperatorKey;
 use lifecycle::{Listeners, Readiness, Signal, Signals, Supervisor, TaskKind};
 use module::{CliError, ControlClient, Health, HealthCheck, Module, Output};
@@ -44,6 +44,7 @@ pub(crate) struct Platform {
     log: Option<LogHandle>,
     // Removes its file when the platform is dropped.
     _listeners: Listeners,
+    _folder: Option<FolderLock>,
 }
 
 impl Platform {
@@ -60,6 +61,7 @@ impl Platform {
         let clock = SystemClock::shared();
         let random = SystemRandom::shared();
         let (db, vault) = store::open(settings, &clock, &random).await?;
+        let folder = store::own_folder(settings, roles)?;
         let sockets = Sockets::bind(settings, roles).await?;
         let held = Arc::new(sockets.held()?);
         let metrics = Metrics::new();
@@ -104,6 +106,7 @@ impl Platform {
                 metrics,
                 log,
                 _listeners: parts.listeners,
+                _folder: folder,
             }),
             Err(error) => {
                 if services.has_taken_over() {

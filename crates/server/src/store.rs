@@ -4,12 +4,13 @@ use std::path::Path;
 
 use base::{SharedClock, SharedRandom};
 use config::ServerSettings;
-use db::{Db, Location, Options};
+use db::{Db, FolderLock, Location, Options};
 use module::CliError;
 use vault::{MasterKey, Vault};
 
 use crate::capabilities;
 use crate::error::failed;
+use crate::roles::Roles;
 
 /// Where the settings say the store is.
 pub(crate) fn location(settings: &ServerSettings) -> Location {
@@ -81,6 +82,20 @@ pub(crate) async fn open(
         Some(reason) => Err(CliError::failure(format!("the store is sealed: {reason}")).next(
             "Put the installation's own master.key back, or give it as SWITCHYARD_MASTER_KEY. Nothing was changed.",
         )),
+    }
+}
+
+/// The data folder for the process that runs its services, where the store is not in it and has it locked already: so that
+/// there is one such process, and the command line finds it.
+///
+/// # Errors
+/// Another process has it.
+pub(crate) fn own_folder(settings: &ServerSettings, roles: Roles) -> Result<Option<FolderLock>, CliError> {
+    match location(settings) {
+        Location::Postgres { .. } if roles.runtime => {
+            FolderLock::take(&settings.data_dir).map(Some).map_err(|e| failed("take the data folder", &e))
+        }
+        Location::Postgres { .. } | Location::Sqlite { .. } => Ok(None),
     }
 }
 

@@ -37,10 +37,19 @@ pub(crate) async fn find(session: &Session) -> Option<Running> {
     Some(Running { pid, gateway: listeners.get("gateway").copied() })
 }
 
-/// The process id in the lock file, if that process lives.
+/// The process id in the lock file, if that process lives and has the file open: after a crash another one may have its number.
 pub(crate) fn holder(data_dir: &Path) -> Option<u32> {
-    let pid: u32 = std::fs::read_to_string(data_dir.join("lock")).ok()?.trim().parse().ok()?;
-    is_alive(pid).then_some(pid)
+    let lock = data_dir.join("lock");
+    let pid: u32 = std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
+    (is_alive(pid) && has_open(pid, &lock)).then_some(pid)
+}
+
+/// Whether a process has a file open; true where that is not ours to see.
+fn has_open(pid: u32, file: &Path) -> bool {
+    let (Ok(file), Ok(open)) = (file.canonicalize(), std::fs::read_dir(format!("/proc/{pid}/fd"))) else {
+        return true;
+    };
+    open.flatten().any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|to| to == file))
 }
 
 /// The file by whose lock one process alone replaces the Switchyard of a data folder.
@@ -102,4 +111,20 @@ pub(crate) async fn gone(
             "`switchyard logs` may tell why; `kill -9 {pid}` ends it, and loses nothing acknowledged."
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_another_process_has_by_now_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(holder(folder.path()), None, "there is no file");
+        let (lock, own) = (folder.path().join("lock"), std::process::id());
+        std::fs::write(&lock, format!("{own}\n")).unwrap();
+        assert_eq!(holder(folder.path()), None, "it lives, and has nothing to do with the folder");
+        let _held = File::open(&lock).unwrap();
+        assert_eq!(holder(folder.path()), Some(own));
+    }
 }

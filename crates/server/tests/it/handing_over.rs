@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::harness::{
     Project, UNLIMITED, echo_project, eventually, is_alive, replica_pid, request, signal, text,
 };
+use crate::stores::on_both_stores;
 
 /// Connections that are made all the time, one after the other, each with one request.
 struct Load {
@@ -63,14 +64,17 @@ fn up_with_acme(project: &mut Project) -> SocketAddr {
 
 #[test]
 fn f30_an_upgrade_refuses_no_connection_and_leaves_the_services_running() {
-    let mut project = Project::new(&echo_project(UNLIMITED));
-    let gateway = up_with_acme(&mut project);
+    on_both_stores(&echo_project(UNLIMITED), upgraded_under_load);
+}
+
+fn upgraded_under_load(project: &mut Project) {
+    let gateway = up_with_acme(project);
     let (before, replica, control) =
-        (project.pid(), replica_pid(&project, "web"), project.listener("control"));
+        (project.pid(), replica_pid(project, "web"), project.listener("control"));
     let loads: Vec<Load> = (0..4).map(|_| Load::start(gateway)).collect();
     let upgraded = project.json(&["upgrade"]);
     let answers: Vec<_> = loads.into_iter().flat_map(Load::end).collect();
-    let _down = Down(&project);
+    let _down = Down(project);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!((&upgraded["from"], &upgraded["to"]), (&version.into(), &version.into()), "{upgraded}");
     assert_ne!(upgraded["pid"], before);
@@ -78,7 +82,7 @@ fn f30_an_upgrade_refuses_no_connection_and_leaves_the_services_running() {
     let failed: Vec<_> = answers.iter().filter(|answer| **answer != Ok(200)).collect();
     assert!(failed.is_empty() && answers.len() > 20, "{failed:?} of {}", answers.len());
     assert_eq!((project.listener("gateway"), project.listener("control")), (gateway, control));
-    assert_eq!(replica_pid(&project, "web"), replica, "the service was not started anew");
+    assert_eq!(replica_pid(project, "web"), replica, "the service was not started anew");
     assert_eq!(project.get("acme", "/who").status, 200);
     // And the one that is there now stops as any other.
     assert!(project.ok(&["down"]).contains("Stopped."));
