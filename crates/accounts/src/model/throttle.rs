@@ -50,6 +50,10 @@ impl Key {
         }
     }
 
+    fn is_of_codes(self) -> bool {
+        matches!(self, Self::Codes(_) | Self::KnownCodes(..))
+    }
+
     fn delay_max(self) -> Duration {
         match self {
             Self::Pair(_) | Self::Codes(_) | Self::KnownCodes(..) => PAIR_DELAY_MAX,
@@ -142,8 +146,12 @@ fn make_room(tries: &mut HashMap<Key, Tries>, now: Duration) {
     // One try counts at two keys at most.
     let full = ENTRIES_MAX - 1;
     tries.retain(|_, entry| now < entry.last + FORGOTTEN);
+    // Codes are counted for who knows a password, which nobody fills memory by: tries from many addresses free none of them.
     if tries.len() >= full {
-        tries.retain(|key, entry| entry.count >= key.free());
+        tries.retain(|key, entry| key.is_of_codes() || entry.count >= key.free());
+    }
+    if tries.len() >= full {
+        tries.retain(|key, _| key.is_of_codes());
     }
     if tries.len() >= full {
         tries.clear();
@@ -259,6 +267,13 @@ mod tests {
             throttle.attempt("ada", Some(ip)).unwrap();
         }
         assert!(throttle.tries.lock().len() <= ENTRIES_MAX);
+        throttle.attempt_code(user, None).unwrap_err();
+        // Nor do tries that are slowed down themselves, from however many addresses.
+        let (slow, last) = (Tries { count: PAIR_FREE, last: throttle.clock.monotonic() }, u32::MAX);
+        let address = |n: usize| Some(IpAddr::from((last - u32::try_from(n).unwrap()).to_be_bytes()));
+        throttle.tries.lock().extend((0..ENTRIES_MAX).map(|n| (pair("ada", address(n)), slow)));
+        throttle.attempt("ada", from("203.0.113.9")).unwrap();
+        assert!(throttle.tries.lock().len() < 10, "all but the codes are forgotten");
         throttle.attempt_code(user, None).unwrap_err();
     }
 }
