@@ -167,9 +167,14 @@ pub(crate) fn insert<'a>(
     tx: &mut SystemTx<'_>,
     jobs: impl ExactSizeIterator<Item = &'a NewRow>,
 ) -> Result<(), Error> {
-    if jobs.len() == 0 {
-        return Ok(());
-    }
+    let (rows, bodies) = insert_rows(jobs);
+    live::insert(tx, &rows)?;
+    live::insert_bodies(tx, &bodies)?;
+    Ok(())
+}
+
+/// The rows of new jobs, and those of their large payloads.
+pub(super) fn insert_rows<'a>(jobs: impl ExactSizeIterator<Item = &'a NewRow>) -> (Rows<'a>, Rows<'a>) {
     let mut rows = Rows::new(live::INSERT_WIDTH, jobs.len());
     let mut bodies = Rows::new(2, 0);
     for row in jobs {
@@ -179,13 +184,11 @@ pub(crate) fn insert<'a>(
         }
         rows.push(insert_params(row, is_big));
     }
-    live::insert(tx, &rows)?;
-    live::insert_bodies(tx, &bodies)?;
-    Ok(())
+    (rows, bodies)
 }
 
 /// A new job as the store takes it.
-pub(super) fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
+fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] {
     [
         Param::Blob(row.id.as_bytes()),
         Param::Int(row.queue),

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 
 use db::{Ask, Error as StoreError, Hits, Kind, Many, Param, Row, Rows, SystemTx, Told, Value, params};
 
-use super::batch::{Active, Outcome, bare_params, insert_params};
+use super::batch::{Active, Outcome, bare_params, insert_rows};
 use super::plan::{AckRow, Plan};
-use crate::model::state::flags;
 use crate::store::live;
 use crate::store::{alone, done, queues};
 use crate::{Error, Payload};
@@ -118,7 +117,7 @@ struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     fn of(plan: &'a Plan) -> Self {
-        let (inserts, insert_bodies) = inserts(plan);
+        let (inserts, insert_bodies) = insert_rows(plan.inserts.iter());
         let (kept_at, gone_at): (Vec<usize>, Vec<usize>) =
             (0..plan.acks.len()).partition(|index| plan.acks[*index].keep_until.is_some());
         let bare = |of: &[usize]| {
@@ -220,19 +219,6 @@ fn mark(acks: &mut [bool], of: &[usize], hits: &Hits) {
 fn body(row: &Row) -> Result<Payload, StoreError> {
     let text: Option<String> = row.get(0)?;
     Ok(text.map_or_else(Payload::null, Payload::from_json))
-}
-
-fn inserts(plan: &Plan) -> (Rows<'_>, Rows<'_>) {
-    let mut rows = Rows::new(live::INSERT_WIDTH, plan.inserts.len());
-    let mut bodies = Rows::new(2, 0);
-    for row in &plan.inserts {
-        let is_big = row.flags & flags::BIG != 0;
-        if is_big {
-            bodies.push([Param::Blob(row.id.as_bytes()), Param::Text(row.payload.as_str())]);
-        }
-        rows.push(insert_params(row, is_big));
-    }
-    (rows, bodies)
 }
 
 fn kept<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
