@@ -23,6 +23,8 @@ use crate::{Error, JobStatus, Payload, QueueKey, Scope};
 const ENTRIES_MAX: usize = 32_768;
 /// Bytes of all windows together, above which payloads are left to the store.
 const WINDOW_BYTES_MAX: usize = 48 << 20;
+/// How often counting is put off: about a minute, where nobody asks for figures.
+const PUT_OFF_MAX: u32 = 6;
 /// A payload up to so many bytes is kept with its job in memory, and in the store within its row.
 pub(crate) const PAYLOAD_INLINE_MAX: usize = 2 << 10;
 
@@ -78,6 +80,8 @@ pub(crate) struct Memory {
     pub(crate) is_contested: bool,
     /// What is counted here may have changed otherwise, and was not found to be right since then.
     pub(crate) is_off: bool,
+    /// How often counting was put off since it was done, as this process was busy.
+    put_off: u32,
     /// Jobs that ended or were removed since their rows were last cleared away.
     pub(crate) gone: u64,
     pub(crate) metrics: JobMetrics,
@@ -113,6 +117,7 @@ impl Memory {
             alone: None,
             is_contested: false,
             is_off: false,
+            put_off: 0,
             gone: 0,
             metrics,
         }
@@ -221,6 +226,17 @@ impl Memory {
     pub(crate) fn doubt(&mut self, error: &Error) {
         let is_lost = matches!(error, Error::Store(db::Error::Unavailable(_) | db::Error::Timeout));
         self.is_off |= self.is_shared && is_lost;
+    }
+
+    /// Whether to count what is in the store. A process without others that is at work puts it off for a while: counting
+    /// reads every job, and proves nothing while they change.
+    pub(crate) fn counts_are_due(&mut self) -> bool {
+        if self.is_off && self.processes < 2 && self.in_flight > 0 && self.put_off < PUT_OFF_MAX {
+            self.put_off += 1;
+            return false;
+        }
+        self.put_off = 0;
+        self.is_off
     }
 
     /// Sets what the store counted, and answers whether it was known already. Windows are filled later.

@@ -301,7 +301,7 @@ impl Inner {
     /// Counts what other processes changed as well. Without others memory is right, once it was found to be: what this
     /// process does while it counts may be counted twice or not at all.
     pub(crate) async fn recount(self: &Arc<Self>) -> Result<(), Error> {
-        if !self.memory.lock().is_off {
+        if !self.memory.lock().counts_are_due() {
             return Ok(());
         }
         let counts = self.db.read_system::<_, Error, _>(&self.ctx, |tx| Ok(live::counts(tx)?)).await?;
