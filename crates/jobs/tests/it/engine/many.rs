@@ -214,7 +214,8 @@ async fn remove_parts(yard: &super::Yard, gone: base::TenantId, limit: u32) -> V
     let mut parts = Vec::new();
     loop {
         let engine = yard.engine.clone();
-        let remove = move |tx: &mut db::SystemTx<'_>| ports::TenantRows::remove_part(&engine, tx, gone, limit);
+        let remove =
+            move |tx: &mut db::SystemTx<'_>| ports::TenantRows::remove_part(&engine, tx, gone, limit);
         match yard.store.db.write_system(&yard.store.system(), remove).await.unwrap() {
             0 => return parts,
             count => parts.push(count),
