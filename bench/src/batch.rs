@@ -72,8 +72,7 @@ pub(crate) fn run(plan: Plan) -> Result<(), String> {
     std::fs::create_dir_all("target").map_err(|error| format!("make target: {error}"))?;
     let folder =
         tempfile::tempdir_in("target").map_err(|error| format!("make a temporary folder: {error}"))?;
-    let server =
-        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    let server = pgserver::Server::start(pgserver::Options::MEASURED).map_err(|error| error.to_string())?;
     let places = [
         Location::Sqlite { dir: folder.path().to_path_buf() },
         Location::Postgres { url: Secret::new(server.admin_url()) },

@@ -35,8 +35,7 @@ pub(crate) fn run(plan: Plan) -> Result<(), String> {
     let folder =
         tempfile::tempdir_in("target").map_err(|error| format!("make a temporary folder: {error}"))?;
     let sqlite = Location::Sqlite { dir: folder.path().to_path_buf() };
-    let server =
-        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    let server = pgserver::Server::start(pgserver::Options::MEASURED).map_err(|error| error.to_string())?;
     let postgres = Location::Postgres { url: Secret::new(server.admin_url()) };
     let rows = runtime.block_on(async {
         let sqlite = open(sqlite).await?;

@@ -20,7 +20,7 @@ use standing::{Target, Targets};
 const SHARES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
 /// Where the chart of fairness goes.
 const CHART: &str = "bench/fairness.svg";
-const USAGE: &str = "usage: bench jobs [--only PART,…] [--without PEER,…] [--quick] [--rounds N] [--seconds N]\n  PART: enqueue | bulk | process | batches | latency | backlog | fairness\n  PEER: bullmq | postgres (graphile-worker, pg-boss and our PostgreSQL mode) | switchyard";
+const USAGE: &str = "usage: bench jobs [--only PART,…] [--without PEER,…] [--quick] [--rounds N] [--seconds N]\n  PART: enqueue | bulk | process | batches | latency | backlog | fairness\n  PEER: bullmq | graphile-worker | pg-boss | postgres (both, and our PostgreSQL mode) | switchyard | sqlite (that mode) | package";
 
 /// What is asked of a queue.
 #[derive(Debug, Clone, Copy)]

@@ -27,8 +27,7 @@ const PROJECT: &str = "schema = 1\n[project]\nname = \"bench\"\n\
 
 pub(crate) fn run(plan: Plan) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
-    let server =
-        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    let server = pgserver::Server::start(pgserver::Options::MEASURED).map_err(|error| error.to_string())?;
     let stores = [("SQLite", None), ("PostgreSQL", Some(server.admin_url()))];
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (store, database_url) in stores {

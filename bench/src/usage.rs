@@ -72,8 +72,7 @@ pub(crate) fn run(options: &[&str], parse: impl Fn(&[&str]) -> Option<Plan>) -> 
     std::fs::create_dir_all("target").map_err(|error| format!("make target: {error}"))?;
     let folder =
         tempfile::tempdir_in("target").map_err(|error| format!("make a temporary folder: {error}"))?;
-    let server =
-        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    let server = pgserver::Server::start(pgserver::Options::MEASURED).map_err(|error| error.to_string())?;
     let sqlite = Location::Sqlite { dir: folder.path().join("engine") };
     let postgres = Location::Postgres { url: Secret::new(server.admin_url()) };
     let stores = [("SQLite", sqlite), ("PostgreSQL", postgres)];
@@ -92,8 +91,7 @@ pub(crate) fn run(options: &[&str], parse: impl Fn(&[&str]) -> Option<Plan>) -> 
     let plan = parse(options).ok_or("usage: bench usage [--races N] [--seconds N] [--rounds N]")?;
     let mut rows = runtime.block_on(reservations(stores, plan))?;
     // A server of its own: the other store's keys are gone.
-    let server =
-        pgserver::Server::start(pgserver::Options { fsync: true }).map_err(|error| error.to_string())?;
+    let server = pgserver::Server::start(pgserver::Options::MEASURED).map_err(|error| error.to_string())?;
     for (column, url) in [None, Some(server.admin_url())].into_iter().enumerate() {
         let own = folder.path().join(format!("http-{column}"));
         std::fs::create_dir_all(&own).map_err(|error| format!("make a folder: {error}"))?;

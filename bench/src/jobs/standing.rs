@@ -56,7 +56,7 @@ impl Targets {
             }
         }
         let postgres = if plan.has("postgres") {
-            let started = pgserver::Server::start(pgserver::Options { fsync: true });
+            let started = pgserver::Server::start(pgserver::Options::MEASURED);
             Some(started.map_err(|error| error.to_string())?)
         } else {
             None
@@ -66,14 +66,15 @@ impl Targets {
                 ("graphile-worker", "graphile-worker.mjs", "graphile"),
                 ("pg-boss", "pg-boss.mjs", "pgboss"),
             ];
-            for (name, script, database) in peers {
+            for (name, script, database) in peers.into_iter().filter(|(name, ..)| plan.has(name)) {
                 let url = make_database(server, database)?;
                 all.extend(on_postgres(name, script, url).map(Target::Peer));
             }
         }
-        if plan.has("switchyard") {
+        if plan.has("switchyard") && plan.has("sqlite") {
             let ours = Ours::start(&place.join("sqlite"), "Switchyard, SQLite", None)?;
-            let package = through_the_package(PACKAGE, &ours.driver.access);
+            let package =
+                plan.has("package").then(|| through_the_package(PACKAGE, &ours.driver.access)).flatten();
             all.push(Target::Ours(Box::new(ours)));
             all.extend(package.map(Target::Peer));
         }

@@ -68,6 +68,22 @@ pub struct Options {
     /// Whether commits reach the disk. `false` is several times faster, and survives everything but a loss of
     /// power or a crash of the kernel: a crash of the server itself loses nothing that it confirmed.
     pub fsync: bool,
+    /// Sized for load instead of for tests: 512 MB of shared buffers, and 4 GB of log between checkpoints.
+    pub is_large: bool,
+}
+
+impl Options {
+    /// Survives a loss of power, and is small.
+    pub const DURABLE: Options = Options { fsync: true, is_large: false };
+    /// As somebody who cares for its speed sets it up on a machine of its own.
+    pub const MEASURED: Options = Options { fsync: true, is_large: true };
+    /// For tests that do not ask what a loss of power leaves.
+    pub const QUICK: Options = Options { fsync: false, is_large: false };
+
+    /// `max_wal_size` and `shared_buffers`.
+    fn sizes(self) -> [&'static str; 2] {
+        if self.is_large { ["4GB", "512MB"] } else { ["256MB", "128MB"] }
+    }
 }
 
 /// How PostgreSQL is stopped, in its own words.
@@ -283,6 +299,7 @@ impl Launch {
             .arg(&self.programs)
             .arg(&folder)
             .args([port.to_string().as_str(), if self.options.fsync { "on" } else { "off" }])
+            .args(self.options.sizes())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -334,7 +351,7 @@ mod tests {
 
     #[test]
     fn starts_stops_starts_again_and_leaves_nothing() {
-        let mut server = Server::start(Options { fsync: false }).unwrap();
+        let mut server = Server::start(Options::QUICK).unwrap();
         let (port, folder) = (server.port, server.folder.clone());
         assert!(reachable(port));
         for how in [Stop::Fast, Stop::Immediate] {

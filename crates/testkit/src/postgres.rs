@@ -125,9 +125,8 @@ fn shared_admin_url() -> Result<String, Error> {
         return Ok(url);
     }
     // Never dropped; the server's guard sees the end of this process.
-    let server = SERVER.get_or_init(|| {
-        pgserver::Server::start(pgserver::Options { fsync: false }).map_err(|error| chain(&error))
-    });
+    let server = SERVER
+        .get_or_init(|| pgserver::Server::start(pgserver::Options::QUICK).map_err(|error| chain(&error)));
     match server {
         Ok(server) => Ok(server.admin_url()),
         Err(said) => Err(Error::Server(pgserver::Error::Start(said.clone()))),

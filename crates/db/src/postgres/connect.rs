@@ -1,7 +1,7 @@
 //! A connection with the runtime that moves it: nothing of it runs but while its thread waits for an answer.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -172,21 +172,29 @@ impl Link {
         }
     }
 
-    /// Hears what the server sends by itself, for at most `limit` or until `nudge`.
+    /// A timer on the clock of this connection.
+    pub(crate) fn timer(&self, time: Duration) -> Pin<Box<tokio::time::Sleep>> {
+        let _context = self.runtime.enter();
+        Box::pin(tokio::time::sleep(time))
+    }
+
+    /// Hears what the server sends by itself, for at most `limit` or until `nudge`, which counts once `hold` is over.
     ///
     /// # Errors
     /// When the connection ended.
     pub(crate) fn listen(
         &mut self,
         limit: Duration,
-        nudge: Option<&tokio::sync::Notify>,
+        nudge: &tokio::sync::Notify,
+        hold: &mut Option<Pin<Box<tokio::time::Sleep>>>,
     ) -> Result<Heard, Failure> {
         let Self { runtime, connection, closed, heard } = self;
         let nudged = async {
-            match nudge {
-                Some(nudge) => nudge.notified().await,
-                None => std::future::pending().await,
+            if let Some(timer) = hold.as_mut() {
+                timer.await;
+                *hold = None;
             }
+            nudge.notified().await;
         };
         let news = poll_fn(|cx| {
             *closed = moved(connection, heard, cx);

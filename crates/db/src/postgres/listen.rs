@@ -4,6 +4,7 @@
 //! lost with a connection. Signals are sent in one statement for all that wait, at most every [`SEND_EVERY`]; whoever
 //! listens is told to look at everything when the connection is made anew.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ struct Ear {
     /// Its process in the server: notifications from there are our own.
     own: i32,
     turns_without_look: u32,
+    /// Until then nothing is sent.
+    hold: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Listener {
@@ -71,10 +74,11 @@ impl Listener {
             Some(ear) => ear,
             None => ear.insert(self.connect()?),
         };
-        let ended = ear.wire.link.listen(LOOK_EVERY, Some(&self.nudge))?;
+        let ended = ear.wire.link.listen(LOOK_EVERY, &self.nudge, &mut ear.hold)?;
         if ended == Heard::Nudge && self.send(ear)? {
-            // What comes in meanwhile waits and goes out together.
-            ear.wire.link.listen(SEND_EVERY, None)?;
+            // What is to be sent soon after waits and goes out together. What comes in does not wait, and our own signals do
+            // come in.
+            ear.hold = Some(ear.wire.link.timer(SEND_EVERY));
         }
         let moved = self.hand_on(ear);
         ear.turns_without_look += 1;
@@ -93,7 +97,7 @@ impl Listener {
         );
         wire.batch(&begin, self.answer_max)?;
         let row = wire.link.drive(wire.client.query_one("SELECT pg_backend_pid()", &[]), self.answer_max)?;
-        let mut ear = Ear { wire, own: row.try_get(0).unwrap_or(0), turns_without_look: 0 };
+        let mut ear = Ear { wire, own: row.try_get(0).unwrap_or(0), turns_without_look: 0, hold: None };
         self.look(&mut ear)?;
         self.shared.signals.deliver_to_all();
         Ok(ear)

@@ -220,7 +220,7 @@ async fn write_pairs(db: Db, ctx: TenantCtx, stop: Arc<AtomicBool>, writer: u32)
 #[tokio::test]
 async fn f14_a_restart_of_postgresql_leaves_no_partial_change_and_is_over_in_5_s() {
     for how in [pgserver::Stop::Fast, pgserver::Stop::Immediate] {
-        let mut server = pgserver::Server::start(pgserver::Options { fsync: true }).expect("start a server");
+        let mut server = pgserver::Server::start(pgserver::Options::DURABLE).expect("start a server");
         let database = testkit::postgres_on(&server);
         let place = Place::with(tempfile::tempdir().expect("make a folder"), Some(database));
         let db = Db::open(Options { lanes: 4, ..place.options() }).await.expect("open");

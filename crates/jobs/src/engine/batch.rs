@@ -23,6 +23,8 @@ use crate::{Claimed, Error, EventKind, JobStatus, Payload};
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(super) acks: Vec<bool>,
+    /// How many of them ended beside their rows.
+    pub(super) ended_beside: usize,
     pub(super) beats: Vec<Option<i64>>,
     pub(super) claims: Option<Hits>,
     /// Claims that others' jobs leave no room for. Empty: none.
@@ -35,6 +37,23 @@ pub(crate) struct Outcome {
     pub(super) refills: Vec<Vec<JobRow>>,
 }
 
+impl Outcome {
+    /// Of a plan that has not run.
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            acks: vec![false; plan.acks.len()],
+            ended_beside: 0,
+            beats: vec![None; plan.beats.len()],
+            claims: None,
+            refused: Vec::new(),
+            bodies: HashMap::new(),
+            active: Vec::with_capacity(plan.locks.len()),
+            is_contested: false,
+            refills: Vec::with_capacity(plan.refills.len()),
+        }
+    }
+}
+
 impl Inner {
     /// Posts batches while there is something to do and the store takes more.
     pub(crate) fn kick(self: &Arc<Self>) {
@@ -42,11 +61,12 @@ impl Inner {
             let now = self.now();
             let (plan, callers) = {
                 let mut memory = self.memory.lock();
-                if memory.in_flight >= self.in_flight_max {
+                if memory.in_flight >= self.in_flight_max || memory.has_company() {
                     return;
                 }
                 let Some(batch) = memory.plan(now) else { return };
                 memory.in_flight += 1;
+                memory.batch_calls = memory.batch_calls.max(batch.1.count());
                 memory.metrics.batches.inc();
                 batch
             };
@@ -79,6 +99,10 @@ impl Inner {
         let claimed = {
             let mut memory = self.memory.lock();
             memory.in_flight -= 1;
+            memory.batch_calls = callers.count();
+            if self.is_alone() {
+                memory.beside.follow(plan.take_over, &outcome);
+            }
             memory.apply_inserts(plan);
             memory.apply_acks(plan, &outcome.acks, now);
             memory.apply_beats(plan, &outcome.beats);
@@ -97,7 +121,7 @@ impl Inner {
         if std::mem::take(&mut self.memory.lock().wakes) {
             self.timer.notify_one();
         }
-        for call in callers.inserts {
+        for call in callers.inserts.into_iter().chain(callers.readers) {
             drop(call.reply.send(Ok(())));
         }
         let mut hits = outcome.acks.into_iter();
@@ -147,7 +171,7 @@ impl Inner {
         for waiter in in_vain {
             drop(waiter.reply.send(Err(error.clone())));
         }
-        for call in callers.inserts {
+        for call in callers.inserts.into_iter().chain(callers.readers) {
             drop(call.reply.send(Err(error.clone())));
         }
         for call in callers.acks {
@@ -207,15 +231,17 @@ fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] 
     ]
 }
 
-/// A running job as the store finds it.
-pub(super) fn bare_params(ack: &AckRow) -> [Param<'_>; 2] {
-    [Param::Blob(ack.id.as_bytes()), Param::Int(ack.fence)]
-}
-
 /// What runs of a queue, by tenant.
 pub(super) type Active = (i64, Vec<(String, u64)>);
 
 impl Memory {
+    /// Whether what waits is better off with what is about to come: while a batch is under way, another of less than half
+    /// its callers costs the store as much as one of all, and whoever was just answered soon asks again. The end of the
+    /// batch under way is the longest that anything waits for company.
+    fn has_company(&self) -> bool {
+        self.in_flight > 0 && self.pending.calls() * 2 < self.batch_calls
+    }
+
     fn apply_inserts(&mut self, plan: &Plan) {
         let (window_max, short) = (self.window_max, self.is_short);
         for row in &plan.inserts {

@@ -324,7 +324,7 @@ impl Drop for Waiting {
 }
 
 /// The engine never drops a caller but when it is dropped itself.
-async fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
     answer.await.unwrap_or_else(|_| Err(stopping()))
 }
 

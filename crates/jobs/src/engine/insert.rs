@@ -12,7 +12,7 @@ use super::memory::{Memory, PAYLOAD_INLINE_MAX, tenant_of};
 use super::plan::NewRow;
 use crate::model::draft::{DRAFTS_MAX, PRIORITY_DEFAULT};
 use crate::model::state::{Extras, State, flags};
-use crate::store::parts;
+use crate::store::{claims, parts};
 use crate::{Draft, Error, JobView, OnChildFailure, OnDuplicate, QueueKey, Scope};
 
 /// When to try again with a full queue: some thousands of jobs later.
@@ -292,6 +292,10 @@ impl Inner {
     ) -> Result<Vec<JobView>, Error> {
         let now = self.now();
         let mut planned = self.memory.lock().flow(key, scope, drafts, now)?;
+        if planned.iter().any(|job| job.on_duplicate.is_some()) {
+            // The job that has the key is told as it is.
+            claims::take_over(tx)?;
+        }
         let mut views: Vec<Option<JobView>> = vec![None; drafts.len()];
         let known = self.take_keys(tx, &planned, now)?;
         if !known.is_empty() {

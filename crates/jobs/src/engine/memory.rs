@@ -7,6 +7,7 @@ use base::{EnvironmentId, JobId, Random, TenantId, Timestamp};
 use ports::Canceller;
 use tokio::sync::oneshot;
 
+use super::beside::Beside;
 use super::events::Ring;
 use super::plan::Pending;
 use super::queue::{Queue, Running, WINDOW_MAX, WINDOW_MIN};
@@ -46,6 +47,10 @@ pub(crate) struct Memory {
     pub(crate) pending: Pending,
     /// Batches in the hands of the store.
     pub(crate) in_flight: usize,
+    /// Jobs that the store has beside their rows.
+    pub(crate) beside: Beside,
+    /// Callers of the largest batch of late.
+    pub(crate) batch_calls: usize,
     /// Queues with claims that wait.
     pub(crate) hungry: Vec<usize>,
     /// Lanes whose windows may want to be filled.
@@ -97,6 +102,8 @@ impl Memory {
             ids: IdSource::new(random),
             pending: Pending::default(),
             in_flight: 0,
+            beside: Beside::default(),
+            batch_calls: 0,
             hungry: Vec::new(),
             low: Vec::new(),
             low_later: Vec::new(),

@@ -9,6 +9,7 @@
 mod alone;
 mod apply;
 mod batch;
+mod beside;
 mod calls;
 mod effect;
 mod ends;
@@ -43,6 +44,7 @@ use self::effect::Effect;
 use self::memory::Memory;
 use crate::metrics::JobMetrics;
 use crate::model::state::State;
+use crate::store::claims;
 use crate::store::live::{self, JobRow};
 use crate::store::queues::one as queue_row;
 use crate::{Error, ManagedBy, QueueKey, QueueSettings};
@@ -201,6 +203,10 @@ impl Inner {
     }
 
     async fn load(self: &Arc<Self>) -> Result<(), Error> {
+        // What the process before left beside its jobs.
+        if self.db.read_system(&self.ctx, claims::any).await? {
+            self.db.write_hot(&self.ctx, claims::take_over_all).await?;
+        }
         let read = |tx: &mut SystemTx<'_>| Ok::<_, Error>((live::counts(tx)?, live::next_due(tx)?));
         let (counts, next_due) = self.db.read_system(&self.ctx, read).await?;
         {
@@ -233,6 +239,7 @@ impl Inner {
         let inner = self.clone();
         let run = move |tx: &mut SystemTx<'_>| {
             let mut effects = Vec::new();
+            claims::take_over(tx)?;
             let value = f(tx, &mut effects)?;
             inner.apply_after(tx, effects);
             Ok(value)

@@ -114,6 +114,8 @@ pub(crate) struct Pending {
     pub(crate) ack_calls: Vec<Call<Hit>>,
     pub(crate) beats: Vec<BeatRow>,
     pub(crate) beat_calls: Vec<Call<Vec<Option<i64>>>>,
+    /// Who wants to read what the store has of jobs.
+    pub(crate) readers: Vec<Call<()>>,
     pub(crate) bytes: usize,
 }
 
@@ -124,8 +126,13 @@ impl Pending {
             && self.bytes + bytes <= PENDING_BYTES_MAX
     }
 
+    /// How many callers wait for a batch.
+    pub(crate) fn calls(&self) -> usize {
+        self.insert_calls.len() + self.ack_calls.len() + self.beat_calls.len()
+    }
+
     fn is_empty(&self) -> bool {
-        self.insert_calls.is_empty() && self.ack_calls.is_empty() && self.beat_calls.is_empty()
+        self.calls() == 0 && self.readers.is_empty()
     }
 }
 
@@ -138,12 +145,22 @@ pub(crate) struct Plan {
     pub(crate) beats: Vec<BeatRow>,
     pub(crate) claims: Vec<ClaimRow>,
     pub(crate) refills: Vec<RefillRow>,
+    /// What is taken over of claims that stand beside their jobs.
+    pub(crate) take_over: TakeOver,
     /// Queues whose limits other processes count as well, by number.
     pub(crate) locks: Vec<LockRow>,
     /// This process.
     pub(crate) name: Arc<str>,
     /// The same, where it claims from queues with limits without counting what others run.
     pub(crate) alone: Option<Arc<str>>,
+}
+
+/// See [`crate::store::claims`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakeOver {
+    Nothing,
+    Ended,
+    All,
 }
 
 /// A claim and how many rows of the batch it was given.
@@ -159,6 +176,13 @@ pub(crate) struct Callers {
     pub(crate) acks: Vec<Call<Hit>>,
     pub(crate) beats: Vec<Call<Vec<Option<i64>>>>,
     pub(crate) claims: Vec<ClaimCall>,
+    pub(crate) readers: Vec<Call<()>>,
+}
+
+impl Callers {
+    pub(crate) fn count(&self) -> usize {
+        self.inserts.len() + self.acks.len() + self.beats.len()
+    }
 }
 
 impl Memory {
@@ -172,14 +196,20 @@ impl Memory {
         }
         // Others may be there before they were heard of.
         let locks = if self.is_shared { self.locks(&claims) } else { Vec::new() };
-        let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, bytes: _ } =
+        let take_over = self.beside.due(!self.pending.readers.is_empty());
+        let Pending { inserts, insert_calls, acks, ack_calls, beats, beat_calls, readers, bytes: _ } =
             std::mem::take(&mut self.pending);
         let known = locks.iter().all(|lock| self.queue(lock.slot).is_some_and(|queue| queue.is_counted));
         let alone = self.alone.clone().filter(|_| known && !locks.is_empty());
         let name = self.name.clone();
-        let plan = Plan { now, inserts, acks, beats, claims, refills, locks, name, alone };
-        let callers =
-            Callers { inserts: insert_calls, acks: ack_calls, beats: beat_calls, claims: claim_calls };
+        let plan = Plan { now, inserts, acks, beats, claims, refills, take_over, locks, name, alone };
+        let callers = Callers {
+            inserts: insert_calls,
+            acks: ack_calls,
+            beats: beat_calls,
+            claims: claim_calls,
+            readers,
+        };
         Some((plan, callers))
     }
 

@@ -6,7 +6,7 @@ use db::SystemTx;
 use ports::{BoxFuture, Enqueue, EnqueueError, HealthSign, NewJob, QueueRef, TenantHealth, Unavailable};
 
 use super::Engine;
-use crate::store::{done, live, queues};
+use crate::store::{claims, done, live, queues};
 use crate::{Draft, Error, JobView, OnDuplicate, Payload, QueueKey, Scope, Unique};
 
 impl Engine {
@@ -67,10 +67,12 @@ impl Enqueue for Engine {
     }
 
     fn is_finished(&self, tx: &mut SystemTx<'_>, job: JobId) -> Result<bool, db::Error> {
+        claims::take_over(tx)?;
         Ok(live::read(tx, job)?.is_none())
     }
 
     fn cancel(&self, tx: &mut SystemTx<'_>, job: JobId) -> Result<bool, db::Error> {
+        claims::take_over(tx)?;
         let Some(row) = live::read(tx, job)? else { return Ok(false) };
         let mut effects = Vec::new();
         let cancelled = self.0.cancel_in(tx, &mut effects, row);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::effect::Effect;
 use super::{Engine, Inner};
 use crate::model::fair::LaneId;
+use crate::store::claims;
 use crate::store::done;
 use crate::store::live::{self, JobRow};
 use crate::store::queues::{self, QueueRow};
@@ -110,6 +111,7 @@ impl Engine {
         let row = self.0.queue_row(tx, key)?;
         check_manager(&row.view, managed_by)?;
         let mut effects = Vec::new();
+        claims::take_over(tx)?;
         self.0.empty_in(tx, &mut effects, &row, force)?;
         queues::remove(tx, row.number)?;
         emit(tx, "queue.removed", &row.view.key, Some(view(&row.view)), None)?;
@@ -190,6 +192,7 @@ impl Engine {
             }
             Ok::<_, Error>((dead, oldest))
         };
+        self.0.take_over().await?;
         let (dead, oldest) = self.0.db.read_system(&self.0.ctx, read).await?;
         status.dead = dead;
         let now = self.0.now();

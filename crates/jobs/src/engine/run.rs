@@ -1,29 +1,24 @@
-//! What a plan does to the store: statements that do not need each other's answers, so that PostgreSQL gets them, and the
-//! commit, in one round trip. Where limits are counted over several processes, one more goes before.
+//! What a plan does to PostgreSQL: statements that do not need each other's answers, so that they, and the commit,
+//! go in one round trip. Where limits are counted over several processes, one more goes before.
 
 use std::collections::HashMap;
 
 use db::{Ask, Error as StoreError, Hits, Kind, Many, Param, Row, Rows, SystemTx, Told, Value, params};
 
-use super::batch::{Active, Outcome, bare_params, insert_rows};
-use super::plan::{AckRow, Plan};
+use super::batch::{Active, Outcome, insert_rows};
+use super::beside;
+use super::plan::{AckRow, BeatRow, Plan};
 use crate::store::live;
 use crate::store::{alone, done, queues};
 use crate::{Error, Payload};
 
 /// Does a plan. May run again.
 pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
-    let (kind, batches) = (tx.kind(), Batches::of(plan));
-    let mut outcome = Outcome {
-        acks: vec![false; plan.acks.len()],
-        beats: vec![None; plan.beats.len()],
-        claims: None,
-        refused: Vec::new(),
-        bodies: HashMap::new(),
-        active: Vec::with_capacity(plan.locks.len()),
-        is_contested: false,
-        refills: Vec::with_capacity(plan.refills.len()),
-    };
+    if tx.kind() == Kind::Sqlite {
+        return beside::run(tx, plan);
+    }
+    let batches = Batches::of(plan);
+    let mut outcome = Outcome::of(plan);
     // Where others may claim too, what they run is counted after this batch's jobs have ended, under the queue's lock.
     let counts = !plan.locks.is_empty() && plan.alone.is_none();
     if counts {
@@ -31,7 +26,7 @@ pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> 
         let mut round = Round::default();
         round.add(Part::Nothing, Ask::Query(&alone::HOLD, &[]));
         round.add(Part::Name, Ask::Query(&alone::NAME, &[]));
-        batches.ask_acks(kind, &mut round);
+        batches.ask_acks(&mut round);
         for number in &numbers {
             round.add(Part::Nothing, Ask::Query(&queues::LOCK, number));
             round.add(Part::Active, Ask::Query(&live::ACTIVE, number));
@@ -55,7 +50,7 @@ pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> 
     }
     batches.ask_inserts(&mut round);
     if !counts {
-        batches.ask_acks(kind, &mut round);
+        batches.ask_acks(&mut round);
     }
     round.add(Part::Beats, Ask::Find(&live::BEAT, &batches.beats));
     let claim: &Many = if plan.alone.is_some() { &live::CLAIM_ALONE } else { &live::CLAIM };
@@ -107,7 +102,6 @@ struct Batches<'a> {
     kept_at: Vec<usize>,
     gone_at: Vec<usize>,
     kept: Rows<'a>,
-    kept_bare: Rows<'a>,
     gone: Rows<'a>,
     beats: Rows<'a>,
     /// Which claims are in `bodies`.
@@ -120,28 +114,16 @@ impl<'a> Batches<'a> {
         let (inserts, insert_bodies) = insert_rows(plan.inserts.iter());
         let (kept_at, gone_at): (Vec<usize>, Vec<usize>) =
             (0..plan.acks.len()).partition(|index| plan.acks[*index].keep_until.is_some());
-        let bare = |of: &[usize]| {
-            let mut rows = Rows::new(2, of.len());
-            of.iter().for_each(|index| rows.push(bare_params(&plan.acks[*index])));
-            rows
-        };
+        let mut gone = Rows::new(2, gone_at.len());
+        gone_at.iter().for_each(|index| gone.push(bare(&plan.acks[*index])));
         let mut beats = Rows::new(3, plan.beats.len());
-        for beat in &plan.beats {
-            beats.push([Param::Blob(beat.id.as_bytes()), Param::Int(beat.fence), Param::Int(beat.until)]);
-        }
-        let unread: Vec<usize> = (0..plan.claims.len())
-            .filter(|index| plan.claims[*index].picked.entry.payload.is_none())
-            .collect();
-        let mut bodies = Rows::new(1, unread.len());
-        for index in &unread {
-            bodies.push([Param::Blob(plan.claims[*index].picked.entry.id.as_bytes())]);
-        }
+        plan.beats.iter().for_each(|row| beats.push(beat(row)));
+        let (unread, bodies) = unread(plan);
         Self {
             inserts,
             insert_bodies,
             kept: kept(plan, &kept_at),
-            kept_bare: bare(&kept_at),
-            gone: bare(&gone_at),
+            gone,
             kept_at,
             gone_at,
             beats,
@@ -155,12 +137,8 @@ impl<'a> Batches<'a> {
         round.add(Part::Nothing, Ask::Change(&live::INSERT_BODIES, &self.insert_bodies));
     }
 
-    fn ask_acks<'b>(&'b self, kind: Kind, round: &mut Round<'b>) {
+    fn ask_acks<'b>(&'b self, round: &mut Round<'b>) {
         round.add(Part::Kept, Ask::Change(&done::KEEP, &self.kept));
-        if kind == Kind::Sqlite {
-            // PostgreSQL removes with the same statement.
-            round.add(Part::Nothing, Ask::Change(&live::GONE, &self.kept_bare));
-        }
         round.add(Part::Gone, Ask::Change(&live::GONE, &self.gone));
     }
 
@@ -212,11 +190,31 @@ impl<'a> Batches<'a> {
     }
 }
 
-fn mark(acks: &mut [bool], of: &[usize], hits: &Hits) {
+/// A running job as the store finds it.
+pub(super) fn bare(ack: &AckRow) -> [Param<'_>; 2] {
+    [Param::Blob(ack.id.as_bytes()), Param::Int(ack.fence)]
+}
+
+pub(super) fn beat(row: &BeatRow) -> [Param<'_>; 3] {
+    [Param::Blob(row.id.as_bytes()), Param::Int(row.fence), Param::Int(row.until)]
+}
+
+/// Claims whose payloads are not in memory, and what finds these.
+pub(super) fn unread(plan: &Plan) -> (Vec<usize>, Rows<'_>) {
+    let is_unread = |index: &usize| plan.claims[*index].picked.entry.payload.is_none();
+    let unread: Vec<usize> = (0..plan.claims.len()).filter(is_unread).collect();
+    let mut bodies = Rows::new(1, unread.len());
+    for index in &unread {
+        bodies.push([Param::Blob(plan.claims[*index].picked.entry.id.as_bytes())]);
+    }
+    (unread, bodies)
+}
+
+pub(super) fn mark(acks: &mut [bool], of: &[usize], hits: &Hits) {
     of.iter().enumerate().for_each(|(at, index)| acks[*index] = hits.is_hit(at));
 }
 
-fn body(row: &Row) -> Result<Payload, StoreError> {
+pub(super) fn body(row: &Row) -> Result<Payload, StoreError> {
     let text: Option<String> = row.get(0)?;
     Ok(text.map_or_else(Payload::null, Payload::from_json))
 }
@@ -236,7 +234,7 @@ fn kept<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
     rows
 }
 
-fn claims<'a>(plan: &'a Plan, refused: &[bool]) -> Rows<'a> {
+pub(super) fn claims<'a>(plan: &'a Plan, refused: &[bool]) -> Rows<'a> {
     let mut rows = Rows::new(if plan.alone.is_some() { 6 } else { 5 }, plan.claims.len());
     for (index, claim) in plan.claims.iter().enumerate() {
         let entry = &claim.picked.entry;

@@ -12,7 +12,7 @@ use super::memory::{Memory, tenant_of};
 use super::queue::Running;
 use super::{Engine, Inner, QUEUES_TOPIC, READY_TOPIC};
 use crate::model::state::State;
-use crate::store::{done, live, parts, queues};
+use crate::store::{claims, done, live, parts, queues};
 use crate::{Error, EventKind};
 
 /// Jobs promoted or expired by one transaction.
@@ -197,6 +197,7 @@ impl Inner {
     async fn expire(self: &Arc<Self>, now: Timestamp) -> Result<(), Error> {
         let ctx = &self.ctx;
         for _ in 0..STEPS_MAX {
+            self.take_over().await?;
             let jobs = self
                 .db
                 .read_system::<_, Error, _>(ctx, move |tx| Ok(live::expired(tx, now, EXPIRED_STEP)?))
@@ -439,6 +440,7 @@ impl Inner {
             &self.ctx,
             move |tx| {
                 let mut effects = Vec::new();
+                claims::take_over(tx)?;
                 for (id, fence) in &leases {
                     let Some(mut row) = live::read(tx, *id)? else { continue };
                     if row.state == State::Running && row.fence == *fence {

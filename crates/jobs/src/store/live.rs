@@ -279,13 +279,21 @@ pub(crate) fn child_ended(tx: &mut SystemTx<'_>, parent: JobId, now: Timestamp) 
     Ok(tx.execute(&CHILD_ENDED, &params![parent.as_bytes().as_slice(), now])? > 0)
 }
 
-/// The next ready jobs of a tenant in a queue after a place.
-pub(crate) const WINDOW: Sql = Sql::One(concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
-     ORDER BY priority, id LIMIT $5"
-));
+/// The next ready jobs of a tenant in a queue after a place. On SQLite some may have been claimed beside their rows.
+pub(crate) const WINDOW: Sql = Sql::Split {
+    sqlite: concat!(
+        "SELECT ",
+        columns!(),
+        " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
+         AND NOT EXISTS (SELECT 1 FROM jobs_claims c WHERE c.id = jobs_jobs.id) ORDER BY priority, id LIMIT $5"
+    ),
+    postgres: concat!(
+        "SELECT ",
+        columns!(),
+        " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
+         ORDER BY priority, id LIMIT $5"
+    ),
+};
 
 /// The parameters of [`WINDOW`].
 pub(crate) fn window_params(

@@ -457,8 +457,8 @@ async fn f29_an_engine_that_was_paused_past_a_lease_is_overruled_by_the_other() 
 async fn f14_a_restart_of_postgresql_loses_no_job_and_is_over_in_5_s() {
     const BACK_MAX: Duration = Duration::from_secs(5);
     for how in [testkit::pgserver::Stop::Fast, testkit::pgserver::Stop::Immediate] {
-        let mut server = testkit::pgserver::Server::start(testkit::pgserver::Options { fsync: true })
-            .expect("start a server");
+        let mut server =
+            testkit::pgserver::Server::start(testkit::pgserver::Options::DURABLE).expect("start a server");
         let database = testkit::postgres_on(&server);
         let clock = ManualClock::new(testkit::start());
         let post = server_post(&database.url(), clock.shared(), Duration::from_secs(10)).await;

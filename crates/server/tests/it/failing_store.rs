@@ -200,7 +200,7 @@ fn f17_a_store_that_is_not_heard_of_is_told_in_time_and_the_gateway_serves_on() 
 #[test]
 fn f14_postgresql_restarts_amid_changes_and_keys_of_idempotency_tell_what_became_of_them() {
     for how in [pgserver::Stop::Fast, pgserver::Stop::Immediate] {
-        let mut server = pgserver::Server::start(pgserver::Options { fsync: true }).expect("start a server");
+        let mut server = pgserver::Server::start(pgserver::Options::DURABLE).expect("start a server");
         let database = testkit::postgres_on(&server);
         let mut project = Project::new(&echo_project(UNLIMITED));
         project.database_url = Some(database.url());

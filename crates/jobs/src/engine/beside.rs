@@ -1,0 +1,166 @@
+//! A plan on SQLite: claims and ends are small rows beside the jobs ([`crate::store::claims`]), taken over in steps.
+
+use db::{Error as StoreError, Param, Rows, SystemTx};
+
+use super::Inner;
+use super::batch::{Outcome, insert};
+use super::plan::{AckRow, Plan, TakeOver};
+use super::run;
+use crate::Error;
+use crate::store::{claims, done, live};
+
+/// Ended jobs that stand beside their rows until they are taken over: one or two milliseconds of work.
+const ENDED_MAX: usize = 400;
+/// Running jobs that stand beside their rows: more are looked through each time that the ended ones are taken over.
+const RUNNING_MAX: usize = 2_000;
+
+/// How many jobs stand beside their rows, or more: what else takes them over does not count down.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    running: usize,
+    ended: usize,
+}
+
+impl Beside {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running + self.ended == 0
+    }
+
+    /// What is to be taken over with the next batch.
+    pub(crate) fn due(&self, is_to_be_read: bool) -> TakeOver {
+        match () {
+            () if is_to_be_read || self.running > RUNNING_MAX => TakeOver::All,
+            () if self.ended >= ENDED_MAX => TakeOver::Ended,
+            () => TakeOver::Nothing,
+        }
+    }
+
+    /// Follows a batch: its ends, what was taken over after them, its claims.
+    pub(crate) fn follow(&mut self, take_over: TakeOver, outcome: &Outcome) {
+        self.running = self.running.saturating_sub(outcome.ended_beside);
+        self.ended += outcome.ended_beside;
+        match take_over {
+            TakeOver::Nothing => {}
+            TakeOver::Ended => self.ended = 0,
+            TakeOver::All => (self.running, self.ended) = (0, 0),
+        }
+        self.running += outcome.claims.as_ref().map_or(0, db::Hits::count);
+    }
+}
+
+impl Inner {
+    /// Before jobs are read: has the store take over what stands beside them. Others may be claimed right after.
+    pub(crate) async fn take_over(self: &std::sync::Arc<Self>) -> Result<(), Error> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        {
+            let mut memory = self.memory.lock();
+            if memory.beside.is_empty() {
+                return Ok(());
+            }
+            memory.pending.readers.push(super::plan::Call { rows: 0, reply });
+        }
+        self.kick();
+        super::calls::answered(answer).await
+    }
+}
+
+/// Does a plan. May run again.
+pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::of(plan);
+    if !plan.inserts.is_empty() {
+        insert(tx, plan.inserts.iter())?;
+    }
+    end(tx, plan, &mut outcome)?;
+    match plan.take_over {
+        TakeOver::Nothing => {}
+        TakeOver::Ended => claims::take_over_ended(tx)?,
+        TakeOver::All => claims::take_over(tx)?,
+    }
+    beat(tx, plan, &mut outcome)?;
+    claim(tx, plan, &mut outcome)?;
+    for refill in &plan.refills {
+        let params = live::window_params(refill.queue, &refill.tenant, refill.after, refill.limit);
+        outcome.refills.push(live::rows(tx.query(&live::WINDOW, &params)?)?);
+    }
+    Ok(outcome)
+}
+
+/// Ends jobs beside their rows; in their rows where they were taken over.
+fn end(tx: &mut SystemTx<'_>, plan: &Plan, outcome: &mut Outcome) -> Result<(), StoreError> {
+    if plan.acks.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(5, plan.acks.len());
+    plan.acks.iter().for_each(|ack| rows.push(end_row(plan, ack)));
+    let hits = tx.many(&claims::END, &rows)?;
+    let (mut kept, mut kept_bare, mut gone) = (Rows::new(5, 0), Rows::new(2, 0), Rows::new(2, 0));
+    let (mut kept_at, mut gone_at) = (Vec::new(), Vec::new());
+    for (index, ack) in plan.acks.iter().enumerate() {
+        let bare = run::bare(ack);
+        match (hits.is_hit(index), ack.keep_until) {
+            (true, _) => outcome.acks[index] = true,
+            (false, None) => {
+                gone.push(bare);
+                gone_at.push(index);
+            }
+            (false, Some(_)) => {
+                kept.push(end_row(plan, ack));
+                kept_bare.push(bare);
+                kept_at.push(index);
+            }
+        }
+    }
+    outcome.ended_beside = hits.count();
+    if !kept_at.is_empty() {
+        run::mark(&mut outcome.acks, &kept_at, &tx.many(&done::KEEP, &kept)?);
+        tx.many(&live::GONE, &kept_bare)?;
+    }
+    if !gone_at.is_empty() {
+        run::mark(&mut outcome.acks, &gone_at, &tx.many(&live::GONE, &gone)?);
+    }
+    Ok(())
+}
+
+fn end_row<'a>(plan: &Plan, ack: &'a AckRow) -> [Param<'a>; 5] {
+    let AckRow { id, fence, keep_until, result } = ack;
+    [
+        Param::Blob(id.as_bytes()),
+        Param::Int(*fence),
+        Param::Int(plan.now.micros()),
+        keep_until.map_or(Param::Null, Param::Int),
+        result
+            .as_ref()
+            .filter(|_| keep_until.is_some())
+            .map_or(Param::Null, |result| Param::Text(result.as_str())),
+    ]
+}
+
+fn beat(tx: &mut SystemTx<'_>, plan: &Plan, outcome: &mut Outcome) -> Result<(), StoreError> {
+    let mut left: Vec<usize> = (0..plan.beats.len()).collect();
+    for statement in [&claims::BEAT, &live::BEAT] {
+        if left.is_empty() {
+            break;
+        }
+        let mut rows = Rows::new(3, left.len());
+        left.iter().for_each(|index| rows.push(run::beat(&plan.beats[*index])));
+        for (at, row) in tx.query_many(statement, &rows)? {
+            outcome.beats[left[at]] = Some(row.get(0)?);
+        }
+        left.retain(|index| outcome.beats[*index].is_none());
+    }
+    Ok(())
+}
+
+fn claim(tx: &mut SystemTx<'_>, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+    if plan.claims.is_empty() {
+        return Ok(());
+    }
+    outcome.claims = Some(tx.many(&claims::CLAIM, &run::claims(plan, &[]))?);
+    let (unread, bodies) = run::unread(plan);
+    if !unread.is_empty() {
+        for (at, row) in tx.query_many(&live::BODIES, &bodies)? {
+            outcome.bodies.insert(unread[at], run::body(&row)?);
+        }
+    }
+    Ok(())
+}
