@@ -1,5 +1,7 @@
 //! A plan on SQLite: claims and ends are small rows beside the jobs ([`crate::store::claims`]), taken over in steps.
 
+use std::sync::Arc;
+
 use db::{Error as StoreError, Param, Rows, SystemTx};
 
 use super::Inner;
@@ -49,8 +51,31 @@ impl Beside {
 }
 
 impl Inner {
+    /// Reads of jobs, with all that the store has beside them.
+    pub(crate) async fn read<T, F>(self: &Arc<Self>, f: F) -> Result<T, Error>
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, Error> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let f = Arc::new(f);
+        let again = Arc::clone(&f);
+        if self.take_over().await.is_err() {
+            // The disk is full, say. What is there can be seen all the same: in a transaction that is undone.
+            let look = move |tx: &mut SystemTx<'_>| -> Result<(), Seen<T>> {
+                claims::take_over(tx)?;
+                Err(Seen(f(tx)))
+            };
+            if let Err(Seen(seen)) = self.db.write_hot(&self.ctx, look).await
+                && !matches!(seen, Err(Error::Store(_)))
+            {
+                return seen;
+            }
+        }
+        self.db.read_system(&self.ctx, move |tx| again(tx)).await
+    }
+
     /// Before jobs are read: has the store take over what stands beside them. Others may be claimed right after.
-    pub(crate) async fn take_over(self: &std::sync::Arc<Self>) -> Result<(), Error> {
+    async fn take_over(self: &Arc<Self>) -> Result<(), Error> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         {
             let mut memory = self.memory.lock();
@@ -61,6 +86,15 @@ impl Inner {
         }
         self.kick();
         super::calls::answered(answer).await
+    }
+}
+
+/// What a transaction saw that is to be undone.
+struct Seen<T>(Result<T, Error>);
+
+impl<T> From<StoreError> for Seen<T> {
+    fn from(error: StoreError) -> Self {
+        Self(Err(error.into()))
     }
 }
 

@@ -158,9 +158,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn get(&self, scope: Scope, id: JobId) -> Result<JobDetail, Error> {
-        self.0.take_over().await?;
         let inner = self.0.clone();
-        self.0.db.read_system(&self.0.ctx, move |tx| inner.detail(tx, scope, id)).await
+        self.0.read(move |tx| inner.detail(tx, scope, id)).await
     }
 
     /// The same as soon as it has ended, or as it is when `up_to` (at most 60 s) is over.

@@ -103,8 +103,7 @@ impl Engine {
             jobs.truncate(limit);
             Ok(Listed { jobs, stopped_at })
         };
-        self.0.take_over().await?;
-        self.0.db.read_system(&self.0.ctx, list).await
+        self.0.read(list).await
     }
 
     /// Removes all that waits or is delayed, without a trace: what there was when it began.

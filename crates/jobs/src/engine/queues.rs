@@ -192,8 +192,7 @@ impl Engine {
             }
             Ok::<_, Error>((dead, oldest))
         };
-        self.0.take_over().await?;
-        let (dead, oldest) = self.0.db.read_system(&self.0.ctx, read).await?;
+        let (dead, oldest) = self.0.read(read).await?;
         status.dead = dead;
         let now = self.0.now();
         status.oldest_waiting_ms =

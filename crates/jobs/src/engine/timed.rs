@@ -195,13 +195,8 @@ impl Inner {
 
     /// Ends attempts whose lease is over.
     async fn expire(self: &Arc<Self>, now: Timestamp) -> Result<(), Error> {
-        let ctx = &self.ctx;
         for _ in 0..STEPS_MAX {
-            self.take_over().await?;
-            let jobs = self
-                .db
-                .read_system::<_, Error, _>(ctx, move |tx| Ok(live::expired(tx, now, EXPIRED_STEP)?))
-                .await?;
+            let jobs = self.read(move |tx| Ok(live::expired(tx, now, EXPIRED_STEP)?)).await?;
             if jobs.is_empty() {
                 break;
             }
