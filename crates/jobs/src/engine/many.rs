@@ -14,7 +14,7 @@ use super::{Engine, Inner};
 use crate::model::state::{Extras, State, flags};
 use crate::store::live::JobRow;
 use crate::store::scan::{self, Place, Scan};
-use crate::store::{done, parts};
+use crate::store::{claims, done, parts};
 use crate::{
     Draft, Error, JobDetail, JobFilter, JobStatus, OnDuplicate, Payload, QueueKey, Scope, Swept, Unique,
 };
@@ -509,6 +509,7 @@ impl Inner {
         limit: i64,
     ) -> Result<(u64, Option<Leaving>), Error> {
         let text = tenant.to_string();
+        claims::take_over(tx)?;
         if !place.ended {
             let rows = scan::live_of_tenant(tx, &text, &place.after, limit)?;
             match rows.last() {
@@ -534,6 +535,7 @@ impl Inner {
         tenant: TenantId,
     ) -> Result<(), Error> {
         let text = tenant.to_string();
+        claims::take_over(tx)?;
         let mut after = Vec::new();
         loop {
             let rows = scan::live_of_tenant(tx, &text, &after, STEP)?;

@@ -1,5 +1,6 @@
 //! The engine, on SQLite and on PostgreSQL from one function each.
 
+mod beside;
 mod fair;
 mod flows;
 mod life;
