@@ -76,7 +76,7 @@ fn all_steps(
     });
     let server = steps.step("start PostgreSQL", || {
         // Without syncs: a test that cuts the power starts a server of its own.
-        Server::start(Options { fsync: false }).map_err(|error| with_sources(&error))
+        Server::start(Options::QUICK).map_err(|error| with_sources(&error))
     })?;
     steps.step("tests", || {
         let mut words = if found("cargo-nextest").is_some() {
