@@ -70,6 +70,8 @@ fn limits_command() -> Command {
                     Arg::new("max")
                         .required_unless_present("unlimited")
                         .conflicts_with("unlimited")
+                        // The API says what is wrong with it; here it would be an unknown flag.
+                        .allow_negative_numbers(true)
                         .value_name("MAX")
                         .help("The most in a period"),
                 )

@@ -34,7 +34,7 @@ impl Page {
     /// A paragraph.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
-        self.part(format_args!("<p>{}</p>", Escaped(text)))
+        self.part(format_args!("<p>{}</p>", Spans(text)))
     }
 
     /// What went wrong.
@@ -202,6 +202,22 @@ fn is_own_path(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && !text.contains(odd)
 }
 
+/// A text in which commands stand between backticks.
+struct Spans<'a>(&'a str);
+
+impl std::fmt::Display for Spans<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut rest = self.0;
+        while let Some((before, (command, after))) =
+            rest.split_once('`').and_then(|(before, after)| Some((before, after.split_once('`')?)))
+        {
+            write!(f, "{}<code>{}</code>", Escaped(before), Escaped(command))?;
+            rest = after;
+        }
+        write!(f, "{}", Escaped(rest))
+    }
+}
+
 /// Text inside of HTML, elements and quoted attributes alike.
 struct Escaped<'a>(&'a str);
 
@@ -227,6 +243,12 @@ mod tests {
     use super::*;
 
     const EVIL: &str = "\"'><script>alert(1)</script>&";
+
+    #[test]
+    fn what_stands_between_backticks_is_a_command() {
+        let page = Spans("Use `a <b>`, `c`, or a ` alone.").to_string();
+        assert_eq!(page, "Use <code>a &lt;b&gt;</code>, <code>c</code>, or a ` alone.");
+    }
 
     #[test]
     fn text_stays_text() {

@@ -2,8 +2,9 @@
 //!
 //! Within a priority each tenant that has something to do (a *lane*) carries a tag in virtual time. The smallest tag is
 //! next, and serving moves it on by cost over weight. The cost of a job is what its tenant's jobs took so far, put right
-//! when it ends. A lane that comes back starts at the tag that was served last: what it did not use is not saved up, and
-//! what it overused is forgotten but for a second. One pick of sixteen takes the priorities in turn, so that the last of them
+//! when it ends. A lane that comes back starts at the tag that was served last, less what jobs that still run were charged
+//! (a guess that is put right later must not put those behind who came meanwhile): what it did not use is not saved up,
+//! and what it overused is forgotten but for a second. One pick of sixteen takes the priorities in turn, so that the last of them
 //! is never starved.
 
 use std::collections::BTreeSet;
@@ -32,13 +33,15 @@ pub(crate) type LaneId = u32;
 #[derive(Debug, Default)]
 struct Level {
     lanes: BTreeSet<(u64, LaneId)>,
-    /// The start tag that was served last.
+    /// The start tag that was served last, without guesses.
     clock: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Share {
     tags: [u64; LEVELS],
+    /// What its jobs that run were charged, microseconds.
+    guessed: [u64; LEVELS],
     /// Levels at which it has something to do, as bits.
     levels: u16,
     /// Held back by a limit: in no level's set.
@@ -63,8 +66,14 @@ impl Fair {
     /// Makes room for a lane, or makes it new.
     pub(crate) fn join(&mut self, lane: LaneId, weight: u32) {
         let index = lane as usize;
-        let share =
-            Share { tags: [0; LEVELS], levels: 0, resting: false, weight: u64::from(weight.max(1)), mean: 0 };
+        let share = Share {
+            tags: [0; LEVELS],
+            guessed: [0; LEVELS],
+            levels: 0,
+            resting: false,
+            weight: u64::from(weight.max(1)),
+            mean: 0,
+        };
         if index < self.shares.len() {
             self.take_out(lane);
             self.shares[index] = share;
@@ -171,8 +180,9 @@ impl Fair {
         };
         let known = if share.mean == 0 { queue_mean } else { share.mean };
         let cost = known.clamp(COST_MIN, COST_MAX);
-        let tag = &mut share.tags[level as usize];
-        at.clock = at.clock.max(*tag);
+        let (tag, guessed) = (&mut share.tags[level as usize], &mut share.guessed[level as usize]);
+        at.clock = at.clock.max(tag.saturating_sub(*guessed * SCALE / share.weight));
+        *guessed += cost;
         let listed = at.lanes.remove(&(*tag, lane));
         *tag += cost * SCALE / share.weight;
         if listed {
@@ -188,6 +198,8 @@ impl Fair {
         else {
             return;
         };
+        let guessed = &mut share.guessed[level as usize];
+        *guessed = guessed.saturating_sub(charged);
         let cost = match took {
             Some(took) => {
                 let took = took.clamp(COST_MIN, COST_MAX);
@@ -243,6 +255,29 @@ mod tests {
             served[lane as usize] += took(lane);
         }
         served
+    }
+
+    #[test]
+    fn a_guess_that_was_too_high_puts_nobody_behind() {
+        let (long, short) = (30_000_000, 10_000);
+        for comes_late in [false, true] {
+            let mut fair = fair(&[1, 1]);
+            fair.set(0, 5, true);
+            for _ in 0..20 {
+                let charged = fair.charge(0, 5);
+                fair.correct(0, 5, charged, Some(long));
+            }
+            // Ten run at once, and take three thousandths of what was guessed.
+            let charged: Vec<u64> = (0..10).map(|_| fair.charge(0, 5)).collect();
+            assert!(charged.iter().all(|charged| *charged > long / 2));
+            if !comes_late {
+                fair.set(1, 5, true);
+            }
+            charged.into_iter().for_each(|charged| fair.correct(0, 5, charged, Some(short)));
+            fair.set(1, 5, true);
+            let served = serve(&mut fair, 4, |_| short);
+            assert!(served[1] >= short, "the other is served {served:?}");
+        }
     }
 
     #[test]
