@@ -61,7 +61,7 @@ impl Inner {
             let now = self.now();
             let (plan, callers) = {
                 let mut memory = self.memory.lock();
-                if memory.in_flight >= self.in_flight_max || memory.has_company() {
+                if memory.in_flight >= self.in_flight_max || memory.awaits_company() {
                     return;
                 }
                 let Some(batch) = memory.plan(now) else { return };
@@ -238,7 +238,7 @@ impl Memory {
     /// Whether what waits is better off with what is about to come: while a batch is under way, another of less than half
     /// its callers costs the store as much as one of all, and whoever was just answered soon asks again. The end of the
     /// batch under way is the longest that anything waits for company.
-    fn has_company(&self) -> bool {
+    fn awaits_company(&self) -> bool {
         self.in_flight > 0 && self.pending.calls() * 2 < self.batch_calls
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use db::{Error as StoreError, Param, Rows, SystemTx};
+use db::{Error as StoreError, Rows, SystemTx};
 
 use super::Inner;
 use super::batch::{Outcome, insert};
-use super::plan::{AckRow, Plan, TakeOver};
+use super::plan::{Plan, TakeOver};
 use super::run;
 use crate::Error;
 use crate::store::{claims, done, live};
@@ -124,49 +124,22 @@ fn end(tx: &mut SystemTx<'_>, plan: &Plan, outcome: &mut Outcome) -> Result<(), 
     if plan.acks.is_empty() {
         return Ok(());
     }
-    let mut rows = Rows::new(5, plan.acks.len());
-    plan.acks.iter().for_each(|ack| rows.push(end_row(plan, ack)));
-    let hits = tx.many(&claims::END, &rows)?;
-    let (mut kept, mut kept_bare, mut gone) = (Rows::new(5, 0), Rows::new(2, 0), Rows::new(2, 0));
-    let (mut kept_at, mut gone_at) = (Vec::new(), Vec::new());
-    for (index, ack) in plan.acks.iter().enumerate() {
-        let bare = run::bare(ack);
-        match (hits.is_hit(index), ack.keep_until) {
-            (true, _) => outcome.acks[index] = true,
-            (false, None) => {
-                gone.push(bare);
-                gone_at.push(index);
-            }
-            (false, Some(_)) => {
-                kept.push(end_row(plan, ack));
-                kept_bare.push(bare);
-                kept_at.push(index);
-            }
-        }
-    }
+    let all: Vec<usize> = (0..plan.acks.len()).collect();
+    let hits = tx.many(&claims::END, &run::ends(plan, &all))?;
+    run::mark(&mut outcome.acks, &all, &hits);
     outcome.ended_beside = hits.count();
+    let (kept_at, gone_at): (Vec<usize>, Vec<usize>) = all
+        .into_iter()
+        .filter(|index| !hits.is_hit(*index))
+        .partition(|index| plan.acks[*index].keep_until.is_some());
     if !kept_at.is_empty() {
-        run::mark(&mut outcome.acks, &kept_at, &tx.many(&done::KEEP, &kept)?);
-        tx.many(&live::GONE, &kept_bare)?;
+        run::mark(&mut outcome.acks, &kept_at, &tx.many(&done::KEEP, &run::ends(plan, &kept_at))?);
+        tx.many(&live::GONE, &run::bare(plan, &kept_at))?;
     }
     if !gone_at.is_empty() {
-        run::mark(&mut outcome.acks, &gone_at, &tx.many(&live::GONE, &gone)?);
+        run::mark(&mut outcome.acks, &gone_at, &tx.many(&live::GONE, &run::bare(plan, &gone_at))?);
     }
     Ok(())
-}
-
-fn end_row<'a>(plan: &Plan, ack: &'a AckRow) -> [Param<'a>; 5] {
-    let AckRow { id, fence, keep_until, result } = ack;
-    [
-        Param::Blob(id.as_bytes()),
-        Param::Int(*fence),
-        Param::Int(plan.now.micros()),
-        keep_until.map_or(Param::Null, Param::Int),
-        result
-            .as_ref()
-            .filter(|_| keep_until.is_some())
-            .map_or(Param::Null, |result| Param::Text(result.as_str())),
-    ]
 }
 
 fn beat(tx: &mut SystemTx<'_>, plan: &Plan, outcome: &mut Outcome) -> Result<(), StoreError> {

@@ -114,16 +114,14 @@ impl<'a> Batches<'a> {
         let (inserts, insert_bodies) = insert_rows(plan.inserts.iter());
         let (kept_at, gone_at): (Vec<usize>, Vec<usize>) =
             (0..plan.acks.len()).partition(|index| plan.acks[*index].keep_until.is_some());
-        let mut gone = Rows::new(2, gone_at.len());
-        gone_at.iter().for_each(|index| gone.push(bare(&plan.acks[*index])));
         let mut beats = Rows::new(3, plan.beats.len());
         plan.beats.iter().for_each(|row| beats.push(beat(row)));
         let (unread, bodies) = unread(plan);
         Self {
             inserts,
             insert_bodies,
-            kept: kept(plan, &kept_at),
-            gone,
+            kept: ends(plan, &kept_at),
+            gone: bare(plan, &gone_at),
             kept_at,
             gone_at,
             beats,
@@ -190,9 +188,14 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// A running job as the store finds it.
-pub(super) fn bare(ack: &AckRow) -> [Param<'_>; 2] {
-    [Param::Blob(ack.id.as_bytes()), Param::Int(ack.fence)]
+/// Running jobs as the store finds them.
+pub(super) fn bare<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
+    let mut rows = Rows::new(2, at.len());
+    for index in at {
+        let ack = &plan.acks[*index];
+        rows.push([Param::Blob(ack.id.as_bytes()), Param::Int(ack.fence)]);
+    }
+    rows
 }
 
 pub(super) fn beat(row: &BeatRow) -> [Param<'_>; 3] {
@@ -219,7 +222,8 @@ pub(super) fn body(row: &Row) -> Result<Payload, StoreError> {
     Ok(text.map_or_else(Payload::null, Payload::from_json))
 }
 
-fn kept<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
+/// How jobs end; a result only where it is kept.
+pub(super) fn ends<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
     let mut rows = Rows::new(5, at.len());
     for index in at {
         let AckRow { id, fence, keep_until, result } = &plan.acks[*index];
@@ -228,7 +232,10 @@ fn kept<'a>(plan: &'a Plan, at: &[usize]) -> Rows<'a> {
             Param::Int(*fence),
             Param::Int(plan.now.micros()),
             keep_until.map_or(Param::Null, Param::Int),
-            result.as_ref().map_or(Param::Null, |result| Param::Text(result.as_str())),
+            result
+                .as_ref()
+                .filter(|_| keep_until.is_some())
+                .map_or(Param::Null, |result| Param::Text(result.as_str())),
         ]);
     }
     rows

@@ -140,12 +140,12 @@ pub(crate) fn insert_bodies(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<()
 }
 
 /// Takes ready jobs, each if nobody was faster: id, fence, lease_until, started_at, worker.
+// On PostgreSQL alone: SQLite claims beside the rows (`super::claims`).
 // This table fills and empties, and PostgreSQL's planner goes by what it was when it was last looked at: of one that was empty
 // it expects a single row, and would walk all jobs and look each up in the batch. So batches by id say
 // `id = ANY (ARRAY[u.id])`, which an index can look up and cannot be walked by, and `state + 0`, which no partial index meets.
 pub(crate) const CLAIM: Many = Many {
-    sqlite: "UPDATE jobs_jobs SET state = 2, fence = fence + 1, attempt = attempt + 1, lease_until = $3, \
-             started_at = $4, worker = $5 WHERE id = $1 AND state = 0 AND fence = $2",
+    sqlite: "",
     postgres: "UPDATE jobs_jobs j SET state = 2, fence = j.fence + 1, attempt = j.attempt + 1, \
                lease_until = u.lease_until, started_at = u.started_at, worker = u.worker \
                FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) \
@@ -156,8 +156,7 @@ pub(crate) const CLAIM: Many = Many {
 
 /// [`CLAIM`] by a process that is alone, if it still is: its name is the last column. On PostgreSQL alone.
 pub(crate) const CLAIM_ALONE: Many = Many {
-    sqlite: "UPDATE jobs_jobs SET state = 2, fence = fence + 1, attempt = attempt + 1, lease_until = $3, \
-             started_at = $4, worker = $5 WHERE id = $1 AND state = 0 AND fence = $2 AND $6 <> ''",
+    sqlite: "",
     postgres: "UPDATE jobs_jobs j SET state = 2, fence = j.fence + 1, attempt = j.attempt + 1, \
                lease_until = u.lease_until, started_at = u.started_at, worker = u.worker \
                FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) \
