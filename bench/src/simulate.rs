@@ -54,7 +54,11 @@ fn work(template: &Template, (next, end): (&AtomicU64, u64), done: &AtomicU64) -
         }
         match runtime()?.block_on(simulation::run(&Site::Embedded(&disk, template), seed)) {
             Ok(happened) => tally.add(happened),
-            Err(why) => broken.push(format!("SWITCHYARD_SIM_SEED={seed}: {why}")),
+            Err(why) => {
+                let why = format!("SWITCHYARD_SIM_SEED={seed}: {why}");
+                say(&why);
+                broken.push(why);
+            }
         }
         let finished = done.fetch_add(1, Ordering::Relaxed) + 1;
         if finished.is_multiple_of(PROGRESS) {

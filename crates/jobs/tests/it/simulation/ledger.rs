@@ -623,7 +623,8 @@ impl Ledger {
             _ => (false, false),
         };
         let is_open = job.expect == Expect::Open || may(maybe::RETRY);
-        let was_lost = is_over || (may(maybe::CLAIM) && is_open);
+        // Given back and claimed again, both unheard; with a clock that went back, that lease is the first to be over.
+        let was_lost = is_over || (may(maybe::CLAIM) && (is_open || may(maybe::RELEASE)));
         let spent = seen.attempt >= seen.attempts;
         let fits = match seen.place {
             Place::Open => is_open || is_over || may(maybe::FAIL | maybe::RELEASE),
