@@ -18,6 +18,8 @@ const BULKS: usize = 4;
 pub(super) const TENANTS: usize = 16;
 /// Workers of the latency and fairness runs.
 const WORKERS: usize = 10;
+/// How long a worker may take to end its job after a run.
+const GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for jobs that were added to begin.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -224,12 +226,12 @@ impl Driver {
     async fn latency(&self, rate: f64, fair: Option<Fair>, span: Duration) -> Result<Outcome, String> {
         let clock = Rc::new(SystemClock::new());
         let began: Rc<RefCell<Vec<f64>>> = Rc::default();
-        let mut workers = Vec::new();
+        let (mut workers, stops) = (Vec::new(), Rc::new(Cell::new(false)));
         for _ in 0..WORKERS {
             let worker = Worker::open(&self.access, &self.queue, 1).await?;
-            let (clock, began) = (Rc::clone(&clock), Rc::clone(&began));
+            let (clock, began, stops) = (Rc::clone(&clock), Rc::clone(&began), Rc::clone(&stops));
             let job_time = fair.map_or(Duration::ZERO, |fair| fair.job_time);
-            workers.push(tokio::task::spawn_local(wait_and_work(worker, clock, began, job_time)));
+            workers.push(tokio::task::spawn_local(wait_and_work(worker, clock, began, job_time, stops)));
         }
         // Connections and caches are warm before it counts.
         self.paced(&clock, rate, Duration::from_secs(1)).await?;
@@ -244,8 +246,15 @@ impl Driver {
                 return Err(format!("a worker ended: {ended:?}"));
             }
         }
-        workers.iter().for_each(tokio::task::JoinHandle::abort);
         let mut seen = began.take();
+        // Who holds a job ends it: what nobody works on would be part of the next run. The others wait for a job in vain.
+        stops.set(true);
+        for worker in workers {
+            let stop = worker.abort_handle();
+            if tokio::time::timeout(GRACE, worker).await.is_err() {
+                stop.abort();
+            }
+        }
         if seen.len() < count {
             return Err(format!("{} of {count} jobs never began", count - seen.len()));
         }
@@ -285,12 +294,14 @@ impl Driver {
     }
 }
 
-/// A worker as a library would write it: takes the next job with the completion of the last, waits when there is none.
+/// A worker as a library would write it: takes the next job with the completion of the last, waits when there is none, and
+/// ends the last one before it stops.
 async fn wait_and_work(
     mut worker: Worker,
     clock: Rc<SystemClock>,
     began: Rc<RefCell<Vec<f64>>>,
     job_time: Duration,
+    stops: Rc<Cell<bool>>,
 ) -> Result<(), String> {
     let mut got = worker.claim("20s").await?;
     loop {
@@ -298,6 +309,9 @@ async fn wait_and_work(
         began.borrow_mut().extend(got.due_us.iter().map(|due| (now_us - *due as f64) / 1e3));
         if got.jobs > 0 && !job_time.is_zero() {
             tokio::time::sleep(job_time).await;
+        }
+        if stops.get() {
+            return worker.finish().await;
         }
         got = worker.complete_and_claim().await?;
         if got.jobs == 0 {

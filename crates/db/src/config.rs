@@ -55,7 +55,7 @@ pub struct Options {
     pub readers: usize,
     /// Connections to PostgreSQL, each with its thread.
     pub lanes: usize,
-    /// Closures that may wait for the writer, and for the readers, before [`crate::Error::Busy`].
+    /// Closures that may wait for the writer, and for each kind of reader, before [`crate::Error::Busy`].
     pub queue_max: usize,
     /// How long a statement may run. On PostgreSQL the server ends it; one that does not answer 2 s later is left.
     pub statement_max: Duration,

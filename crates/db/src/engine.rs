@@ -53,4 +53,12 @@ impl Engine {
             Self::Postgres(engine) => engine.send_read(job),
         }
     }
+
+    /// A read that waits for no other than its like.
+    pub(crate) fn send_hot_read(&self, job: Box<dyn Job>) -> Result<(), Refused<Box<dyn Job>>> {
+        match self {
+            Self::Sqlite(engine) => engine.send_hot_read(job),
+            Self::Postgres(engine) => engine.send_read(job),
+        }
+    }
 }

@@ -170,14 +170,21 @@ impl Db {
         E: From<Error> + Send + 'static,
         T: Send + 'static,
     {
-        let ctx = ctx.clone();
-        let run = move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx)));
-        let job = posted(Scope::Hot, run, done);
-        if let Err(refused) = self.0.engine.send_write(job) {
-            let error = self.refused(&refused);
-            let (Refused::Full(job) | Refused::Closed(job)) = refused;
-            job.refuse(error);
-        }
+        let job = system_posted(ctx, Scope::Hot, f, done);
+        self.taken_or_refused(self.0.engine.send_write(job));
+    }
+
+    /// [`Db::read_system`] without a future: `done` is told as by [`Db::post_hot`]. On SQLite it waits for no other reads than
+    /// its like, however long those take.
+    pub fn post_read<T, E, F, D>(&self, ctx: &SystemCtx, f: F, done: D)
+    where
+        F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+        D: FnOnce(Result<T, E>) + Send + 'static,
+        E: From<Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let job = system_posted(ctx, Scope::System, f, done);
+        self.taken_or_refused(self.0.engine.send_hot_read(job));
     }
 
     /// [`Db::read`] across tenants, for the reason that `ctx` states.
@@ -341,6 +348,14 @@ impl Db {
         self.0.engine.send_read(job).map_err(|refused| self.refused(&refused))
     }
 
+    fn taken_or_refused(&self, sent: Result<(), Refused<Box<dyn Job>>>) {
+        if let Err(refused) = sent {
+            let error = self.refused(&refused);
+            let (Refused::Full(job) | Refused::Closed(job)) = refused;
+            job.refuse(error);
+        }
+    }
+
     fn refused(&self, refused: &Refused<Box<dyn Job>>) -> Error {
         match refused {
             Refused::Full(_) => {
@@ -371,6 +386,17 @@ where
 {
     let ctx = ctx.clone();
     job(Scope::System, move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx))))
+}
+
+fn system_posted<T, E, F, D>(ctx: &SystemCtx, scope: Scope, f: F, done: D) -> Box<dyn Job>
+where
+    F: Fn(&mut SystemTx<'_>) -> Result<T, E> + Send + 'static,
+    D: FnOnce(Result<T, E>) + Send + 'static,
+    E: From<Error> + Send + 'static,
+    T: Send + 'static,
+{
+    let ctx = ctx.clone();
+    posted(scope, move |core: Core<'_>| f(&mut SystemTx::new(core, Cow::Borrowed(&ctx))), done)
 }
 
 async fn answer<T, E: From<Error>>(reply: Reply<T, E>) -> Result<T, E> {

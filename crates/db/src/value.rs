@@ -48,9 +48,21 @@ pub struct Row(pub(crate) Vec<Value>);
 impl Row {
     /// The column at `index` (from 0) as `T`. [`Error::Decode`] when there is none or it is of another type.
     pub fn get<T: FromValue>(&self, index: usize) -> Result<T, Error> {
-        let value = self.0.get(index).ok_or_else(|| Error::Decode(format!("there is no column {index}")))?;
-        T::from_value(value)
-            .map_err(|wanted| Error::Decode(format!("column {index} is {}, not {wanted}", value.kind())))
+        let value = self.column(index)?;
+        T::from_value(value).map_err(|wanted| mismatch(index, value, wanted))
+    }
+
+    /// The text at `index`, without a copy; `None` where it is NULL. [`Error::Decode`] as for [`Row::get`].
+    pub fn text(&self, index: usize) -> Result<Option<&str>, Error> {
+        match self.column(index)? {
+            Value::Text(text) => Ok(Some(text)),
+            Value::Null => Ok(None),
+            value => Err(mismatch(index, value, "text")),
+        }
+    }
+
+    fn column(&self, index: usize) -> Result<&Value, Error> {
+        self.0.get(index).ok_or_else(|| Error::Decode(format!("there is no column {index}")))
     }
 
     /// The raw columns.
@@ -58,6 +70,10 @@ impl Row {
     pub fn values(&self) -> &[Value] {
         &self.0
     }
+}
+
+fn mismatch(index: usize, value: &Value, wanted: &str) -> Error {
+    Error::Decode(format!("column {index} is {}, not {wanted}", value.kind()))
 }
 
 /// What a column can be read as.

@@ -96,9 +96,7 @@ impl Session {
             let mut rows = statement.raw_query();
             let mut answer = Vec::new();
             while let Some(row) = rows.next()? {
-                let values =
-                    (0..columns).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>()?;
-                answer.push(Row(values));
+                answer.push(read(row, columns)?);
             }
             Ok(answer)
         });
@@ -165,10 +163,7 @@ impl Session {
                 bind_row(&mut statement, row)?;
                 let mut found = statement.raw_query();
                 while let Some(found) = found.next()? {
-                    let values = (0..columns)
-                        .map(|index| found.get_ref(index).map(value))
-                        .collect::<Result<_, _>>()?;
-                    answer.push((ordinal, Row(values)));
+                    answer.push((ordinal, read(found, columns)?));
                 }
             }
             Ok(answer)
@@ -242,6 +237,15 @@ impl ToSql for Value {
             Self::Blob(bytes) => ValueRef::Blob(bytes),
         }))
     }
+}
+
+fn read(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, rusqlite::Error> {
+    // Collecting results would not know how many there are, and grow step by step.
+    let mut values = Vec::with_capacity(columns);
+    for index in 0..columns {
+        values.push(value(row.get_ref(index)?));
+    }
+    Ok(Row(values))
 }
 
 /// All that we store as text came in as UTF-8.

@@ -425,6 +425,50 @@ async fn a_posted_batch_tells_its_outcome_once_and_may_post_the_next() {
     }
 }
 
+#[tokio::test]
+async fn a_posted_read_sees_what_was_written_before_and_waits_for_no_long_one() {
+    stores(&[SET], |store| async move {
+        let db = store.db.clone();
+        db.write_system(&system(), |tx| add(tx, 0..10)).await.expect("ten rows");
+        let (told, mut outcomes) = mpsc::unbounded_channel();
+        let tell = || {
+            let told = told.clone();
+            move |outcome: Result<i64, Error>| told.send(outcome).expect("the test listens")
+        };
+        // Every reader has a long one.
+        let (begun, mut began) = mpsc::unbounded_channel();
+        let (mut holds, mut long) = (Vec::new(), tokio::task::JoinSet::new());
+        for _ in 0..4 {
+            let (hold, held) = std::sync::mpsc::channel::<()>();
+            holds.push(hold);
+            let (db, begun, held) = (db.clone(), begun.clone(), on_word(held));
+            long.spawn(async move {
+                let wait = move |_: &mut SystemTx<'_>| -> Result<(), Error> {
+                    begun.send(()).expect("the test listens");
+                    held();
+                    Ok(())
+                };
+                db.read_system(&system(), wait).await
+            });
+            began.recv().await.expect("it reads");
+        }
+        let rows = |tx: &mut SystemTx<'_>| tx.query_one(&COUNT, &[])?.get::<i64>(0);
+        db.post_read(&system(), rows, tell());
+        assert_eq!(outcomes.recv().await, Some(Ok(10)));
+        for hold in holds {
+            hold.send(()).expect("it waits");
+        }
+        while let Some(ended) = long.join_next().await {
+            assert_eq!(ended.expect("a reader"), Ok(()));
+        }
+        let writes = |tx: &mut SystemTx<'_>| add(tx, 10..11).map(|_| 0);
+        db.post_read(&system(), writes, tell());
+        assert!(matches!(outcomes.recv().await, Some(Err(_))), "a read that writes");
+        assert_eq!(count(&db).await, 10);
+    })
+    .await;
+}
+
 /// A full queue is told at once.
 async fn refused(kind: Kind) {
     let place = Place::new(kind);

@@ -16,7 +16,7 @@ use super::plan::{AckRow, Callers, ClaimCall, ClaimRow, Hit, NewRow, Plan};
 use super::queue::Running;
 use super::window::Entry;
 use crate::model::state::{State, flags};
-use crate::store::live::{self, JobRow};
+use crate::store::live;
 use crate::{Claimed, Error, EventKind, JobStatus, Payload};
 
 /// What the store made of a plan.
@@ -34,7 +34,8 @@ pub(crate) struct Outcome {
     pub(super) active: Vec<Active>,
     /// Claims are refused because two processes take themselves for the only one.
     pub(super) is_contested: bool,
-    pub(super) refills: Vec<Vec<JobRow>>,
+    /// On PostgreSQL.
+    pub(super) refills: Vec<Vec<Entry>>,
 }
 
 impl Outcome {
@@ -59,17 +60,21 @@ impl Inner {
     pub(crate) fn kick(self: &Arc<Self>) {
         loop {
             let now = self.now();
-            let (plan, callers) = {
+            let (batch, refills) = {
                 let mut memory = self.memory.lock();
                 if memory.in_flight >= self.in_flight_max || memory.awaits_company() {
                     return;
                 }
-                let Some(batch) = memory.plan(now) else { return };
-                memory.in_flight += 1;
-                memory.batch_calls = memory.batch_calls.max(batch.1.count());
-                memory.metrics.batches.inc();
-                batch
+                let batch = memory.plan(now);
+                if let Some((_, callers)) = &batch {
+                    memory.in_flight += 1;
+                    memory.batch_calls = memory.batch_calls.max(callers.count());
+                    memory.metrics.batches.inc();
+                }
+                (batch, memory.refills_beside())
             };
+            self.fill(refills);
+            let Some((plan, callers)) = batch else { return };
             self.post(plan, callers);
         }
     }
@@ -110,7 +115,7 @@ impl Inner {
                 memory.contest();
             }
             let claimed = memory.apply_claims(plan, &outcome, callers.claims);
-            memory.apply_refills(plan, std::mem::take(&mut outcome.refills));
+            memory.apply_refills(&plan.refills, std::mem::take(&mut outcome.refills));
             memory.ring.news.notify_waiters();
             claimed
         };
@@ -166,7 +171,8 @@ impl Inner {
             memory.in_flight -= 1;
             memory.doubt(error);
             memory.undo(plan);
-            memory.asked_in_vain(plan)
+            let inserts = plan.inserts.iter().map(|row| row.slot);
+            memory.asked_in_vain(plan.refills.iter().map(|refill| refill.slot).chain(inserts))
         };
         for waiter in in_vain {
             drop(waiter.reply.send(Err(error.clone())));
@@ -228,6 +234,7 @@ fn insert_params(row: &NewRow, is_big: bool) -> [Param<'_>; live::INSERT_WIDTH] 
         row.key.as_deref().map_or(Param::Null, Param::Text),
         if is_big { Param::Null } else { Param::Text(row.payload.as_str()) },
         row.options.as_deref().map_or(Param::Null, Param::Text),
+        Param::Int(row.lane_number),
     ]
 }
 
@@ -448,25 +455,6 @@ impl Memory {
         })
     }
 
-    fn apply_refills(&mut self, plan: &Plan, found: Vec<Vec<JobRow>>) {
-        for (refill, rows) in plan.refills.iter().zip(found) {
-            let full = rows.len() >= refill.limit;
-            // What runs already was claimed after it was read.
-            let entries = rows
-                .iter()
-                .filter(|row| !self.running.contains_key(&row.id))
-                .map(|row| self.entry(row))
-                .collect();
-            if let Some(queue) = self.queue(refill.slot) {
-                queue.lanes[refill.lane as usize].window.end_refill(entries, full);
-                queue.sync_lane(refill.lane);
-                if full || !queue.lanes[refill.lane as usize].window.is_complete() {
-                    self.low.push((refill.slot, refill.lane));
-                }
-            }
-        }
-    }
-
     /// Takes back what a batch that failed had reserved.
     fn undo(&mut self, plan: &Plan) {
         let share = self.processes;
@@ -490,22 +478,7 @@ impl Memory {
                 queue.put_back(&claim.picked);
             }
         }
-        for refill in &plan.refills {
-            if let Some(queue) = self.queue(refill.slot) {
-                queue.lanes[refill.lane as usize].window.abandon_refill();
-            }
-            self.low_later.push((refill.slot, refill.lane));
-        }
-    }
-
-    /// Claims that wait for nothing but a window whose reading failed.
-    fn asked_in_vain(&mut self, plan: &Plan) -> Vec<super::queue::Waiter> {
-        let inserts = plan.inserts.iter().map(|row| row.slot);
-        let mut slots: Vec<usize> = plan.refills.iter().map(|refill| refill.slot).chain(inserts).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        let of = |slot| self.queue(slot).map(super::queue::Queue::take_asked_at_once);
-        slots.into_iter().filter_map(of).flatten().collect()
+        self.abandon_refills(&plan.refills);
     }
 
     /// All claims that do not wait for jobs.

@@ -112,10 +112,6 @@ pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> 
     }
     beat(tx, plan, &mut outcome)?;
     claim(tx, plan, &mut outcome)?;
-    for refill in &plan.refills {
-        let params = live::window_params(refill.queue, &refill.tenant, refill.after, refill.limit);
-        outcome.refills.push(live::rows(tx.query(&live::WINDOW, &params)?)?);
-    }
     Ok(outcome)
 }
 

@@ -96,20 +96,22 @@ impl Memory {
             () => State::Ready,
         };
         let pending = u32::try_from(draft.children.len()).unwrap_or(u32::MAX);
-        let (lane, queue, text, attempts) = match self.queue(spot.slot) {
+        let (lane, queue, (text, lane_number), attempts) = match self.queue(spot.slot) {
             Some(queue) => {
                 let lane = queue.lane(spot.tenant);
-                let text = queue.lanes[lane as usize].text.clone();
-                (lane, queue.number, text, draft.attempts.unwrap_or(queue.settings.retry.attempts))
+                let of = &queue.lanes[lane as usize];
+                let attempts = draft.attempts.unwrap_or(queue.settings.retry.attempts);
+                (lane, queue.number, (of.text.clone(), of.number), attempts)
             }
             // The slot was found under the same lock.
-            None => (0, 0, Arc::from(db::SYSTEM_SCOPE), 1),
+            None => (0, 0, (Arc::from(db::SYSTEM_SCOPE), 0), 1),
         };
         NewRow {
             slot: spot.slot,
             lane,
             queue,
             tenant: text,
+            lane_number,
             id,
             state,
             priority: draft.priority.unwrap_or(PRIORITY_DEFAULT),

@@ -47,6 +47,8 @@ pub(crate) struct Memory {
     pub(crate) pending: Pending,
     /// Batches in the hands of the store.
     pub(crate) in_flight: usize,
+    /// A reader fills windows.
+    pub(crate) is_filling: bool,
     /// Jobs that the store has beside their rows.
     pub(crate) beside: Beside,
     /// Callers of the largest batch of late.
@@ -102,6 +104,7 @@ impl Memory {
             ids: IdSource::new(random),
             pending: Pending::default(),
             in_flight: 0,
+            is_filling: false,
             beside: Beside::default(),
             batch_calls: 0,
             hungry: Vec::new(),
@@ -373,8 +376,6 @@ impl Memory {
     /// What a claim needs of a job, from its row.
     pub(crate) fn entry(&self, row: &JobRow) -> Entry {
         let keep = !self.is_short;
-        // Options that cannot be read are as none: the job runs, rather than blocking all others.
-        let extras = Extras::read(row.options.as_deref()).unwrap_or_default();
         Entry {
             id: row.id,
             fence: row.fence,
@@ -387,7 +388,7 @@ impl Memory {
             run_at: row.run_at,
             key: row.key.as_deref().map(Into::into),
             payload: row.payload.as_deref().filter(|_| keep).map(Payload::from_json),
-            extras: (!extras.is_empty()).then(|| Arc::new(extras)),
+            extras: Extras::shared(row.options.as_deref()),
         }
     }
 

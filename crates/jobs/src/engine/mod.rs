@@ -23,6 +23,7 @@ mod plan;
 mod port;
 mod queue;
 mod queues;
+mod refill;
 mod run;
 mod tenants;
 mod timed;
@@ -209,6 +210,9 @@ impl Inner {
         }
         let read = |tx: &mut SystemTx<'_>| Ok::<_, Error>((live::counts(tx)?, live::next_due(tx)?));
         let (counts, next_due) = self.db.read_system(&self.ctx, read).await?;
+        for count in counts.iter().filter(|count| count.unplaced > 0) {
+            self.place(count.queue, &count.tenant).await?;
+        }
         {
             let mut memory = self.memory.lock();
             memory.set_counts(&counts);
@@ -227,6 +231,19 @@ impl Inner {
             after = Some(last.id);
             let mut memory = self.memory.lock();
             rows.iter().for_each(|row| memory.adopt(row));
+        }
+    }
+
+    /// Gives jobs from before there were lanes theirs.
+    async fn place(&self, queue: i64, tenant: &str) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let (of, from) = (tenant.to_owned(), after);
+            let page = move |tx: &mut SystemTx<'_>| live::place(tx, queue, &of, from, RUNNING_PAGE);
+            after = self.db.write_hot(&self.ctx, page).await?;
+            if after.is_none() {
+                return Ok(());
+            }
         }
     }
 

@@ -11,14 +11,13 @@ use tokio::sync::oneshot;
 use super::memory::Memory;
 use super::pick::Picked;
 use super::queue::Waiter;
+use super::refill::Refill;
 use crate::model::fair::LaneId;
 use crate::model::state::{Extras, State};
 use crate::{Error, Payload};
 
 /// Jobs that one batch claims at most: a transaction stays below some 50 ms.
 const CLAIMS_MAX: usize = 4_096;
-/// Windows that one batch fills at most, for the same reason.
-const REFILLS_MAX: usize = 32;
 /// Rows that may wait for the store.
 pub(crate) const PENDING_ROWS_MAX: usize = 65_536;
 /// Bytes that may wait for the store.
@@ -31,6 +30,8 @@ pub(crate) struct NewRow {
     pub(crate) lane: LaneId,
     pub(crate) queue: i64,
     pub(crate) tenant: Arc<str>,
+    /// The tenant in the index.
+    pub(crate) lane_number: i64,
     pub(crate) id: JobId,
     pub(crate) state: State,
     pub(crate) priority: u8,
@@ -74,17 +75,6 @@ pub(crate) struct ClaimRow {
     pub(crate) until: i64,
     pub(crate) time_out_at: Option<i64>,
     pub(crate) worker: Option<Arc<str>>,
-}
-
-/// A window that is filled.
-#[derive(Debug)]
-pub(crate) struct RefillRow {
-    pub(crate) slot: usize,
-    pub(crate) lane: LaneId,
-    pub(crate) queue: i64,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) after: Option<super::window::Place>,
-    pub(crate) limit: usize,
 }
 
 /// Limits of concurrency that are counted over all processes, in the transaction.
@@ -144,7 +134,8 @@ pub(crate) struct Plan {
     pub(crate) acks: Vec<AckRow>,
     pub(crate) beats: Vec<BeatRow>,
     pub(crate) claims: Vec<ClaimRow>,
-    pub(crate) refills: Vec<RefillRow>,
+    /// On PostgreSQL; a reader fills windows on SQLite.
+    pub(crate) refills: Vec<Refill>,
     /// What is taken over of claims that stand beside their jobs.
     pub(crate) take_over: TakeOver,
     /// Queues whose limits other processes count as well, by number.
@@ -190,7 +181,7 @@ impl Memory {
     pub(crate) fn plan(&mut self, now: Timestamp) -> Option<(Plan, Callers)> {
         let (mut claims, mut claim_calls) = (Vec::new(), Vec::new());
         self.feed(now, &mut claims, &mut claim_calls);
-        let refills = self.refills();
+        let refills = if self.is_shared { self.refills() } else { Vec::new() };
         if self.pending.is_empty() && claims.is_empty() && refills.is_empty() {
             return None;
         }
@@ -271,29 +262,6 @@ impl Memory {
             }
         }
         self.low = wants;
-    }
-
-    fn refills(&mut self) -> Vec<RefillRow> {
-        let limit = self.window_max;
-        let mut low = std::mem::take(&mut self.low);
-        let mut refills = Vec::new();
-        low.retain(|(slot, lane)| {
-            if refills.len() >= REFILLS_MAX {
-                return true;
-            }
-            let Some(queue) = self.queue(*slot) else { return false };
-            let of = &mut queue.lanes[*lane as usize];
-            // Jobs whose keys are at their limits must not hide those behind them.
-            let below = if of.keys_block { 4 * limit } else { limit / 2 + 1 };
-            if of.window.wants(below) {
-                let (number, tenant) = (queue.number, of.text.clone());
-                let after = of.window.begin_refill();
-                refills.push(RefillRow { slot: *slot, lane: *lane, queue: number, tenant, after, limit });
-            }
-            false
-        });
-        self.low = low;
-        refills
     }
 
     /// Queues with limits of concurrency that are claimed from, in their order.

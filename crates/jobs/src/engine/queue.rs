@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::window::{Entry, Window};
 use crate::metrics::{JobMetrics, LaneMetrics, QueueMetrics};
 use crate::model::fair::{Fair, LaneId, jain};
+use crate::model::ids::lane_number;
 use crate::model::limits::Meter;
 use crate::model::sketch::Sketch;
 use crate::{Claimed, Error, QueueKey, QueueSettings, QueueView};
@@ -40,8 +41,9 @@ pub(crate) struct KeyUse {
 /// A tenant in a queue.
 pub(crate) struct Lane {
     pub(crate) tenant: Option<TenantId>,
-    /// As the store has it.
+    /// As the store has it, in a row and in its index.
     pub(crate) text: Arc<str>,
+    pub(crate) number: i64,
     pub(crate) window: Window,
     pub(crate) ready: u64,
     pub(crate) later: u64,
@@ -65,9 +67,11 @@ pub(crate) struct Lane {
 
 impl Lane {
     fn new(tenant: Option<TenantId>) -> Self {
-        let text = tenant.map_or_else(|| db::SYSTEM_SCOPE.into(), |tenant| tenant.to_string().into());
+        let text: Arc<str> =
+            tenant.map_or_else(|| db::SYSTEM_SCOPE.into(), |tenant| tenant.to_string().into());
         Self {
             tenant,
+            number: lane_number(&text),
             text,
             window: Window::default(),
             ready: 0,

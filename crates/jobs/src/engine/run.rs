@@ -8,6 +8,7 @@ use db::{Ask, Error as StoreError, Hits, Kind, Many, Param, Row, Rows, SystemTx,
 use super::batch::{Active, Outcome, insert_rows};
 use super::beside;
 use super::plan::{AckRow, BeatRow, Plan};
+use super::refill::Refill;
 use crate::store::live;
 use crate::store::{alone, done, queues};
 use crate::{Error, Payload};
@@ -38,11 +39,7 @@ pub(super) fn run(tx: &mut SystemTx<'_>, plan: &Plan) -> Result<Outcome, Error> 
         }
     }
     let claims = claims(plan, &outcome.refused);
-    let windows: Vec<[Value; 5]> = plan
-        .refills
-        .iter()
-        .map(|refill| live::window_params(refill.queue, &refill.tenant, refill.after, refill.limit))
-        .collect();
+    let windows: Vec<[Value; 6]> = plan.refills.iter().map(Refill::params).collect();
     let mut round = Round::default();
     if plan.alone.is_some() {
         round.add(Part::Nothing, Ask::Query(&alone::HOLD, &[]));
@@ -181,7 +178,11 @@ impl<'a> Batches<'a> {
                         outcome.bodies.insert(self.unread[at], body(&row)?);
                     }
                 }
-                Part::Window => outcome.refills.push(live::rows(told.rows()?)?),
+                Part::Window => {
+                    if let Some(refill) = plan.refills.get(outcome.refills.len()) {
+                        outcome.refills.push(refill.entries(&told.rows()?)?);
+                    }
+                }
             }
         }
         Ok(())

@@ -195,7 +195,8 @@ impl Window {
         };
         match queue.back() {
             Some(back) if back.id >= entry.id => match queue.binary_search_by_key(&entry.id, |e| e.id) {
-                // Known already, perhaps in an older form.
+                // Known already, in an older form or, where it was read a while ago, in a newer one.
+                Ok(known) if queue[known].fence > entry.fence => return,
                 Ok(known) => {
                     self.bytes = self.bytes - queue[known].weight() + weight;
                     queue[known] = entry;
@@ -390,6 +391,22 @@ mod tests {
         (1..=3).for_each(|number| window.put(entry(number, 5, Some("k"))));
         (1..=3).for_each(|number| window.forget(5, Some(&"k".into()), id(number)));
         assert!(!window.has(5) && window.bytes() == 0);
+    }
+
+    #[test]
+    fn what_was_read_a_while_ago_does_not_replace_what_is_known_since() {
+        let mut window = Window::default();
+        (1..=4).for_each(|number| assert!(window.offer(entry(number, 5, None), 4)));
+        assert!(!window.offer(entry(5, 5, None), 4));
+        window.distrust();
+        assert_eq!(window.begin_refill(), None);
+        // It was claimed and given back while the store was read.
+        let taken = window.pop(5, |_| true).expect("there is one");
+        window.put(Entry { fence: 1, ..taken });
+        window.end_refill((1..=5).map(|number| entry(number, 5, None)).collect(), false);
+        let fences: Vec<i64> =
+            std::iter::from_fn(|| window.pop(5, |_| true)).map(|entry| entry.fence).collect();
+        assert_eq!(fences, [1, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a job that has not ended can be, and what is noted of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::JobId;
@@ -122,6 +123,12 @@ impl Extras {
                 .map_err(|_| db::Error::Decode("a job's options are no JSON of ours".into())),
             None => Ok(Self::default()),
         }
+    }
+
+    /// As a job in memory has it. Options that cannot be read are as none: the job runs, rather than blocking all others.
+    pub(crate) fn shared(text: Option<&str>) -> Option<Arc<Self>> {
+        let extras = Self::read(text).unwrap_or_default();
+        (!extras.is_empty()).then(|| Arc::new(extras))
     }
 
     pub(crate) fn write(&self) -> Option<String> {

@@ -1,8 +1,9 @@
 //! Jobs that have not ended.
 
 use base::{JobId, Timestamp};
-use db::{Column, Error, Hits, Many, Row, Rows, Sql, SystemTx, Value, params};
+use db::{Column, Error, Hits, Many, Param, Row, Rows, Sql, SystemTx, Value, params};
 
+use crate::model::ids::lane_number;
 use crate::model::state::State;
 
 /// A whole row of `jobs_jobs`.
@@ -41,15 +42,18 @@ pub(crate) fn job_id(row: &Row, index: usize) -> Result<JobId, Error> {
     Ok(JobId::from_uuid_bytes(row.get::<[u8; 16]>(index)?))
 }
 
+pub(crate) fn priority(row: &Row, index: usize) -> Result<u8, Error> {
+    Ok(u8::try_from(row.get::<i64>(index)?).unwrap_or(crate::model::draft::PRIORITY_MAX))
+}
+
 impl JobRow {
     pub(crate) fn read(row: &Row) -> Result<Self, Error> {
-        let priority: i64 = row.get(4)?;
         Ok(Self {
             id: job_id(row, 0)?,
             queue: row.get(1)?,
             tenant: row.get(2)?,
             state: State::of(row.get(3)?)?,
-            priority: u8::try_from(priority).unwrap_or(crate::model::draft::PRIORITY_MAX),
+            priority: priority(row, 4)?,
             run_at: row.get(5)?,
             attempt: row.get(6)?,
             attempts: row.get(7)?,
@@ -100,6 +104,7 @@ const INSERT_COLUMNS: &[Column] = &[
     Column::Text,
     Column::Text,
     Column::Text,
+    Column::Int,
 ];
 
 /// How many columns a new job gives.
@@ -108,20 +113,21 @@ pub(crate) const INSERT_WIDTH: usize = INSERT_COLUMNS.len();
 /// New jobs: see [`insert`].
 pub(crate) const INSERT: Many = Many {
     sqlite: "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, \
-             pending, key, payload, options, attempt, fence) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)",
+             pending, key, payload, options, lane, attempt, fence) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0)",
     postgres: "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, \
-               pending, key, payload, options, attempt, fence) \
+               pending, key, payload, options, lane, attempt, fence) \
                SELECT u.id, u.queue, u.tenant, u.state, u.priority, u.run_at, u.attempts, u.created_at, u.flags, \
-               u.bytes, u.pending, u.key, u.payload, u.options, 0, 0 \
+               u.bytes, u.pending, u.key, u.payload, u.options, u.lane, 0, 0 \
                FROM UNNEST($1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], \
                $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], \
-               $14::text[]) WITH ORDINALITY AS u(id, queue, tenant, state, priority, run_at, attempts, created_at, \
-               flags, bytes, pending, key, payload, options, ord)",
+               $14::text[], $15::bigint[]) WITH ORDINALITY AS u(id, queue, tenant, state, priority, run_at, attempts, \
+               created_at, flags, bytes, pending, key, payload, options, lane, ord)",
     columns: INSERT_COLUMNS,
 };
 
-/// New jobs: id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, pending, key, payload, options.
+/// New jobs: id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, pending, key, payload, options,
+/// lane.
 pub(crate) fn insert(tx: &mut SystemTx<'_>, rows: &Rows<'_>) -> Result<(), Error> {
     tx.many(&INSERT, rows).map(drop)
 }
@@ -199,8 +205,8 @@ pub(crate) const GONE: Many = Many {
 
 const RESTORE: Sql = Sql::One(
     "INSERT INTO jobs_jobs (id, queue, tenant, state, priority, run_at, attempts, created_at, flags, bytes, key, \
-     payload, options, fence, pending, attempt) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)",
+     payload, options, fence, pending, lane, attempt) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)",
 );
 
 /// Puts a job that had ended back, with none of its attempts counted. Its fence goes on: leases of before stay lost.
@@ -220,7 +226,8 @@ pub(crate) fn restore(tx: &mut SystemTx<'_>, row: &JobRow) -> Result<(), Error> 
         row.payload.as_deref(),
         row.options.as_deref(),
         row.fence,
-        i64::from(row.pending)
+        i64::from(row.pending),
+        lane_number(&row.tenant)
     ];
     tx.execute(&RESTORE, &values).map(drop)
 }
@@ -278,19 +285,28 @@ pub(crate) fn child_ended(tx: &mut SystemTx<'_>, parent: JobId, now: Timestamp) 
     Ok(tx.execute(&CHILD_ENDED, &params![parent.as_bytes().as_slice(), now])? > 0)
 }
 
-/// The next ready jobs of a tenant in a queue after a place. On SQLite some may have been claimed beside their rows.
+/// What a claim needs of a ready job, in an order that `engine/refill.rs` knows.
+macro_rules! window_columns {
+    () => {
+        "id, priority, run_at, attempt, attempts, fence, created_at, flags, bytes, key, payload, options"
+    };
+}
+
+/// The next ready jobs of a tenant in a queue after a place. On SQLite those at the start may have been claimed beside their
+/// rows; what lies beyond a window can hardly be.
 pub(crate) const WINDOW: Sql = Sql::Split {
     sqlite: concat!(
         "SELECT ",
-        columns!(),
-        " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
-         AND NOT EXISTS (SELECT 1 FROM jobs_claims c WHERE c.id = jobs_jobs.id) ORDER BY priority, id LIMIT $5"
+        window_columns!(),
+        " FROM jobs_jobs WHERE queue = $1 AND lane = $2 AND tenant = $3 AND state = 0 AND (priority, id) > ($4, $5) \
+         AND ($4 >= 0 OR NOT EXISTS (SELECT 1 FROM jobs_claims c WHERE c.id = jobs_jobs.id)) \
+         ORDER BY priority, id LIMIT $6"
     ),
     postgres: concat!(
         "SELECT ",
-        columns!(),
-        " FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 AND (priority, id) > ($3, $4) \
-         ORDER BY priority, id LIMIT $5"
+        window_columns!(),
+        " FROM jobs_jobs WHERE queue = $1 AND lane = $2 AND tenant = $3 AND state = 0 AND (priority, id) > ($4, $5) \
+         ORDER BY priority, id LIMIT $6"
     ),
 };
 
@@ -300,12 +316,12 @@ pub(crate) fn window_params(
     tenant: &str,
     after: Option<(u8, JobId)>,
     limit: usize,
-) -> [Value; 5] {
+) -> [Value; 6] {
     let (priority, id) = match &after {
         Some((priority, id)) => (i64::from(*priority), id.as_bytes().as_slice()),
         None => (-1, [].as_slice()),
     };
-    params![queue, tenant, priority, id, i64::try_from(limit).unwrap_or(i64::MAX)]
+    params![queue, lane_number(tenant), tenant, priority, id, i64::try_from(limit).unwrap_or(i64::MAX)]
 }
 
 const DUE: Sql = Sql::One(concat!(
@@ -370,10 +386,13 @@ pub(crate) struct Count {
     pub(crate) state: State,
     pub(crate) jobs: u64,
     pub(crate) bytes: u64,
+    /// Of them, those from before jobs had lanes: see [`place`].
+    pub(crate) unplaced: u64,
 }
 
 const COUNTS: Sql = Sql::One(
-    "SELECT queue, tenant, state, count(*), CAST(sum(bytes) AS BIGINT) FROM jobs_jobs GROUP BY queue, tenant, state",
+    "SELECT queue, tenant, state, count(*), CAST(sum(bytes) AS BIGINT), \
+     CAST(sum(CASE WHEN lane = 0 THEN 1 ELSE 0 END) AS BIGINT) FROM jobs_jobs GROUP BY queue, tenant, state",
 );
 
 /// All that has not ended, counted. Reads every job.
@@ -386,16 +405,50 @@ pub(crate) fn counts(tx: &mut SystemTx<'_>) -> Result<Vec<Count>, Error> {
             state: State::of(row.get(2)?)?,
             jobs: row.get(3)?,
             bytes: row.get(4)?,
+            unplaced: row.get(5)?,
         })
     };
     found.iter().map(count).collect()
 }
 
+const UNPLACED: Sql = Sql::One(
+    "SELECT id FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND lane = 0 AND id > $3 ORDER BY id LIMIT $4",
+);
+
+const PLACE: Many = Many {
+    sqlite: "UPDATE jobs_jobs SET lane = $2 WHERE id = $1",
+    postgres: "UPDATE jobs_jobs j SET lane = u.lane \
+               FROM UNNEST($1::bytea[], $2::bigint[]) WITH ORDINALITY AS u(id, lane, ord) \
+               WHERE j.id = ANY (ARRAY[u.id]) RETURNING u.ord",
+    columns: &[Column::Blob, Column::Int],
+};
+
+/// Puts a tenant's jobs of before into the index, page by page: answers where it goes on, `None` at the end.
+pub(crate) fn place(
+    tx: &mut SystemTx<'_>,
+    queue: i64,
+    tenant: &str,
+    after: Option<JobId>,
+    limit: i64,
+) -> Result<Option<JobId>, Error> {
+    let after = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+    let found = tx.query(&UNPLACED, &params![queue, tenant, after, limit])?;
+    let ids: Vec<JobId> = found.iter().map(|row| job_id(row, 0)).collect::<Result<_, _>>()?;
+    let mut rows = Rows::new(2, ids.len());
+    ids.iter().for_each(|id| rows.push([Param::Blob(id.as_bytes()), lane_number(tenant).into()]));
+    if !rows.is_empty() {
+        tx.many(&PLACE, &rows)?;
+    }
+    Ok(ids.last().copied())
+}
+
 /// The queue's tenants with ready jobs, one index search each: `DISTINCT` would read all jobs.
 const TENANTS: Sql = Sql::One(
-    "WITH RECURSIVE t(tenant) AS (SELECT min(tenant) FROM jobs_jobs WHERE queue = $1 AND state = 0 UNION ALL \
-     SELECT (SELECT min(j.tenant) FROM jobs_jobs j WHERE j.queue = $1 AND j.state = 0 AND j.tenant > t.tenant) \
-     FROM t WHERE t.tenant IS NOT NULL) SELECT tenant FROM t WHERE tenant IS NOT NULL",
+    "WITH RECURSIVE t(lane) AS (SELECT min(lane) FROM jobs_jobs WHERE queue = $1 AND state = 0 UNION ALL \
+     SELECT (SELECT min(j.lane) FROM jobs_jobs j WHERE j.queue = $1 AND j.state = 0 AND j.lane > t.lane) \
+     FROM t WHERE t.lane IS NOT NULL) SELECT (SELECT j.tenant FROM jobs_jobs j \
+     WHERE j.queue = $1 AND j.lane = t.lane AND j.state = 0 ORDER BY j.priority, j.id LIMIT 1) \
+     FROM t WHERE t.lane IS NOT NULL",
 );
 
 /// Tenants that have ready jobs in a queue.
@@ -404,12 +457,13 @@ pub(crate) fn tenants(tx: &mut SystemTx<'_>, queue: i64) -> Result<Vec<String>, 
 }
 
 const OLDEST: Sql = Sql::One(
-    "SELECT run_at FROM jobs_jobs WHERE queue = $1 AND tenant = $2 AND state = 0 ORDER BY priority, id LIMIT 1",
+    "SELECT run_at FROM jobs_jobs WHERE queue = $1 AND lane = $2 AND tenant = $3 AND state = 0 \
+     ORDER BY priority, id LIMIT 1",
 );
 
 /// Since when the first of a tenant's ready jobs has been due.
 pub(crate) fn oldest(tx: &mut SystemTx<'_>, queue: i64, tenant: &str) -> Result<Option<Timestamp>, Error> {
-    tx.query_opt(&OLDEST, &params![queue, tenant])?.map(|row| row.get(0)).transpose()
+    tx.query_opt(&OLDEST, &params![queue, lane_number(tenant), tenant])?.map(|row| row.get(0)).transpose()
 }
 
 /// How many jobs of each tenant run: read by [`active_rows`].
@@ -430,7 +484,7 @@ pub(crate) use columns;
 
 #[cfg(test)]
 mod tests {
-    use db::{Db, Kind, Param};
+    use db::{Db, Kind};
 
     use super::*;
 
@@ -457,6 +511,7 @@ mod tests {
                 Param::Null,
                 "{}".into(),
                 Param::Null,
+                lane_number("-").into(),
             ]);
         }
         insert(tx, &rows)

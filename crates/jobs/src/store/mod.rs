@@ -20,6 +20,7 @@ pub(crate) const MIGRATIONS: MigrationSet = MigrationSet {
         Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/0001_jobs.sql") },
         Migration { number: 2, name: "alone", sql: include_str!("../../migrations/0002_alone.sql") },
         Migration { number: 3, name: "claims", sql: include_str!("../../migrations/0003_claims.sql") },
+        Migration { number: 4, name: "lanes", sql: include_str!("../../migrations/0004_lanes.sql") },
     ],
     tenant_tables: &[],
     system_tables: &[

@@ -265,6 +265,52 @@ async fn f11_slow_syncs_fill_what_is_bounded_and_what_is_there_can_be_seen() {
 }
 
 #[tokio::test]
+async fn who_does_not_wait_is_told_that_jobs_cannot_be_read_and_the_next_is_served() {
+    const QUEUE_MAX: usize = 4;
+    let clock = ManualClock::new(testkit::start());
+    let dir = tempfile::tempdir().expect("a folder");
+    let location = Location::Sqlite { dir: dir.path().to_path_buf() };
+    let options = Options { queue_max: QUEUE_MAX, ..options(location, clock.shared()) };
+    let db = Db::open(options).await.expect("open the store");
+    let post = Post::open(db, clock.shared(), SystemRandom::shared()).await;
+    // More than memory holds of a tenant, and nobody can read the rest.
+    post.put(drafts(600)).await.expect("enqueue");
+    let system = SystemCtx::because("a test");
+    let (begun, mut began) = tokio::sync::mpsc::unbounded_channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let wait = move |_: &mut db::SystemTx<'_>| -> Result<(), db::Error> {
+        begun.send(()).expect("the test listens");
+        gone.recv().map_err(|_| db::Error::Timeout)
+    };
+    post.db.post_read(&system, wait, drop);
+    began.recv().await.expect("it reads");
+    let (told, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..QUEUE_MAX {
+        let told = told.clone();
+        let tell = move |outcome: Result<(), db::Error>| told.send(outcome).expect("the test listens");
+        post.db.post_read(&system, |_| Ok(()), tell);
+    }
+    let mut seen = HashSet::new();
+    let refused = loop {
+        match post.claim(100).await {
+            Ok(claimed) => seen.extend(claimed.into_iter().map(|job| job.id)),
+            Err(error) => break error,
+        }
+        assert!(seen.len() < 600, "all came out of a memory that is smaller");
+    };
+    assert_eq!(refused, Error::Store(db::Error::Busy));
+    go.send(()).expect("it waits");
+    for _ in 0..QUEUE_MAX {
+        assert_eq!(ended.recv().await, Some(Ok(())));
+    }
+    while seen.len() < 600 {
+        let claimed = post.claim(100).await.expect("the store reads again");
+        assert!(!claimed.is_empty(), "{} of 600 came out", seen.len());
+        seen.extend(claimed.into_iter().map(|job| job.id));
+    }
+}
+
+#[tokio::test]
 async fn f21_a_long_reader_lets_the_log_grow_only_while_it_reads() {
     let drive = Drive::new();
     let post = drive.open().await;

@@ -314,6 +314,28 @@ async fn a_restart_in_the_middle_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_from_before_they_had_lanes_are_found_by_the_next_start() {
+    const JOBS: usize = 1_500;
+    const BEFORE: db::Sql = db::Sql::One("UPDATE jobs_jobs SET lane = 0");
+    yards(QueueSettings::default(), |yard| async move {
+        for page in 0..JOBS / 500 {
+            yard.add((page * 500..(page + 1) * 500).map(draft).collect()).await;
+        }
+        let forget = |tx: &mut db::SystemTx<'_>| tx.execute(&BEFORE, &[]);
+        assert_eq!(yard.store.db.write_system(&yard.store.system(), forget).await, Ok(JOBS as u64));
+        let engine = open(&yard.store).await;
+        let yard = super::Yard { engine, ..yard };
+        let mut seen = 0;
+        while seen < JOBS {
+            let claimed = yard.claim(100).await;
+            assert!(!claimed.is_empty(), "{seen} of {JOBS} came out");
+            seen += claimed.len();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_asker_is_gone_gives_its_jobs_back_at_once() {
     yards(QueueSettings::default(), |yard| async move {
         let asked = || yard.engine.claim(jobs::ClaimRequest { wait: secs(20), ..yard.request(1) });
