@@ -113,7 +113,9 @@ pub(crate) fn fresh_on(admin_url: &str) -> Result<Database, Error> {
         client.batch_execute(&format!("DROP DATABASE IF EXISTS {create} WITH (FORCE)"))?;
         client.batch_execute(&format!(
             "CREATE DATABASE {create} OWNER {ROLE} TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8'"
-        ))
+        ))?;
+        // A test that provokes deadlocks, many in a row, is not to wait a second for each to be found.
+        client.batch_execute(&format!("ALTER DATABASE {create} SET deadlock_timeout = '50ms'"))
     })?;
     Ok(Database { admin, name })
 }
