@@ -378,8 +378,16 @@ async fn what_others_did_unheard_is_counted_once_they_are_gone() {
         drop(other);
         let mine = yard.claim_one().await;
         yard.done(&mine).await.unwrap();
-        yard.pass(secs(11)).await;
-        assert_eq!(yard.status().await.waiting, 6);
+        // A process that is at work, be it with the answer just given, puts counting off: six times at most.
+        let mut waiting = 0;
+        for _ in 0..7 {
+            yard.pass(secs(11)).await;
+            waiting = yard.status().await.waiting;
+            if waiting == 6 {
+                break;
+            }
+        }
+        assert_eq!(waiting, 6);
     })
     .await;
 }
