@@ -20,9 +20,8 @@ const GROUP_MAX: usize = 1_024;
 /// What a closure may take; everybody else waits meanwhile.
 const CLOSURE_MAX: Duration = Duration::from_millis(50);
 
-/// Pages in the log (32 MiB) after which it is copied into the database: half as many cost 4 % of the jobs a second in
-/// bulk, twice as many bring nothing. Passively: a writer that waited for readers would make everybody wait for the
-/// slowest.
+/// Pages in the log (32 MiB) after which it is copied into the database: 16 MiB cost 4 % of the jobs a second in bulk,
+/// 64 MiB bring nothing. Passively: a writer that waited for readers would make everybody wait for the slowest.
 const CHECKPOINT_PAGES: u64 = 8_192;
 
 /// Pages (256 MiB) from which a log that cannot be copied is worth a warning.
