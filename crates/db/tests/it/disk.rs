@@ -37,77 +37,73 @@ async fn agree(db: &Db, ctx: &TenantCtx, acknowledged: &HashSet<String>, refused
     assert!(undead.is_empty(), "refused and there: {undead:?}");
 }
 
-#[tokio::test]
-async fn f5_acknowledged_changes_survive_a_power_cut() {
-    const ROUNDS: u64 = 40;
-    for round in 0..ROUNDS {
-        let (place, disk) = (Place::new(Kind::Sqlite), Disk::install().expect("install a disk"));
-        let ctx = place.tenant();
-        let db = open(&place, &disk).await;
-        let mut acknowledged = HashSet::new();
-        disk.cut_power_after(5 + round * 7);
-        for batch in 0..100 {
-            let mut writers = tokio::task::JoinSet::new();
-            for writer in 0..8 {
-                let (db, ctx, id) = (db.clone(), ctx.clone(), format!("{batch}.{writer}"));
-                writers.spawn(async move { (notes::write_with_event(&db, &ctx, &id).await, id) });
-            }
-            while let Some(ended) = writers.join_next().await {
-                let (outcome, id) = ended.expect("write");
-                if outcome.is_ok() {
-                    acknowledged.insert(id);
-                }
-            }
-            if disk.is_without_power() {
-                break;
-            }
-        }
-        assert!(disk.is_without_power(), "the power goes in round {round}");
-        drop(db);
-        disk.restore_power((round % 4 != 0).then_some(round)).expect("restore the power");
-        let db = open(&place, &disk).await;
-        agree(&db, &ctx, &acknowledged, &HashSet::new()).await;
-        // And it takes changes again, durably.
-        notes::write(&db, &ctx, "after").await.expect("write");
-        drop(db);
-        let db = open(&place, &disk).await;
-        assert!(ids(&db, &ctx).await.contains(&"after".to_owned()));
-    }
-}
-
-/// Eight writers at a time, each with a note of 100 kB.
-async fn write_large(db: &Db, ctx: &TenantCtx, batch: u32, acknowledged: &mut HashSet<String>) {
+/// Eight writers at a time, each with a note; takes in those that were acknowledged.
+async fn eight_write<F>(
+    (db, ctx): (&Db, &TenantCtx),
+    batch: u32,
+    write: impl Fn(Db, TenantCtx, String) -> F,
+    acknowledged: &mut HashSet<String>,
+) where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8 {
-        let (db, ctx, id) = (db.clone(), ctx.clone(), format!("{batch}.{writer}"));
-        writers.spawn(async move {
-            let body = "x".repeat(100_000);
-            let put = id.clone();
-            db.write(&ctx, move |tx| notes::put(tx, &put, &body)).await.map(|()| id)
-        });
+        let id = format!("{batch}.{writer}");
+        let written = write(db.clone(), ctx.clone(), id.clone());
+        writers.spawn(async move { written.await.map(|()| id) });
     }
     while let Some(ended) = writers.join_next().await {
         acknowledged.extend(ended.expect("write"));
     }
 }
 
+async fn write_large(db: Db, ctx: TenantCtx, id: String) -> Result<(), Error> {
+    let body = "x".repeat(100_000);
+    db.write(&ctx, move |tx| notes::put(tx, &id, &body)).await
+}
+
+/// The power goes after so many writes to the disk, with work going on.
+async fn survives_a_power_cut<F>(round: u64, after: u64, write: impl Fn(Db, TenantCtx, String) -> F)
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let (place, disk) = (Place::new(Kind::Sqlite), Disk::install().expect("install a disk"));
+    let ctx = place.tenant();
+    let db = open(&place, &disk).await;
+    let mut acknowledged = HashSet::new();
+    disk.cut_power_after(after);
+    for batch in 0..100 {
+        eight_write((&db, &ctx), batch, &write, &mut acknowledged).await;
+        if disk.is_without_power() {
+            break;
+        }
+    }
+    assert!(disk.is_without_power(), "the power goes in round {round}");
+    drop(db);
+    disk.restore_power((!round.is_multiple_of(4)).then_some(round)).expect("restore the power");
+    let db = open(&place, &disk).await;
+    agree(&db, &ctx, &acknowledged, &HashSet::new()).await;
+    // And it takes changes again, durably.
+    notes::write(&db, &ctx, "after").await.expect("write");
+    drop(db);
+    let db = open(&place, &disk).await;
+    assert!(ids(&db, &ctx).await.contains(&"after".to_owned()));
+}
+
+#[tokio::test]
+async fn f5_acknowledged_changes_survive_a_power_cut() {
+    const ROUNDS: u64 = 40;
+    let write = |db, ctx, id: String| async move { notes::write_with_event(&db, &ctx, &id).await };
+    for round in 0..ROUNDS {
+        survives_a_power_cut(round, 5 + round * 7, write).await;
+    }
+}
+
 #[tokio::test]
 async fn f5_a_power_cut_while_the_log_is_copied_loses_nothing() {
     for round in 0..12 {
-        let (place, disk) = (Place::new(Kind::Sqlite), Disk::install().expect("install a disk"));
-        let ctx = place.tenant();
-        let db = open(&place, &disk).await;
-        let mut acknowledged = HashSet::new();
         // A page of the log is two writes: copying begins after some 16,400 and takes 8,000 more.
-        disk.cut_power_after(16_200 + round * 700);
-        let mut batch = 0;
-        while !disk.is_without_power() {
-            write_large(&db, &ctx, batch, &mut acknowledged).await;
-            batch += 1;
-        }
-        drop(db);
-        disk.restore_power((round % 4 != 0).then_some(round)).expect("restore the power");
-        agree(&open(&place, &disk).await, &ctx, &acknowledged, &HashSet::new()).await;
+        survives_a_power_cut(round, 16_200 + round * 700, write_large).await;
     }
 }
 
@@ -120,7 +116,7 @@ async fn the_log_is_copied_and_begun_anew_while_work_goes_on() {
     let (mut before, mut most, mut anew) = (0, 0, 0);
     // 120 MB, of which the log has 34 at most.
     for batch in 0..150 {
-        write_large(&db, &ctx, batch, &mut acknowledged).await;
+        eight_write((&db, &ctx), batch, write_large, &mut acknowledged).await;
         let pages = db.stats().wal_pages;
         anew += u32::from(pages < before);
         (before, most) = (pages, most.max(pages));
